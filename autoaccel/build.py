@@ -1,0 +1,175 @@
+"""Build ahead of time: everything below a folder, several at a time, without importing any of it."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+from . import csource, errors, pipeline, projects, settings
+from .finder import PACKAGE_SOURCES, SUFFIXES
+from .loader import Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+__all__ = ["Outcome", "build", "import_root", "sources_below"]
+
+#: Folders that hold no sources of the user's.
+_SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "dist-packages", "build", "dist", "target", "venv"})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one source.
+
+    Attributes:
+        source: the module.
+        error: why it did not build, or None.
+        built: whether a compiler ran; False: the cache had it.
+        seconds: how long it took.
+    """
+
+    source: Source
+    error: errors.AccelError | None
+    built: bool
+    seconds: float
+
+
+def build(
+    *paths: str | os.PathLike[str],
+    force: bool = False,
+    jobs: int | None = None,
+    progress: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Build every native source in and below ``paths`` (the current folder when there are none).
+
+    Args:
+        paths: files and folders.
+        force: build even what the cache has.
+        jobs: how many at once; None: one for each core.
+        progress: called after each source, in the order in which they finish.
+
+    Returns:
+        What became of each, in the order of their paths.
+
+    Raises:
+        FileNotFoundError: a path does not exist.
+        AccelError: a named file is no native source.
+    """
+    sources = list(sources_below([os.fspath(path) for path in paths] or [os.getcwd()]))
+    outcomes: dict[str, Outcome] = {}
+    with ThreadPoolExecutor(jobs or settings.jobs()) as pool:
+        running = [pool.submit(_one, source, force) for source in sources]
+        try:
+            for future in as_completed(running):
+                outcome = future.result()
+                outcomes[outcome.source.path] = outcome
+                if progress is not None:
+                    progress(outcome)
+        except BaseException:
+            for future in running:
+                future.cancel()
+            raise
+    return [outcomes[source.path] for source in sources]
+
+
+def sources_below(paths: Sequence[str]) -> Iterator[Source]:
+    """The native sources in and below paths, each once, each under the name by which the finder would know it.
+
+    Raises:
+        FileNotFoundError: a path does not exist.
+        AccelError: a named file is no native source.
+    """
+    seen: set[str] = set()
+    for path in paths:
+        path = os.path.abspath(path)
+        if os.path.isdir(path):
+            found = _below(path)
+        elif os.path.isfile(path):
+            source = _source_of(path)
+            if source is None:
+                raise errors.not_a_source(path)
+            found = iter([source])
+        else:
+            raise FileNotFoundError(f"{path} does not exist")
+        for source in found:
+            if source.path not in seen:
+                seen.add(source.path)
+                yield source
+
+
+def import_root(directory: str) -> str:
+    """The folder from which modules in ``directory`` are imported.
+
+    A ``sys.path`` entry that contains it decides; else it is the first folder upwards that is no package.
+    """
+    entries = [os.path.abspath(entry or os.getcwd()) for entry in sys.path]
+    own = os.path.dirname(os.path.abspath(sys.argv[0])) if sys.argv and sys.argv[0] else ""
+    here = directory
+    while any(os.path.isfile(os.path.join(here, f"__init__{suffix}")) for suffix in (".py", ".pyx")):
+        here = os.path.dirname(here)
+    if here == directory:
+        # A namespace package has no mark of its own: the longest entry above tells.
+        above = [one for one in entries if (directory + os.sep).startswith(one + os.sep) and one not in (own, os.sep)]
+        return max(above, key=len, default=here)
+    return here
+
+
+def _below(top: str) -> Iterator[Source]:
+    project = None
+    for folder, folders, files in os.walk(top):
+        if "pyvenv.cfg" in files:
+            folders.clear()
+            continue
+        folders[:] = sorted(one for one in folders if one not in _SKIPPED and not one.startswith("."))
+        if "pyproject.toml" in files:
+            project = projects.declared(os.path.join(folder, "pyproject.toml"))
+            for name, (path, toolchain, package) in sorted((project.modules if project else {}).items()):
+                if os.path.isfile(path):
+                    yield Source(name, path, toolchain, package)
+        for file in sorted(files):
+            source = _source_of(os.path.join(folder, file), files)
+            if source is not None and not _excluded(source, project):
+                yield source
+
+
+def _source_of(path: str, names: Sequence[str] | None = None) -> Source | None:
+    """The module that a file is the source of; None where the finder would not claim it."""
+    folder, file = os.path.split(path)
+    stem, suffix = os.path.splitext(file)
+    if not stem.isidentifier():
+        return None
+    root = import_root(folder)
+    inside = os.path.relpath(folder, root)
+    parts = [] if inside == os.curdir else inside.split(os.sep)
+    if not all(part.isidentifier() for part in parts):
+        parts = []
+    for package_file, toolchain in PACKAGE_SOURCES:
+        if file == package_file:
+            return Source(".".join(parts), path, toolchain, True) if parts else None
+    name = ".".join([*parts, stem])
+    for known, toolchain, ask in SUFFIXES:
+        if suffix == known:
+            return Source(name, path, toolchain) if not ask or csource.claims(name, path) else None
+        # A source that comes earlier in the table is the module.
+        if os.path.exists(os.path.join(folder, stem + known)) if names is None else stem + known in names:
+            return None
+    return None
+
+
+def _excluded(source: Source, project: projects.Project | None) -> bool:
+    return project is not None and any(fnmatch.fnmatchcase(source.name, pattern) for pattern in project.exclude)
+
+
+def _one(source: Source, force: bool) -> Outcome:
+    started = time.monotonic()
+    try:
+        artifact = pipeline.obtain(source, reason="autoaccel build", force=force)
+    except errors.AccelError as error:
+        return Outcome(source, error, built=True, seconds=time.monotonic() - started)
+    return Outcome(source, None, artifact.built, time.monotonic() - started)

@@ -1,0 +1,469 @@
+"""The C family's compiler: found as setuptools would find it, asked once what it is, and made to build a library.
+
+Flags are those that this Python was built with (sysconfig), less what costs time and changes no result (debug
+information, warnings, link-time optimisation), plus the user's ``CFLAGS`` and the like, which stay as they are. The
+measurements are in docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import shlex
+import sys
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+from . import errors, keys, manifest, process, settings
+from .errors import Diagnostic
+from .plan import Tool
+from .toolchains.base import Failed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .plan import Options, Plan
+    from .settings import Settings
+
+__all__ = ["ENV", "Compiled", "Compiler", "Unit", "build_library", "diagnostics", "find", "include_probes"]
+
+#: Environment variables that change what compilers do (GCC manual, "Environment Variables"; setuptools).
+ENV = (
+    "CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "LDSHARED", "LDCXXSHARED", "CCSHARED", "ARCHFLAGS",
+    "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX",
+    "MACOSX_DEPLOYMENT_TARGET", "SDKROOT", "SOURCE_DATE_EPOCH",
+)  # fmt: skip
+
+_CANDIDATES = {"c": ("cc", "gcc", "clang"), "c++": ("c++", "g++", "clang++")}
+
+#: Optimisation: the run speed of -O3 at the compile time of -O2: the vectoriser is what the loops gain from.
+_OPTIMIZE = ("-O2",)
+_GCC_OPTIMIZE = ("-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic")
+
+_DIAGNOSTIC = re.compile(r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:(?P<column>\d+):)? (?P<level>fatal error|error|warning|note): (?P<message>.*)$", re.M)  # fmt: skip  # noqa: E501
+_MISSING = re.compile(r"(?:fatal error: |')(?P<header>[^\s:']+)(?:: No such file|' file not found)")
+_CONDITIONAL = re.compile(rb"__has_(?:include|include_next|embed)\s*\(\s*[<\"]([^>\"]+)[>\"]")
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """A C or C++ compiler as it answered when it was asked.
+
+    Attributes:
+        command: how it is started.
+        kind: ``"gcc"``, ``"clang"`` or ``"zig"``.
+        version: its first line about itself.
+        identity: digest of what it is.
+        files: its programs, whose stat identity tells that it was replaced.
+        search: its own include folders, in its order.
+    """
+
+    command: tuple[str, ...]
+    kind: str
+    version: str
+    identity: str
+    files: tuple[str, ...]
+    search: tuple[str, ...]
+
+    def tool(self) -> Tool:
+        """As a part of plans and keys."""
+        folders = dict.fromkeys((*self.search, *_python_includes()))
+        return Tool(self.command[0], self.version, self.identity, self.files, tuple(folders))
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One file to compile: where it is, its language, and further arguments."""
+
+    path: str
+    language: str
+    args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A linked library, what was read for it, and what the tools said."""
+
+    library: str
+    inputs: tuple[str, ...]
+    absent: tuple[str, ...]
+    log: str
+    warnings: tuple[Diagnostic, ...]
+
+
+_found: dict[tuple[object, ...], Compiler] = {}
+
+
+def find(language: str, *, name: str, path: str) -> Compiler:
+    """The compiler that setuptools would use for ``language`` (``"c"`` or ``"c++"``), else another, else ziglang.
+
+    Args:
+        language: what is to be compiled.
+        name, path: the module, for the error.
+
+    Raises:
+        ToolchainMissing: none answers.
+    """
+    variable = "CC" if language == "c" else "CXX"
+    told = os.environ.get(variable)
+    memo = (language, told, os.environ.get("PATH"))
+    if memo in _found:
+        return _found[memo]
+    usual = sysconfig.get_config_var(variable)
+    wanted = [told] if told else [usual, *_CANDIDATES[language]]
+    tried = []
+    for spelled in wanted:
+        words = shlex.split(spelled or "")
+        if not words:
+            continue
+        tried.append(spelled)
+        program = process.find_program(words[0])
+        if program is not None:
+            compiler = _known((program, *words[1:]), language)
+            if compiler is not None:
+                _found[memo] = compiler
+                return compiler
+    if not told:
+        zig = _zig(language)
+        if zig is not None:
+            _found[memo] = zig
+            return zig
+        tried.append("ziglang from PyPI")
+    raise errors.no_compiler(name, path, "C" if language == "c" else "C++", [str(word) for word in tried])
+
+
+def build_library(
+    plan: Plan, units: Sequence[Unit], options: Options, compilers: dict[str, Compiler], how: Settings, workdir: str
+) -> Compiled:
+    """Compile every unit, several at a time, and link them into the module's library.
+
+    Args:
+        plan: what is built.
+        units: the main file first.
+        options: include folders, macros, libraries and arguments.
+        compilers: by language.
+        how: project-wide settings.
+        workdir: where to write.
+
+    Raises:
+        Failed: a compile or the link failed.
+    """
+    name, path = plan.source.name, plan.source.path
+    tasks = [_compile_command(unit, index, options, compilers[unit.language], how, workdir) for index, unit in enumerate(units)]
+    env = process.environment()
+    log: list[str] = []
+    inputs: list[str] = []
+    absent: list[str] = []
+
+    def work(task: tuple[list[str], str, str]) -> process.Result:
+        return process.run(task[0], cwd=workdir, env=env)
+
+    if len(tasks) > 1:
+        with ThreadPoolExecutor(settings.jobs()) as pool:
+            results = list(pool.map(work, tasks))
+    else:
+        results = [work(tasks[0])]
+    warnings: list[Diagnostic] = []
+    for unit, (command, _, depfile), result in zip(units, tasks, results, strict=True):
+        log += [process.shown(command), result.output]
+        compiler = compilers[unit.language]
+        read = _dependencies(depfile, workdir)
+        inputs += [unit.path, *read]
+        absent += include_probes([unit.path, *read], unit, options, compiler)
+        if result.status != 0:
+            raise _compile_failure(plan, unit, command, result, options, compiler, inputs, absent, "\n".join(log))
+        warnings += diagnostics(result.output)
+    library = f"{workdir}/{name.rpartition('.')[2]}{sysconfig.get_config_var('EXT_SUFFIX')}"
+    language = "c++" if options.language == "c++" or any(unit.language == "c++" for unit in units) else "c"
+    command = _link_command([task[1] for task in tasks], library, language, options, compilers[language], how)
+    result = process.run(command, cwd=workdir, env=env)
+    log += [process.shown(command), result.output]
+    if result.status != 0:
+        error = errors.compile_failed(name, path, "the linker", result.output, hint=_link_hint(result.output))
+        raise Failed(error, log="\n".join(log), inputs=inputs, absent=absent, complete=False)
+    inputs = [one for one in dict.fromkeys(inputs) if not one.startswith(workdir + os.sep)]
+    inputs += [one for one in options.extra_objects if one not in inputs]
+    absent = [one for one in dict.fromkeys(absent) if not one.startswith(workdir + os.sep)]
+    return Compiled(library, tuple(inputs), tuple(absent), "\n".join(log), tuple(warnings))
+
+
+def diagnostics(output: str) -> tuple[Diagnostic, ...]:
+    """The messages in a compiler's output, each with its excerpt."""
+    matches = list(_DIAGNOSTIC.finditer(output))
+    found = []
+    for match, following in itertools.zip_longest(matches, matches[1:]):
+        text = output[match.start() : following.start() if following is not None else len(output)]
+        level = "error" if "error" in match["level"] else match["level"]
+        found.append(
+            Diagnostic(
+                match["file"], int(match["line"]), int(match["column"] or 0), match["message"], level=level, rendered=text
+            )
+        )
+    return tuple(found)
+
+
+def include_probes(read: Sequence[str], unit: Unit, options: Options, compiler: Compiler) -> list[str]:
+    """Paths that a compiler looked at before it found the headers ``read``: a new file there would shadow one of them.
+
+    A dependency file tells what was found, not how it was spelled, so each spelling that could have found it counts:
+    relative to each search folder that contains it, and to the folder of a file that may have included it by quotes.
+    """
+    search = [*options.include_dirs, *_python_includes(), *compiler.search]
+    quoting = list(dict.fromkeys([os.path.dirname(unit.path), *(os.path.dirname(one) for one in read if _local(one, compiler))]))
+    headers = [one for one in read if one != unit.path]
+    probes: dict[str, None] = {}
+    for header in headers:
+        for index, folder in enumerate(search):
+            if header.startswith(folder + os.sep):
+                spelled = header[len(folder) + 1 :]
+                for earlier in (*quoting, *search[:index]):
+                    probe = os.path.join(earlier, spelled)
+                    if probe != header:
+                        probes[probe] = None
+                break
+    for one in dict.fromkeys([unit.path, *(path for path in headers if _local(path, compiler))]):
+        for spelled in _conditional_includes(one):
+            for folder in (os.path.dirname(one), *search):
+                probes[os.path.join(folder, spelled)] = None
+    return [probe for probe in probes if not os.path.lexists(probe)]
+
+
+# finding
+
+
+def _known(command: tuple[str, ...], language: str) -> Compiler | None:
+    """What the compiler answers, from memory where it is the same file as then."""
+    from .store import open_store, replace
+
+    slot = keys.digest(command, language, [os.environ.get(one) for one in ENV[10:]])
+    path = f"{open_store().bucket}/tools/{slot}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with open(path, encoding="utf-8") as file:
+            told = json.load(file)
+        if all(list(manifest.identity(one) or ()) == seen for one, seen in told["seen"]):
+            values = {key: tuple(value) if isinstance(value, list) else value for key, value in told["compiler"].items()}
+            return Compiler(**values)
+    compiler = _ask(command, language)
+    if compiler is not None:
+        seen = [[one, manifest.identity(one)] for one in compiler.files]
+        with contextlib.suppress(OSError):
+            replace(path, json.dumps({"seen": seen, "compiler": asdict(compiler)}).encode())
+    return compiler
+
+
+def _ask(command: tuple[str, ...], language: str) -> Compiler | None:
+    """Start the compiler to learn what it is; None where it does not answer like one."""
+    env = process.environment()
+    try:
+        told = process.run([*command, "-E", "-v", "-x", language, os.devnull], cwd=os.sep, env=env, timeout=120).output
+    except (OSError, process.subprocess.TimeoutExpired):
+        return None
+    version = next((line for line in told.splitlines() if " version " in line), "")
+    if not version:
+        return None
+    listed = told.partition("#include <...> search starts here:")[2].partition("End of search list")[0]
+    search = tuple(line.split(" (framework")[0].strip() for line in listed.splitlines() if line.strip())
+    kind = "zig" if "ziglang" in command or "zig" in os.path.basename(command[0]) else "clang" if "clang" in version else "gcc"
+    files = [command[0]]
+    if kind == "gcc":
+        for part in ("cc1plus" if language == "c++" else "cc1", "as", "ld"):
+            with contextlib.suppress(OSError):
+                where = process.run([*command, f"-print-prog-name={part}"], cwd=os.sep, env=env).output.strip()
+                found = where if os.path.isabs(where) else process.find_program(where)
+                if found:
+                    files.append(found)
+    files = [os.path.realpath(one) for one in dict.fromkeys(files)]
+    identity = keys.digest(command, told, [keys.file_digest(one) for one in files])
+    return Compiler(command, kind, version.strip(), identity, tuple(dict.fromkeys((command[0], *files))), search)
+
+
+def _zig(language: str) -> Compiler | None:
+    """The C compiler inside PyPI's ziglang."""
+    from importlib.util import find_spec
+
+    if find_spec("ziglang") is None:
+        return None
+    return _known((sys.executable, "-m", "ziglang", "cc" if language == "c" else "c++"), language)
+
+
+# commands
+
+
+def _compile_command(
+    unit: Unit, index: int, options: Options, compiler: Compiler, how: Settings, workdir: str
+) -> tuple[list[str], str, str]:
+    """The command, its object file and its dependency file."""
+    stem = f"{workdir}/{index}-{os.path.splitext(os.path.basename(unit.path))[0]}"
+    command = [
+        *compiler.command,
+        *_base_flags(compiler),
+        *_optimisation(compiler, how, unit.language),
+        *(["-g"] if how.debug else []),
+        "-w" if not how.debug else "-Wall",
+        *(f"-U{name}" for name in options.undef_macros),
+        *(f"-D{name}" if value is None else f"-D{name}={value}" for name, value in options.define_macros),
+        *(f"-I{folder}" for folder in (*options.include_dirs, *_python_includes())),
+        *unit.args,
+        *options.extra_compile_args,
+        *how.cflags,
+        "-MD", "-MF", f"{stem}.d",
+        "-x", unit.language,
+        "-c", unit.path,
+        "-o", f"{stem}.o",
+    ]  # fmt: skip
+    return command, f"{stem}.o", f"{stem}.d"
+
+
+def _link_command(
+    objects: Sequence[str], library: str, language: str, options: Options, compiler: Compiler, how: Settings
+) -> list[str]:
+    told = os.environ.get("LDCXXSHARED" if language == "c++" else "LDSHARED") or os.environ.get("LDSHARED")
+    flags = shlex.split(told) if told else _own_link_flags(compiler)
+    return [
+        *flags,
+        *objects,
+        *options.extra_objects,
+        *(f"-L{folder}" for folder in options.library_dirs),
+        *(f"-Wl,-rpath,{folder}" for folder in options.runtime_library_dirs),
+        *(f"-l{name}" for name in options.libraries),
+        *options.extra_link_args,
+        *how.ldflags,
+        *shlex.split(os.environ.get("LDFLAGS", "")),
+        "-o", library,
+    ]  # fmt: skip
+
+
+def _base_flags(compiler: Compiler) -> list[str]:
+    """Python's own flags that change what the code means, then the user's."""
+    words = shlex.split(sysconfig.get_config_var("CFLAGS") or "")
+    kept = []
+    pairs = iter(words)
+    for word in pairs:
+        if word in ("-arch", "-isysroot", "-include"):
+            kept += [word, next(pairs, "")]
+        elif word.startswith(("-D", "-U", "-m", "-std=", "-pthread")) or (
+            word.startswith("-f") and not word.startswith(_DROPPED) and (compiler.kind == "gcc" or word in _PORTABLE)
+        ):
+            kept.append(word)
+    shared = shlex.split(sysconfig.get_config_var("CCSHARED") or ("-fPIC" if sys.platform != "win32" else ""))
+    return [*kept, *shared, *_user_flags()]
+
+
+_DROPPED = ("-flto", "-ffat-lto", "-fuse-linker-plugin", "-fprofile", "-fdebug", "-fdiagnostics", "-fno-semantic")
+_PORTABLE = ("-fwrapv", "-fno-strict-aliasing", "-fno-strict-overflow", "-fno-common", "-fstack-protector-strong")
+
+
+def _user_flags() -> list[str]:
+    return [word for name in ("CPPFLAGS", "CFLAGS", "ARCHFLAGS") for word in shlex.split(os.environ.get(name, ""))]
+
+
+def _optimisation(compiler: Compiler, how: Settings, language: str) -> list[str]:
+    if how.optimize is not None:
+        return [f"-O{how.optimize}"]
+    told = _user_flags()
+    if language == "c++":
+        told += shlex.split(os.environ.get("CXXFLAGS", ""))
+    extra = shlex.split(os.environ.get("CXXFLAGS", "")) if language == "c++" else []
+    if any(word.startswith("-O") for word in told):
+        return extra
+    return [*(_GCC_OPTIMIZE if compiler.kind == "gcc" else _OPTIMIZE), *extra]
+
+
+def _own_link_flags(compiler: Compiler) -> list[str]:
+    """Python's link command with our compiler in the place of its own."""
+    words = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc -shared")
+    own = shlex.split(sysconfig.get_config_var("CC") or "")
+    rest = words[len(own) :] if own and words[: len(own)] == own else words[1:]
+    rest = [word for word in rest if not word.startswith(("-flto", "-ffat-lto", "-fuse-linker-plugin", "-specs=", "-g"))]
+    return [*compiler.command, *rest]
+
+
+def _python_includes() -> list[str]:
+    paths = sysconfig.get_paths()
+    return list(dict.fromkeys((paths["include"], paths["platinclude"])))
+
+
+# what was read
+
+
+def _dependencies(depfile: str, workdir: str) -> list[str]:
+    """The files that a make rule written by ``-MD`` names, absolute; [] where the compiler wrote none."""
+    try:
+        with open(depfile, encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read()
+    except OSError:
+        return []
+    text = text.partition(": ")[2].replace("\\\n", " ")
+    words = re.findall(r"(?:\\[ #:\\]|\$\$|[^\s])+", text)
+    plain = [re.sub(r"\\([ #:])", r"\1", word).replace("$$", "$") for word in words]
+    # As spelled, links not resolved: where a link leads is part of what was read.
+    return list(dict.fromkeys(_absolute(word, workdir) for word in plain))
+
+
+def _absolute(word: str, workdir: str) -> str:
+    path = os.path.join(workdir, word)
+    return path if ".." in path.split(os.sep) else os.path.normpath(path)
+
+
+def _local(path: str, compiler: Compiler) -> bool:
+    """Whether a header is neither the system's nor Python's."""
+    return not path.startswith(tuple(folder + os.sep for folder in (*compiler.search, *_python_includes())))
+
+
+def _conditional_includes(path: str) -> Iterator[str]:
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        for match in _CONDITIONAL.finditer(file.read()):
+            yield os.fsdecode(match[1])
+
+
+# failures
+
+
+def _compile_failure(
+    plan: Plan,
+    unit: Unit,
+    command: Sequence[str],
+    result: process.Result,
+    options: Options,
+    compiler: Compiler,
+    inputs: Sequence[str],
+    absent: Sequence[str],
+    log: str,
+) -> Failed:
+    name, path = plan.source.name, plan.source.path
+    missing = _MISSING.search(result.output)
+    hint = ""
+    if missing is not None:
+        header = missing["header"]
+        if header == "Python.h":
+            headers = errors.no_python_headers(name, path, sysconfig.get_paths()["include"])
+            hint = str(headers.msg)
+        else:
+            hint = (
+                f"`{header}` was looked for beside the source, then in: {', '.join(options.include_dirs) or 'no further folder'}. "
+                "Name its folder in the first lines of the source: `# distutils: include_dirs = …` (`//` in C)."
+            )
+        absent = [*absent, *(os.path.join(folder, header) for folder in (os.path.dirname(unit.path), *options.include_dirs))]
+    elif result.status < 0:
+        hint = f"{os.path.basename(command[0])} was ended by signal {-result.status}."
+    error = errors.compile_failed(
+        name, path, os.path.basename(compiler.command[0]), result.output, diagnostics(result.output), hint=hint
+    )
+    # A dependency file is not written when a header is missing: what was included before is not known then.
+    return Failed(error, log=log, inputs=inputs, absent=absent, complete=missing is None and result.status > 0 and len(inputs) > 1)
+
+
+def _link_hint(output: str) -> str:
+    library = re.search(r"cannot find -l(\S+)|library not found for -l(\S+)|library '(\S+)' not found", output)
+    if library is not None:
+        wanted = next(group for group in library.groups() if group).rstrip(":")
+        return (
+            f"The library `{wanted}` is not where the linker looks: install its development package, "
+            "or name its folder: `# distutils: library_dirs = …` (`//` in C)."
+        )
+    return ""

@@ -1,0 +1,71 @@
+"""What a pyproject.toml declares to the finder: parsed once, remembered by the file's stat identity."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from . import manifest, projects, settings
+from .csource import defines_module
+from .errors import ConfigError
+from .finder import SUFFIXES
+
+__all__ = ["project"]
+
+
+def project(path: str, seen: tuple[int, int, int, int]) -> projects.Project:
+    """What the finder must know of the pyproject.toml at ``path``, which has the stat identity ``seen``.
+
+    A file that can't be understood declares nothing: the build of a module that it governs tells the user.
+    """
+    from .store import replace, open_store
+
+    try:
+        data = settings.read_project(path)
+    except ConfigError:
+        return projects.Project({}, (), (), ())
+    tool = data.get("tool")
+    tool = tool if isinstance(tool, dict) else {}
+    mine = tool.get("autoaccel")
+    mine = mine if isinstance(mine, dict) else {}
+    setuptools = tool.get("setuptools")
+    tables = setuptools.get("ext-modules", []) if isinstance(setuptools, dict) else []
+    modules: dict[str, tuple[str, str, bool]] = {}
+    for table in tables:
+        declared = _extension(table, os.path.dirname(path)) if isinstance(table, dict) else None
+        if declared is not None:
+            modules[str(table["name"])] = declared
+    found = projects.Project(modules, *(_words(mine, key) for key in ("include", "exclude", "pure-python")))
+    values = (path, seen, found.modules, found.include, found.exclude, found.pure)
+    with contextlib.suppress(OSError):
+        replace(projects.record_path(open_store().root, path), manifest.pack(values))
+    return found
+
+
+def _extension(table: dict[str, object], root: str) -> tuple[str, str, bool] | None:
+    """The main source of a declared extension: what Cython compiles, else what defines the module."""
+    toolchains = {suffix: toolchain for suffix, toolchain, _ in SUFFIXES}
+    sources = table.get("sources")
+    if not isinstance(table.get("name"), str) or not isinstance(sources, list):
+        return None
+    ranked: list[tuple[int, str, str]] = []
+    for source in sources:
+        path = os.path.normpath(os.path.join(root, str(source)))
+        suffix = os.path.splitext(path)[1]
+        if suffix == ".py":
+            ranked.append((1, path, "cython"))
+        elif suffix == ".pyx":
+            ranked.append((0, path, "cython"))
+        elif suffix in toolchains and os.path.isfile(path):
+            with open(path, "rb") as file:
+                defines = defines_module(str(table["name"]).rpartition(".")[2], file.read())
+            ranked.append((2 if defines else 3, path, toolchains[suffix]))
+    if not ranked:
+        return None
+    _, path, toolchain = min(ranked, key=lambda row: row[0])
+    return path, toolchain, os.path.basename(path).startswith("__init__.")
+
+
+def _words(table: dict[str, object], key: str) -> tuple[str, ...]:
+    value = table.get(key)
+    return tuple(word for word in value if isinstance(word, str)) if isinstance(value, list) else ()

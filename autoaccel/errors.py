@@ -1,0 +1,273 @@
+"""What can go wrong, and every sentence that the user reads about it.
+
+All of them are ``ImportError``, so that ``try: import fast / except ImportError: import slow`` works.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["AccelError", "BuildError", "ConfigError", "Diagnostic", "LoadError", "ToolchainMissing"]
+
+#: Lines of compiler output that an exception's text holds; the whole is in the build log.
+EXCERPT_LINES = 60
+
+
+class Diagnostic:
+    """One message of a compiler about the user's source.
+
+    Attributes:
+        file: absolute path as the compiler names it, or ``""``.
+        line: 1-based, 0 where the compiler gives none.
+        column: 1-based, 0 where the compiler gives none.
+        level: ``"error"``, ``"warning"`` or ``"note"``.
+        message: the compiler's sentence.
+        code: the compiler's own code of the message (rustc's ``E0308``), or ``""``.
+        rendered: the text as the compiler shows it, with source excerpt and caret.
+    """
+
+    __slots__ = ("code", "column", "file", "level", "line", "message", "rendered")
+
+    def __init__(
+        self,
+        file: str,
+        line: int,
+        column: int,
+        message: str,
+        *,
+        level: str = "error",
+        code: str = "",
+        rendered: str = "",
+    ) -> None:
+        self.file = file
+        self.line = line
+        self.column = column
+        self.message = message
+        self.level = level
+        self.code = code
+        self.rendered = rendered
+
+    def __repr__(self) -> str:
+        return f"Diagnostic({self.file}:{self.line}:{self.column}: {self.level}: {self.message})"
+
+
+class AccelError(ImportError):
+    """The root of autoaccel's errors; ``name`` is the module, ``path`` its source file."""
+
+
+class ConfigError(AccelError):
+    """The project's configuration can't be understood; the text names the file and the key."""
+
+
+class ToolchainMissing(AccelError):
+    """A compiler is needed and not there; the text says how to get it."""
+
+
+class LoadError(AccelError):
+    """A built library is there and can't be loaded; the text says why and what to do."""
+
+
+class BuildError(AccelError):
+    """A source did not become a module.
+
+    Attributes:
+        diagnostics: what the compiler said, in its order.
+        log: path of the complete build log, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        name: str | None = None,
+        path: str | None = None,
+        diagnostics: Sequence[Diagnostic] = (),
+        log: str | None = None,
+    ) -> None:
+        super().__init__(message, name=name, path=path)
+        self.diagnostics = tuple(diagnostics)
+        self.log = log
+
+
+def compile_failed(
+    name: str, path: str, tool: str, output: str, diagnostics: Sequence[Diagnostic] = (), *, hint: str = ""
+) -> BuildError:
+    """The compiler refused the source: its own text, trimmed to `EXCERPT_LINES`."""
+    lines = output.strip().splitlines()
+    cut = len(lines) - EXCERPT_LINES
+    if cut > 0:
+        lines = [*lines[:EXCERPT_LINES], f"… {cut} more lines in the build log"]
+    text = f"{name}: {tool} failed on {path}\n\n" + "\n".join(lines)
+    if hint:
+        text += f"\n\n{hint}"
+    return BuildError(text, name=name, path=path, diagnostics=diagnostics)
+
+
+def with_log(error: BuildError, log: str) -> BuildError:
+    """The same error, with the place of its whole build log."""
+    told = BuildError(
+        f"{error.msg}\n\nbuild log: {log}",
+        name=error.name,
+        path=error.path,
+        diagnostics=error.diagnostics,
+        log=log,
+    )
+    return told
+
+
+def no_compiler(name: str | None, path: str | None, language: str, tried: Sequence[str]) -> ToolchainMissing:
+    """No C or C++ compiler answers."""
+    return ToolchainMissing(
+        f"a {language} compiler is needed for {path or name or 'this module'}, and none was found "
+        f"(tried: {', '.join(tried)}).\n"
+        "Install one: `apt-get install gcc g++` (Debian, Ubuntu), `dnf install gcc gcc-c++` (Fedora), "
+        "`xcode-select --install` (macOS), the Visual Studio Build Tools (Windows), "
+        "or `pip install ziglang` on any of them. $CC and $CXX name another one.",
+        name=name,
+        path=path,
+    )
+
+
+def no_python_headers(name: str, path: str, directory: str) -> ToolchainMissing:
+    """``Python.h`` is missing."""
+    return ToolchainMissing(
+        f"{name}: Python.h is needed to compile {path}, and {directory} has none.\n"
+        "Install the headers of this Python: `apt-get install python3-dev` (Debian, Ubuntu), "
+        "`dnf install python3-devel` (Fedora).",
+        name=name,
+        path=path,
+    )
+
+
+def no_package(name: str, path: str, package: str, extra: str) -> ToolchainMissing:
+    """A compiler that comes as a Python package is not installed."""
+    return ToolchainMissing(
+        f"{name}: {package} is needed to compile {path}, and it is not installed.\n"
+        f"Install it: `pip install {extra}`.",
+        name=name,
+        path=path,
+    )
+
+
+def wrong_export(name: str, path: str, wanted: str, found: Sequence[str]) -> BuildError:
+    """The library has no init function of the module's name."""
+    if found:
+        told = f"it exports {', '.join(found)}: rename the function, or the file and the import"
+    else:
+        told = "it exports no init function: is the macro or function that defines the module compiled in?"
+    return BuildError(
+        f"{name}: the library built from {path} does not define {wanted}, which `import {name}` calls; {told}.",
+        name=name,
+        path=path,
+    )
+
+
+def empty_source(name: str, path: str) -> BuildError:
+    """The source has no content."""
+    return BuildError(
+        f"{name}: {path} is empty, so there is nothing to compile. Write the module into it, or delete the file.",
+        name=name,
+        path=path,
+    )
+
+
+def undecodable(name: str, path: str, reason: str) -> BuildError:
+    """The source is no text in its declared encoding."""
+    return BuildError(
+        f"{name}: {path} can't be decoded: {reason}. "
+        "Save it as UTF-8, or declare its encoding in the first line (`# -*- coding: latin-1 -*-`).",
+        name=name,
+        path=path,
+    )
+
+
+def unreadable(name: str, path: str, reason: str) -> BuildError:
+    """The source can't be read."""
+    return BuildError(f"{name}: {path} can't be read: {reason}.", name=name, path=path)
+
+
+def ambiguous(name: str, paths: Sequence[str]) -> BuildError:
+    """Several sources beside each other would become the same module."""
+    return BuildError(
+        f"{name}: more than one source defines this module: {' and '.join(paths)}. "
+        "Rename or delete all but one, or exclude them with `[tool.autoaccel] exclude` in pyproject.toml.",
+        name=name,
+        path=paths[0],
+    )
+
+
+def unclaimed(name: str, path: str) -> ModuleNotFoundError:
+    """A C file of the right name that does not define the module, and nothing else does."""
+    from .csource import init_name
+
+    stem = name.rpartition(".")[2]
+    return ModuleNotFoundError(
+        f"No module named {name!r} ({path} is there, but it defines neither {init_name(stem)} nor "
+        f"PYBIND11_MODULE({stem}, …) nor NB_MODULE({stem}, …), so it is not the source of this module)",
+        name=name,
+    )
+
+
+def not_built(name: str, path: str, reason: str) -> LoadError:
+    """``AUTOACCEL=load`` and no fresh artifact."""
+    return LoadError(
+        f"{name}: AUTOACCEL=load forbids to compile {path}, and the cache has no build of it that holds "
+        f"({reason}). Build it first: `autoaccel build {path}`.",
+        name=name,
+        path=path,
+    )
+
+
+def not_loadable(name: str, path: str, artifact: str, reason: str) -> LoadError:
+    """The dynamic loader refuses a library that is intact."""
+    hint = ""
+    if "undefined symbol" in reason or "symbol not found" in reason:
+        symbol = reason.rpartition("undefined symbol:")[2].strip() or "that symbol"
+        hint = (
+            f"\n`{symbol}` is declared and used, and no compiled source or library has it. Name them in the first "
+            "lines of the source: `# distutils: sources = …` or `# distutils: libraries = …` (`//` in C)."
+        )
+    elif "cannot open shared object file" in reason or "image not found" in reason:
+        hint = (
+            "\nA library that it was linked with is not on the loader's path: install it, "
+            "or name its folder in `# distutils: runtime_library_dirs = …`."
+        )
+    elif "subinterpreter" in reason or "interpreter" in reason:
+        hint = (
+            "\nThe module does not support sub-interpreters: import it in the main interpreter, or declare "
+            "Py_mod_multiple_interpreters (in Cython: `# cython: subinterpreters_compatible = own_gil`)."
+        )
+    return LoadError(f"{name}: the library built from {path} can't be loaded: {reason}{hint}", name=name, path=artifact)
+
+
+def remembered(error: BuildError) -> BuildError:
+    """A failure of an earlier attempt at the very same inputs."""
+    told = BuildError(
+        f"{error.msg}\n\n(remembered: nothing has changed since this build failed; "
+        "`autoaccel build --force` tries again)",
+        name=error.name,
+        path=error.path,
+        diagnostics=error.diagnostics,
+        log=error.log,
+    )
+    return told
+
+
+def unknown_key(where: str, key: str, known: Sequence[str]) -> ConfigError:
+    """A setting that does not exist."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(key, known, n=1)
+    hint = f" Did you mean `{close[0]}`?" if close else f" Known are: {', '.join(sorted(known))}."
+    return ConfigError(f"{where}: unknown key `{key}`.{hint}", path=where)
+
+
+def not_a_source(path: str) -> AccelError:
+    """A file that was named on a command line and is no extension module's source."""
+    return AccelError(
+        f"{path} is not the source of a native module: known are .pyx, and .c, .cpp, .cc and .cxx files that define "
+        "PyInit_<name>, PYBIND11_MODULE(<name>, …) or NB_MODULE(<name>, …), <name> being the file's own.",
+        path=path,
+    )

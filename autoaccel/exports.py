@@ -1,0 +1,48 @@
+"""Which init functions a library exports. ELF is read as its format says; of others, the names that stand in them."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+__all__ = ["init_functions"]
+
+_INIT = re.compile(rb"_?((?:PyInit|PyInitU|PyModExport|PyModExportU)_\w+)\Z")
+_DYNSYM = 11
+_GLOBAL_OR_WEAK = (1, 2)
+_DEFAULT_OR_PROTECTED = (0, 3)
+
+
+def init_functions(path: str) -> list[str]:
+    """The names ``PyInit_…`` and ``PyModExport_…`` (PEP 489, PEP 793) that the library at ``path`` exports."""
+    with open(path, "rb") as file:
+        data = file.read()
+    if data[:4] == b"\x7fELF":
+        names = _elf_symbols(data)
+    else:
+        names = re.findall(rb"\x00_?(Py(?:Init|ModExport)U?_\w+)(?=\x00)", data)
+    return sorted({match[1].decode("ascii") for name in names if (match := _INIT.match(name))})
+
+
+def _elf_symbols(data: bytes) -> list[bytes]:
+    """Names of the defined, visible symbols of the dynamic symbol table (System V ABI, chapter 4)."""
+    order = "<" if data[5] == 1 else ">"
+    wide = data[4] == 2
+    (table,) = struct.unpack_from(order + ("Q" if wide else "I"), data, 40 if wide else 32)
+    size, count = struct.unpack_from(order + "HH", data, 58 if wide else 46)
+    header = order + ("IIQQQQIIQQ" if wide else "10I")
+    sections = [struct.unpack_from(header, data, table + index * size) for index in range(count)]
+    names: list[bytes] = []
+    for section in sections:
+        if section[1] != _DYNSYM:
+            continue
+        start, length, link, entry = section[4], section[5], section[6], section[9]
+        strings = sections[link][4]
+        for at in range(start, start + length, entry):
+            if wide:
+                name, info, other, where = struct.unpack_from(order + "IBBH", data, at)
+            else:
+                name, _, _, info, other, where = struct.unpack_from(order + "IIIBBH", data, at)
+            if where and info >> 4 in _GLOBAL_OR_WEAK and other & 3 in _DEFAULT_OR_PROTECTED:
+                names.append(data[strings + name : data.index(b"\0", strings + name)])
+    return names

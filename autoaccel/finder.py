@@ -1,0 +1,350 @@
+"""The finder: one object on ``sys.meta_path``, and the directory finders that it puts behind it. Warm room.
+
+CPython asks `AccelFinder` first about every import. It answers almost nothing itself: it sees to it that each of the
+user's own directories on the searched path is looked through by a `DirectoryFinder`, and lets ``PathFinder`` go on. So the
+order of ``sys.path``, namespace packages and everybody's path hooks stay CPython's business, an unrelated import costs a
+comparison per path entry and no system call, and a directory is listed once for both.
+
+A `DirectoryFinder` is the directory's own ``FileFinder`` (of whatever path hook) with one more question: is there a native
+source where an extension module would be? The loader's room is imported when the answer is yes for the first time.
+"""
+
+import sys
+from _frozen_importlib import ModuleSpec
+from _frozen_importlib_external import FileFinder, PathFinder, _path_isdir, _path_isfile, _path_join, _relax_case
+from time import time
+
+try:
+    import posix as _os
+except ImportError:  # Windows
+    import nt as _os  # type: ignore[import-not-found,no-redef]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+    from .loader import Source
+
+__all__ = ["PACKAGE_SOURCES", "SUFFIXES", "AccelFinder", "DirectoryFinder", "Rules"]
+
+#: The one table of what is ours. (suffix, toolchain, whether only the content tells that the file is a module), in the
+#: order of precedence.
+SUFFIXES = (
+    (".pyx", "cython", False),
+    (".c", "c", True),
+    (".cpp", "c++", True),
+    (".cc", "c++", True),
+    (".cxx", "c++", True),
+)
+
+#: (file name, toolchain): what makes a directory a native package.
+PACKAGE_SOURCES = (("__init__.pyx", "cython"),)
+
+#: Seconds in which a directory may change again without a new time stamp (coarse kernel clocks).
+_GRAIN = 0.05
+
+_SEP = "\\" if sys.platform == "win32" else "/"
+
+
+class Rules:
+    """Which directories are the user's own, which others are looked at all the same, and what is left alone.
+
+    Attributes:
+        include: top-level names that are looked at even in site-packages.
+        exclude: patterns (``fnmatch``) of full module names that are never claimed.
+        pure: patterns of full names of ``.py`` files that Cython compiles.
+    """
+
+    def __init__(
+        self, include: "Sequence[str]" = (), exclude: "Sequence[str]" = (), pure: "Sequence[str]" = ()
+    ) -> None:
+        self.include = frozenset(include)
+        self.exclude = tuple(exclude)
+        self.pure = tuple(pure)
+
+    def wanted(self, directory: str) -> "frozenset[str] | bool":
+        """True: everything in it is the user's; False: nothing is; a set: only these top-level names are wanted."""
+        parts = directory.split(_SEP)
+        for place in ("site-packages", "dist-packages"):
+            if place in parts:
+                inside = parts[parts.index(place) + 1 :]
+                return inside[0] in self.include if inside else self.include or False
+        stdlib = getattr(sys, "_stdlib_dir", None) or f"{sys.prefix}{_SEP}lib"
+        return not (directory + _SEP).startswith(stdlib + _SEP)
+
+    def excluded(self, name: str) -> bool:
+        """Whether a module is left to CPython."""
+        return bool(self.exclude) and _matches(name, self.exclude)
+
+
+def _matches(name: str, patterns: "Sequence[str]") -> bool:
+    from fnmatch import fnmatchcase
+
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+class AccelFinder:
+    """The entry of ``sys.meta_path``; made and undone by `autoaccel.install`.
+
+    Attributes:
+        rules: what is looked at.
+        mode: handed to the loaders: ``"build"``, ``"load"`` or ``"check"``.
+        unclaimed: full name -> a file that only its name makes a source of this module.
+    """
+
+    def __init__(self, rules: Rules, mode: str = "build") -> None:
+        self.rules = rules
+        self.mode = mode
+        self.unclaimed: dict[str, str] = {}
+        #: path entry -> the finder that was there when we looked
+        self._known: dict[object, object] = {}
+        self._adopted: list[DirectoryFinder] = []
+        #: modules that a project's pyproject.toml declares, wherever their source is, and the project's folder
+        self._declared: dict[str, tuple[Source, str]] = {}
+
+    def find_spec(
+        self, fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
+        """Make the user's directories on ``path`` ours; the spec of a module that only a pyproject.toml knows."""
+        cache = sys.path_importer_cache
+        known = self._known
+        for entry in sys.path if path is None else path:
+            try:
+                if cache[entry] is known[entry]:
+                    continue
+            except (KeyError, TypeError):
+                pass
+            self._look(entry)
+        if fullname in self._declared:
+            source, root = self._declared[fullname]
+            # Another project's package of the same name is not meant.
+            near = path is None or any(isinstance(entry, str) and entry.startswith(root) for entry in path)
+            if near and not self.rules.excluded(fullname) and _path_isfile(source.path):
+                return self.spec_of(source, None)
+        return None
+
+    def spec_of(self, source: "Source", names: "set[str] | None") -> ModuleSpec:
+        """The spec of a native source: ``origin`` is the source; the artifact becomes ``cached`` when it is loaded."""
+        spec = ModuleSpec(
+            source.name, loader.NativeLoader(source, names, self.mode), origin=source.path, is_package=source.package
+        )
+        spec._set_fileattr = True
+        if source.package:
+            spec.submodule_search_locations = [source.path.rpartition(_SEP)[0]]
+        return spec
+
+    def invalidate_caches(self) -> None:
+        """Look at toolchains, projects and the cache's place again (called by ``importlib.invalidate_caches``)."""
+        self._known.clear()
+        if loader is not None:
+            loader.forget()
+
+    def detach(self) -> None:
+        """Give every directory its plain finder back."""
+        for finder in self._adopted:
+            finder.__class__ = finder.plain
+        self._adopted.clear()
+        self._known.clear()
+
+    def _look(self, entry: object) -> None:
+        """A path entry that is new to us, or whose finder somebody has replaced."""
+        if not isinstance(entry, str):
+            return
+        cache = sys.path_importer_cache
+        if not entry:
+            # CPython asks for the current directory at every import; nothing to remember but the finder there.
+            try:
+                entry = _os.getcwd()
+            except OSError:
+                return
+            if entry in cache and cache[entry] is self._known.get(entry):
+                return
+        finder = cache[entry] if entry in cache else PathFinder._path_importer_cache(entry)
+        if isinstance(finder, FileFinder) and not isinstance(finder, DirectoryFinder):
+            wanted = self.rules.wanted(finder.path)
+            if wanted:
+                self._adopted.append(_adopt(finder, self, wanted if isinstance(wanted, frozenset) else None))
+                if wanted is True:
+                    self._learn(finder.path)
+        self._known[entry] = finder
+
+    def _learn(self, directory: str) -> None:
+        """What the project around a root declares."""
+        here = directory
+        while not _path_isfile(_path_join(here, "pyproject.toml")):
+            above = here.rpartition(_SEP)[0]
+            if not above or above == here or _path_isdir(_path_join(here, ".git")):
+                return
+            here = above
+        from . import projects
+
+        project = projects.declared(_path_join(here, "pyproject.toml"))
+        if project is None:
+            return
+        for name, (path, toolchain, package) in project.modules.items():
+            self._declared.setdefault(name, (_rooms().Source(name, path, toolchain, package), here))
+        self.rules.exclude += tuple(rule for rule in project.exclude if rule not in self.rules.exclude)
+        self.rules.pure += tuple(rule for rule in project.pure if rule not in self.rules.pure)
+        if not self.rules.include.issuperset(project.include):
+            self.rules.include |= frozenset(project.include)
+            self._known.clear()
+
+    def __repr__(self) -> str:
+        return f"<autoaccel finder, {len(self._adopted)} directories>"
+
+
+class DirectoryFinder(FileFinder):
+    """A directory of the user's: ``FileFinder`` with native sources in the place of the extensions they become.
+
+    Attributes:
+        owner: the finder on ``sys.meta_path``.
+        plain: the class that this object had before.
+        only: top-level names that are looked at; None: all.
+    """
+
+    owner: AccelFinder
+    plain: "type[FileFinder]"
+    only: "frozenset[str] | None"
+    _stems: "frozenset[str]"
+    _listed: "set[str] | None"
+    _racy: bool
+
+    def find_spec(self, fullname: str, target: "ModuleType | None" = None) -> "ModuleSpec | None":
+        """The spec of ``fullname`` in this directory, as ``FileFinder`` gives it; never builds, never imports."""
+        stem = fullname.rpartition(".")[2]
+        try:
+            mtime = _os.stat(self.path or _os.getcwd()).st_mtime
+        except OSError:
+            mtime = -1
+        if mtime != self._path_mtime or self._racy:
+            self._fill_cache()
+            self._path_mtime = mtime
+            self._racy = time() - mtime < _GRAIN
+        names = self._path_cache
+        if names is not self._listed:
+            self._listed = names
+            self._stems = frozenset([name.partition(".")[0] for name in names])
+        if stem in self._stems:
+            if (self.only is None or fullname in self.only) and not _own_import(fullname):
+                source = self._source(fullname, stem, names)
+                if source is not None and not self.owner.rules.excluded(fullname):
+                    return self.owner.spec_of(source, names)
+            if not _relax_case():
+                return self._python_spec(fullname, stem, names, target)
+        return super().find_spec(fullname, target) if _relax_case() else None
+
+    def _source(self, fullname: str, stem: str, names: "set[str]") -> "Source | None":
+        if stem in names:
+            inside = _path_join(self.path, stem)
+            for file, toolchain in PACKAGE_SOURCES:
+                path = _path_join(inside, file)
+                if _path_isfile(path):
+                    return _rooms().Source(fullname, path, toolchain, True)
+        for suffix, toolchain, ask in SUFFIXES:
+            if stem + suffix not in names:
+                continue
+            path = _path_join(self.path, stem + suffix)
+            if not _path_isfile(path) or self._is_package(stem, names):
+                continue
+            if not ask or _rooms().claims(fullname, path):
+                return _rooms().Source(fullname, path, toolchain, False)
+            self.owner.unclaimed[fullname] = path
+        pure = self.owner.rules.pure
+        if pure and _matches(fullname, pure):
+            return self._pure_source(fullname, stem, names)
+        return None
+
+    def _pure_source(self, fullname: str, stem: str, names: "set[str]") -> "Source | None":
+        """A ``.py`` file that the project wants compiled."""
+        for path, package in (
+            (_path_join(self.path, stem, "__init__.py"), True),
+            (_path_join(self.path, stem + ".py"), False),
+        ):
+            if (stem if package else stem + ".py") in names and _path_isfile(path):
+                return _rooms().Source(fullname, path, "cython", package)
+        return None
+
+    def _is_package(self, stem: str, names: "set[str]") -> bool:
+        """Whether a regular package is here, which comes before an extension module of the same name."""
+        return stem in names and any(
+            _path_isfile(_path_join(self.path, stem, "__init__" + suffix)) for suffix, _ in self._loaders
+        )
+
+    def _python_spec(
+        self, fullname: str, stem: str, names: "set[str]", target: "ModuleType | None"
+    ) -> "ModuleSpec | None":
+        """What ``FileFinder.find_spec`` does after its ``stat``, which has been done."""
+        namespace = None
+        if stem in names:
+            inside = _path_join(self.path, stem)
+            for suffix, cls in self._loaders:
+                path = _path_join(inside, "__init__" + suffix)
+                if _path_isfile(path):
+                    return self._get_spec(cls, fullname, path, [inside], target)
+            if _path_isdir(inside):
+                namespace = inside
+        for suffix, cls in self._loaders:
+            if stem + suffix in names:
+                path = _path_join(self.path, stem + suffix)
+                if _path_isfile(path):
+                    return self._get_spec(cls, fullname, path, None, target)
+        if namespace is None:
+            return None
+        spec = ModuleSpec(fullname, None)
+        spec.submodule_search_locations = [namespace]
+        return spec
+
+
+class Hint:
+    """The last entry of ``sys.meta_path``: tells why a C file of the right name is not the module."""
+
+    def __init__(self, owner: AccelFinder) -> None:
+        self._owner = owner
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        """Raise ``ModuleNotFoundError`` with the reason, where there is one to give."""
+        file = self._owner.unclaimed.pop(fullname, None)
+        if file is not None:
+            from .errors import unclaimed
+
+            raise unclaimed(fullname, file)
+
+
+_classes: "dict[type[FileFinder], type[DirectoryFinder]]" = {FileFinder: DirectoryFinder}
+
+
+def _adopt(finder: FileFinder, owner: AccelFinder, only: "frozenset[str] | None") -> DirectoryFinder:
+    """Make a directory's finder ours in place, so that whoever holds it, and its path hook's loaders, stay right."""
+    plain = type(finder)
+    if plain not in _classes:
+        _classes[plain] = type("DirectoryFinder", (DirectoryFinder, plain), {})
+    finder.__class__ = _classes[plain]
+    finder.owner = owner
+    finder.plain = plain
+    finder.only = only
+    finder._stems = frozenset()
+    finder._listed = None
+    finder._racy = False
+    return finder
+
+
+#: The loader's room, once it is needed.
+loader: "ModuleType | None" = None
+
+
+def _rooms() -> "ModuleType":
+    global loader
+    if loader is None:
+        from . import loader as room
+
+        loader = room
+    return loader
+
+
+def _own_import(fullname: str) -> bool:
+    """Whether this is an import of autoaccel itself in the middle of a build.
+
+    A user's ``json.pyx`` must not become the ``json`` that its own build needs.
+    """
+    return loader is not None and loader.in_cold_room(fullname)

@@ -1,0 +1,126 @@
+"""Keys: the digest of everything that decides the bytes. Reads the files that a plan names; looks at nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import sysconfig
+import time
+from dataclasses import fields, is_dataclass
+
+from . import manifest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .plan import Plan
+
+__all__ = ["Contents", "digest", "file_digest", "plan_key", "variant_key"]
+
+_VERSION = "autoaccel/1"
+
+#: A file that is younger than this when it is read may change again under the same stamps (kernel ticks are 1-10 ms).
+_GRAIN_NS = 50_000_000
+#: The same for file systems that count whole seconds (FAT: two).
+COARSE_GRAIN_NS = 2_100_000_000
+
+
+def file_digest(path: str) -> str | None:
+    """SHA-256 of a file's content; None where there is no file."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+class Contents:
+    """Digests of files, each read once, with the stat identity under which it was read."""
+
+    def __init__(self) -> None:
+        self._digests: dict[str, str | None] = {}
+        self._seen: dict[str, tuple[manifest.Identity, int]] = {}
+
+    def digest(self, path: str) -> str | None:
+        """SHA-256 of the file; None where there is none."""
+        if path not in self._digests:
+            # The identity is taken first: a change in between makes it old, never falsely new.
+            self._seen[path] = (manifest.identity(path) or manifest.FRESH, time.time_ns())
+            self._digests[path] = file_digest(path)
+        return self._digests[path]
+
+    def digests(self, paths: Iterable[str]) -> dict[str, str | None]:
+        """Several at once."""
+        return {path: self.digest(path) for path in paths}
+
+    def identity(self, path: str) -> manifest.Identity:
+        """The identity under which the content was read; `manifest.FRESH` where it might change without a new one."""
+        self.digest(path)
+        seen, when = self._seen[path]
+        coarse = seen[0] % 1_000_000_000 == 0 and seen[1] % 1_000_000_000 == 0
+        settled = when - max(seen[0], seen[1]) > (COARSE_GRAIN_NS if coarse else _GRAIN_NS)
+        return seen if settled else manifest.FRESH
+
+    def changed_since(self, path: str, moment_ns: int) -> bool:
+        """Whether the file's change time is not before a moment of the wall clock (nanoseconds)."""
+        self.digest(path)
+        return self._seen[path][0][1] >= moment_ns
+
+
+def plan_key(plan: Plan, contents: Contents) -> str:
+    """The key of what is known before a compiler runs."""
+    return digest(
+        _VERSION,
+        sys.modules["autoaccel"].__version__,
+        plan.toolchain,
+        plan.source.name,
+        plan.source.path,
+        plan.source.package,
+        manifest.TAG,
+        sys.implementation.name,
+        f"{sys.version_info[0]}.{sys.version_info[1]}",
+        sysconfig.get_platform(),
+        bool(sysconfig.get_config_var("Py_DEBUG")),
+        bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+        plan.options,
+        [(tool.name, tool.identity) for tool in plan.tools],
+        plan.env,
+        [(path, contents.digest(path)) for path in plan.inputs],
+        plan.details,
+    )
+
+
+def variant_key(key: str, contents: Iterable[tuple[str, str]], absent: Iterable[str]) -> str:
+    """The key of a build: the plan's, and every input that the build turned out to have."""
+    return digest(_VERSION, key, sorted(contents), sorted(absent))
+
+
+def digest(*values: object) -> str:
+    """40 hex digits of the SHA-256 over an encoding in which no two values look alike: type, length, content."""
+    total = hashlib.sha256()
+    for piece in _encoded(values):
+        total.update(piece)
+    return total.hexdigest()[:40]
+
+
+def _encoded(value: object) -> Iterable[bytes]:
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {one.name: getattr(value, one.name) for one in fields(value)}
+    if isinstance(value, dict):
+        value = ("dict", *sorted((str(key), item) for key, item in value.items()))
+    if isinstance(value, tuple | list):
+        yield b"l%d:" % len(value)
+        for item in value:
+            yield from _encoded(item)
+        return
+    if isinstance(value, bytes):
+        kind, data = b"b", value
+    elif isinstance(value, str):
+        kind, data = b"s", value.encode("utf-8", "surrogateescape")
+    elif value is None or isinstance(value, bool | int | float):
+        kind, data = b"n", repr(value).encode()
+    else:
+        raise TypeError(f"{type(value).__name__} has no place in a key")
+    yield b"%s%d:" % (kind, len(data))
+    yield data

@@ -1,0 +1,83 @@
+"""The only door to subprocess: explicit arguments, folder and environment; all output kept; nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Result", "environment", "find_program", "run", "shown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a program ended: ``status`` is its exit code (negative: the signal), ``output`` all that it printed."""
+
+    status: int
+    output: str
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment for a tool: the user's, messages in English, and the hook off in Pythons that tools start."""
+    return {**os.environ, "LC_ALL": "C.UTF-8", "AUTOACCEL": "off", **changes}
+
+
+def find_program(name: str) -> str | None:
+    """Absolute path of a program on ``$PATH``, or of ``name`` itself where it is a path."""
+    return shutil.which(name)
+
+
+def shown(args: Sequence[str]) -> str:
+    """The command as a shell would take it."""
+    import shlex
+
+    return shlex.join(args)
+
+
+def run(args: Sequence[str], *, cwd: str, env: Mapping[str, str], timeout: float | None = None) -> Result:
+    """Run a program to its end. Whatever interrupts the wait (Ctrl-C too) ends it and all that it started.
+
+    Args:
+        args: program and arguments.
+        cwd: folder to run in.
+        env: the whole environment.
+        timeout: seconds, after which it is killed and ``subprocess.TimeoutExpired`` raised.
+
+    Raises:
+        OSError: the program can't be started.
+    """
+    # A session of its own: Ctrl-C in a terminal reaches us first, and the tool's children end with it.
+    child = subprocess.Popen(
+        list(args),
+        cwd=cwd,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=sys.platform != "win32",
+    )
+    try:
+        output, _ = child.communicate(timeout=timeout)
+    except BaseException:
+        end(child)
+        raise
+    return Result(child.returncode, output.decode("utf-8", "replace"))
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """Kill a program started by us, and its process group."""
+    try:
+        if sys.platform != "win32":
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            child.kill()
+    except (ProcessLookupError, PermissionError):
+        pass
+    child.wait()

@@ -1,0 +1,62 @@
+"""A quiet line on a terminal's stderr while a build takes longer than a second."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["line", "quiet"]
+
+_FIRST = 1.0
+_EVERY = 0.5
+
+_silenced = False
+
+
+def quiet() -> None:
+    """No lines from now on: somebody else draws on the terminal."""
+    global _silenced
+    _silenced = True
+
+
+@contextlib.contextmanager
+def line(name: str) -> Iterator[None]:
+    """Tell that ``name`` is being built, if it takes long enough and someone looks at stderr."""
+    stream = sys.stderr
+    if _silenced or stream is None or not _terminal(stream):
+        yield
+        return
+    over = threading.Event()
+    started = time.monotonic()
+
+    def tell() -> None:
+        told = False
+        wait = _FIRST
+        while not over.wait(wait):
+            wait, told = _EVERY, True
+            stream.write(f"\r\x1b[2mautoaccel: building {name} … {time.monotonic() - started:.0f} s\x1b[0m\x1b[K")
+            stream.flush()
+        if told:
+            stream.write("\r\x1b[K")
+            stream.flush()
+
+    teller = threading.Thread(target=tell, name="autoaccel-progress", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
+
+
+def _terminal(stream: object) -> bool:
+    try:
+        return bool(stream.isatty())  # type: ignore[attr-defined]
+    except (AttributeError, ValueError, OSError):
+        return False

@@ -1,0 +1,88 @@
+"""What a project's pyproject.toml says that the finder must know: modules declared elsewhere, what to look at.
+
+Warm room: the answer of the cold room is remembered by the file's stat identity, so that no TOML is parsed on a hit.
+"""
+
+import marshal
+from _imp import source_hash
+
+from . import manifest
+
+try:
+    import posix as _os
+except ImportError:  # Windows
+    import nt as _os  # type: ignore[import-not-found,no-redef]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["MARKERS", "Project", "declared", "record_path"]
+
+#: A pyproject.toml with none of these says nothing to the finder.
+MARKERS = (b"tool.autoaccel", b"ext-modules")
+
+class Project:
+    """What the finder must know of a pyproject.toml.
+
+    Attributes:
+        modules: full name -> (source path, toolchain, whether a package).
+        include: top-level names outside of the user's roots to look at.
+        exclude: patterns of full names never to claim.
+        pure: patterns of full names of ``.py`` files to compile with Cython.
+    """
+
+    __slots__ = ("exclude", "include", "modules", "pure")
+
+    def __init__(
+        self,
+        modules: "Mapping[str, tuple[str, str, bool]]",
+        include: "tuple[str, ...]",
+        exclude: "tuple[str, ...]",
+        pure: "tuple[str, ...]",
+    ) -> None:
+        self.modules = modules
+        self.include = include
+        self.exclude = exclude
+        self.pure = pure
+
+
+def declared(path: str) -> "Project | None":
+    """What the pyproject.toml at ``path`` tells the finder; None where it tells nothing."""
+    seen = manifest.identity(path)
+    return _remembered(path, seen) if seen is not None and _speaks(path) else None
+
+
+def record_path(root: str, path: str) -> str:
+    """Where below a cache root the record of this pyproject.toml is."""
+    name = source_hash(0x70726F6A, f"{path}\0{manifest.TAG}".encode("utf-8", "surrogateescape")).hex()
+    return f"{root}/{manifest.BUCKET}/projects/{name}"
+
+
+def _remembered(path: str, seen: "tuple[int, ...]") -> Project:
+    for root in manifest.roots():
+        data = manifest.read_checked(record_path(root, path))
+        if data is not None:
+            values = marshal.loads(data)
+            if values[:2] == (path, seen):
+                return Project(*values[2:])
+    from . import declare
+
+    return declare.project(path, seen)
+
+
+def _speaks(path: str) -> bool:
+    try:
+        descriptor = _os.open(path, _os.O_RDONLY | getattr(_os, "O_BINARY", 0))
+    except OSError:
+        return False
+    try:
+        text = b""
+        while chunk := _os.read(descriptor, 1 << 16):
+            text += chunk
+    except OSError:
+        return False
+    finally:
+        _os.close(descriptor)
+    return any(marker in text for marker in MARKERS)
+

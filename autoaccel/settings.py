@@ -1,0 +1,254 @@
+"""What the project says about building: pyproject.toml and the environment, read once per source, checked, frozen."""
+
+from __future__ import annotations
+
+import glob
+import os
+import tomllib
+from dataclasses import dataclass, field
+
+from .errors import ConfigError, unknown_key
+from .plan import Options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .loader import Source
+
+__all__ = ["Settings", "jobs", "load", "lock_timeout", "options_from", "read_project"]
+
+#: Files that mark the top of a project; no pyproject.toml above it governs what is below.
+_TOP = ".git"
+
+_PATHS = ("sources", "include_dirs", "library_dirs", "extra_objects", "depends")
+_WORDS = ("libraries", "runtime_library_dirs", "undef_macros", "extra_compile_args", "extra_link_args")
+_OPTION_KEYS = (*_PATHS, *_WORDS, "define_macros", "language")
+#: What setuptools takes beside these, and has no meaning for an import.
+_SETUPTOOLS_ONLY = ("name", "export_symbols", "swig_opts", "optional", "py_limited_api")
+
+_KEYS = ("include", "exclude", "pure-python", "optimize", "debug", "cflags", "ldflags", "cython", "modules")
+_CYTHON_KEYS = ("directives", "language-level", "annotate")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What governs the build of one source.
+
+    Attributes:
+        root: the project's folder: that of pyproject.toml or setup.py, else the source's.
+        inputs: files that were read.
+        absent: files that were looked for in vain.
+        options: what pyproject.toml says about this module.
+        optimize: the word after ``-O``, or None for the toolchain's default.
+        debug: keep debug information (``-g``).
+        cflags, ldflags: appended to every compile and link.
+        directives: Cython compiler directives for all modules.
+        language_level: Cython's, or None for its default.
+        annotate: keep Cython's annotated page beside the library.
+    """
+
+    root: str
+    inputs: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    options: Options = field(default_factory=Options)
+    optimize: str | None = None
+    debug: bool = False
+    cflags: tuple[str, ...] = ()
+    ldflags: tuple[str, ...] = ()
+    directives: Mapping[str, object] = field(default_factory=dict)
+    language_level: str | None = None
+    annotate: bool = False
+
+
+def lock_timeout() -> float:
+    """Seconds to wait for another process that builds the same source (``AUTOACCEL_LOCK_TIMEOUT``, 600)."""
+    return _number("AUTOACCEL_LOCK_TIMEOUT", 600.0)
+
+
+def jobs() -> int:
+    """How many compilers may run at once (``AUTOACCEL_JOBS``, the number of cores that this process may use)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(_number("AUTOACCEL_JOBS", cores)))
+
+
+def load(source: Source) -> Settings:
+    """The settings for a source.
+
+    Raises:
+        ConfigError: pyproject.toml can't be parsed, or has a key that does not exist.
+    """
+    own = os.path.dirname(source.path)
+    absent: list[str] = []
+    here = own
+    while True:
+        path = os.path.join(here, "pyproject.toml")
+        if os.path.isfile(path):
+            return _from_project(source, path, absent)
+        absent.append(path)
+        above = os.path.dirname(here)
+        if above == here or os.path.exists(os.path.join(here, _TOP)):
+            return Settings(root=_top(own), absent=tuple(absent))
+        here = above
+
+
+def read_project(path: str) -> dict[str, object]:
+    """A parsed pyproject.toml.
+
+    Raises:
+        ConfigError: it is no TOML.
+    """
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}", path=path) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}", path=path) from None
+
+
+def options_from(table: Mapping[str, object], bases: Sequence[str], where: str) -> Options:
+    """Options in the words of ``setuptools.Extension`` (dashes or underscores), paths resolved.
+
+    Args:
+        table: the settings.
+        bases: folders in which a relative path is looked for; the first that has it wins, else the first.
+        where: what to name in an error.
+
+    Raises:
+        ConfigError: an unknown key or a value of the wrong type.
+    """
+    values: dict[str, object] = {}
+    for spelled, value in table.items():
+        key = spelled.replace("-", "_")
+        if key in _SETUPTOOLS_ONLY:
+            continue
+        if key not in _OPTION_KEYS:
+            raise unknown_key(where, spelled, [known.replace("_", "-") for known in _OPTION_KEYS])
+        if key == "language":
+            values[key] = _text(value, where, spelled)
+        elif key == "define_macros":
+            values[key] = tuple(_macro(item, where) for item in _sequence(value, where, spelled))
+        else:
+            words = [_text(item, where, spelled) for item in _sequence(value, where, spelled)]
+            if key in ("sources", "depends"):
+                words = [path for word in words for path in _expanded(word, bases)]
+            elif key == "include_dirs":
+                # Both the source's and the project's folder are meant by somebody.
+                words = [path for word in words for path in _everywhere(word, bases)]
+            elif key in _PATHS:
+                words = [_resolved(word, bases) for word in words]
+            values[key] = tuple(words)
+    return Options(**values)  # type: ignore[arg-type]
+
+
+def _from_project(source: Source, path: str, absent: Iterable[str]) -> Settings:
+    data = read_project(path)
+    root = os.path.dirname(path)
+    bases = (root, os.path.dirname(source.path))
+    tool = data.get("tool")
+    tool = tool if isinstance(tool, dict) else {}
+    options = Options()
+    setuptools = tool.get("setuptools", {})
+    for table in setuptools.get("ext-modules", []) if isinstance(setuptools, dict) else []:
+        if isinstance(table, dict) and table.get("name") == source.name:
+            options = options.plus(options_from(table, bases, f"{path}: [[tool.setuptools.ext-modules]] {source.name}"))
+    where = f"{path}: [tool.autoaccel]"
+    mine = tool.get("autoaccel", {})
+    _check_keys(mine, _KEYS, where)
+    modules = mine.get("modules", {})
+    if source.name in modules:
+        options = options.plus(options_from(modules[source.name], bases, f"{where[:-1]}.modules.\"{source.name}\"]"))
+    cython = mine.get("cython", {})
+    _check_keys(cython, _CYTHON_KEYS, f"{path}: [tool.autoaccel.cython]")
+    level = cython.get("language-level")
+    return Settings(
+        root=root,
+        inputs=(path,),
+        absent=tuple(absent),
+        options=options,
+        optimize=str(mine["optimize"]) if "optimize" in mine else None,
+        debug=bool(mine.get("debug", False)),
+        cflags=tuple(_text(word, where, "cflags") for word in _sequence(mine.get("cflags", []), where, "cflags")),
+        ldflags=tuple(_text(word, where, "ldflags") for word in _sequence(mine.get("ldflags", []), where, "ldflags")),
+        directives=dict(cython.get("directives", {})),
+        language_level=None if level is None else str(level),
+        annotate=bool(cython.get("annotate", False)),
+    )
+
+
+def _check_keys(table: object, known: Sequence[str], where: str) -> None:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where} must be a table")
+    for key in table:
+        if key not in known:
+            raise unknown_key(where, key, known)
+
+
+def _top(directory: str) -> str:
+    """The folder from which a project without pyproject.toml is built: that of its setup.py, else the source's own."""
+    here = directory
+    while True:
+        if os.path.isfile(os.path.join(here, "setup.py")):
+            return here
+        above = os.path.dirname(here)
+        if above == here or not os.path.isfile(os.path.join(here, "__init__.py")):
+            # One level above the package is where `src` layouts and plain ones keep it.
+            return above if os.path.isfile(os.path.join(above, "setup.py")) else directory
+        here = above
+
+
+def _resolved(word: str, bases: Sequence[str]) -> str:
+    if os.path.isabs(word):
+        return os.path.normpath(word)
+    paths = [os.path.normpath(os.path.join(base, word)) for base in bases]
+    return next((path for path in paths if os.path.exists(path)), paths[0])
+
+
+def _everywhere(word: str, bases: Sequence[str]) -> list[str]:
+    if os.path.isabs(word):
+        return [os.path.normpath(word)]
+    paths = list(dict.fromkeys(os.path.normpath(os.path.join(base, word)) for base in bases))
+    return [path for path in paths if os.path.isdir(path)] or paths[:1]
+
+
+def _expanded(word: str, bases: Sequence[str]) -> list[str]:
+    """A source, or the files that its pattern names."""
+    if glob.has_magic(word):
+        for base in bases:
+            found = sorted(glob.glob(os.path.join(base, word), recursive=True))
+            if found:
+                return [os.path.normpath(path) for path in found]
+    return [_resolved(word, bases)]
+
+
+def _macro(item: object, where: str) -> tuple[str, str | None]:
+    if isinstance(item, str):
+        name, equals, value = item.partition("=")
+        return name.strip(), value.strip() if equals else None
+    if isinstance(item, list | tuple) and 1 <= len(item) <= 2:
+        value = item[1] if len(item) == 2 else None
+        return str(item[0]), None if value is None else str(value)
+    raise ConfigError(f"{where}: a macro is \"NAME\", \"NAME=value\" or [\"NAME\", \"value\"], not {item!r}")
+
+
+def _sequence(value: object, where: str, key: str) -> Sequence[object]:
+    if isinstance(value, list | tuple):
+        return value
+    raise ConfigError(f"{where}: `{key}` must be a list, not {value!r}")
+
+
+def _text(value: object, where: str, key: str) -> str:
+    if isinstance(value, str):
+        return value
+    raise ConfigError(f"{where}: `{key}` must hold strings, not {value!r}")
+
+
+def _number(name: str, default: float) -> float:
+    told = os.environ.get(name)
+    if not told:
+        return default
+    try:
+        return float(told)
+    except ValueError:
+        raise ConfigError(f"${name} must be a number, not {told!r}") from None

@@ -1,0 +1,501 @@
+"""The cache directory: find, publish, remember, list, remove. Knows no compiler.
+
+Below the root's bucket (`manifest.BUCKET`):
+
+* ``artifacts/ab/<plan key>/<variant key>/``: a library with its ``meta.json`` and ``build.log``, published as one folder by
+  one rename, never changed. The plan key is what was known before the compiler ran; the variants beside each other differ
+  in what it read then (headers, ``.pxd``).
+* ``manifests/<slot>``: one file for each module and source, replaced as a whole: see `manifest`.
+* ``failures/``: builds that failed, with what they depended on.
+* ``locks/``: one lock for each source; saves work, decides nothing.
+* ``work/``: private folders of running builds.
+* ``tools/``, ``projects/``: remembered answers of slow questions.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import logging
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import keys, manifest
+from .errors import BuildError, Diagnostic
+from .plan import Artifact
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from .loader import Source
+    from .plan import Built, Plan
+
+__all__ = ["Entry", "Store", "keep_privately", "open_store", "private_store", "replace"]
+
+log = logging.getLogger("autoaccel")
+
+_README = """This folder is autoaccel's cache of compiled extension modules. Nothing in it is precious: `autoaccel cache clear`
+empties it, and so does deleting it. Do not change files in it: they are loaded as code.
+"""
+_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This is a cache directory of autoaccel.\n"
+
+#: Seconds for which a failure that may depend on more than its known inputs (a library to link) is believed.
+_DOUBT_SECONDS = 10.0
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A published artifact, for people.
+
+    Attributes:
+        folder: where it is.
+        meta: the content of its ``meta.json``.
+        size: bytes of all its files.
+    """
+
+    folder: str
+    meta: Mapping[str, object]
+    size: int
+
+
+class Store:
+    """A cache root that this process may write.
+
+    Args:
+        root: the folder; made when missing.
+        private: it is deleted when the process ends.
+
+    Raises:
+        OSError: it can't be made or written.
+        PermissionError: somebody else could write it.
+    """
+
+    def __init__(self, root: str, *, private: bool = False) -> None:
+        self.root = root
+        self.private = private
+        self.bucket = f"{root}/{manifest.BUCKET}"
+        fresh = not os.path.isdir(self.bucket)
+        os.makedirs(root, mode=0o700, exist_ok=True)
+        if not manifest.trusted(root):
+            raise PermissionError(f"{root} is not this user's alone")
+        if fresh:
+            _write_once(f"{root}/README", _README)
+            _write_once(f"{root}/CACHEDIR.TAG", _TAG)
+            _write_once(f"{root}/.gitignore", "*\n")
+        for folder in ("artifacts", "manifests", "failures", "locks", "work", "tools", "projects"):
+            os.makedirs(f"{self.bucket}/{folder}", mode=0o700, exist_ok=True)
+        if not os.access(f"{self.bucket}/work", os.W_OK | os.X_OK):
+            raise PermissionError(f"{root} can't be written")
+        manifest.forget()
+
+    # artifacts
+
+    def find(self, plan: Plan, key: str, contents: keys.Contents) -> tuple[Artifact, dict[str, object]] | None:
+        """An artifact that a build of ``plan`` now would give, its inputs compared by content; None where none is."""
+        home = self._home(key)
+        for variant in sorted(_listed(home)):
+            folder = f"{home}/{variant}"
+            meta = _read_meta(folder)
+            if meta is None or not _holds(meta, contents):
+                continue
+            library = f"{folder}/{meta['library']}"
+            if keys.file_digest(library) != meta["sha256"]:
+                self._quarantine(folder)
+                continue
+            return Artifact(library, variant, built=False, seconds=float(meta["seconds"])), meta
+        return None
+
+    def publish(
+        self, plan: Plan, key: str, built: Built, contents: Mapping[str, str], work: str, seconds: float
+    ) -> tuple[Artifact, dict[str, object]]:
+        """Make a build's library an artifact: complete or not at all.
+
+        Raises:
+            OSError: it can't be stored; the library in the work folder is still good.
+        """
+        variant = keys.variant_key(key, contents.items(), built.absent)
+        staged = f"{work}/publish"
+        shutil.rmtree(staged, ignore_errors=True)
+        os.mkdir(staged, 0o700)
+        name = os.path.basename(built.library)
+        os.rename(built.library, f"{staged}/{name}")
+        for extra, path in built.extra.items():
+            os.rename(path, f"{staged}/{extra}")
+        meta: dict[str, object] = {
+            "name": plan.source.name,
+            "source": plan.source.path,
+            "toolchain": plan.toolchain,
+            "library": name,
+            "size": os.path.getsize(f"{staged}/{name}"),
+            "sha256": keys.file_digest(f"{staged}/{name}"),
+            "key": variant,
+            "plan": key,
+            "created": time.time(),
+            "seconds": round(seconds, 3),
+            "python": manifest.TAG,
+            "tools": [[tool.name, tool.version, tool.identity] for tool in plan.tools],
+            "env": [list(pair) for pair in plan.env],
+            "inputs": sorted(contents.items()),
+            "absent": sorted({*plan.absent, *built.absent}),
+        }
+        _write_synced(f"{staged}/build.log", built.log)
+        _write_synced(f"{staged}/meta.json", json.dumps(meta, indent=1))
+        _sync(f"{staged}/{name}")
+        os.chmod(f"{staged}/{name}", 0o500)
+        home = self._home(key)
+        os.makedirs(home, mode=0o700, exist_ok=True)
+        final = f"{home}/{variant}"
+        try:
+            os.rename(staged, final)
+        except OSError:
+            # Somebody published the same first; theirs serves if it is whole.
+            theirs = _read_meta(final)
+            if theirs is not None and keys.file_digest(f"{final}/{theirs['library']}") == theirs["sha256"]:
+                return Artifact(f"{final}/{theirs['library']}", variant, built=True, seconds=seconds), theirs
+            self._quarantine(final)
+            os.rename(staged, final)
+        return Artifact(f"{final}/{name}", variant, built=True, seconds=seconds), meta
+
+    def _home(self, key: str) -> str:
+        return f"{self.bucket}/artifacts/{key[:2]}/{key}"
+
+    def _quarantine(self, folder: str) -> None:
+        """Take a damaged artifact out of reach."""
+        log.warning("%s is damaged; it is set aside and built again", folder)
+        target = f"{self.bucket}/work/damaged-{os.getpid()}-{time.monotonic_ns()}"
+        with contextlib.suppress(OSError):
+            os.rename(folder, target)
+        shutil.rmtree(target, ignore_errors=True)
+
+    # manifests
+
+    def remember(
+        self, plan: Plan, artifact: Artifact, meta: Mapping[str, object], contents: keys.Contents
+    ) -> None:
+        """Write the manifest by which the next import finds ``artifact``; failing to is no harm."""
+        values = _manifest_values(plan, artifact, meta, contents)
+        with contextlib.suppress(OSError):
+            replace(manifest.path_of(self.root, plan.source.name, plan.source.path), manifest.pack(values))
+
+    # failures
+
+    def recall(self, key: str, contents: keys.Contents) -> BuildError | None:
+        """The error of an earlier build of the same inputs; None where there is none, or it may be over."""
+        try:
+            with open(f"{self.bucket}/failures/{key}.json", encoding="utf-8") as file:
+                told = json.load(file)
+            age = time.time() - told["time"]
+            if not 0 <= age < (_DAY if told["complete"] else _DOUBT_SECONDS) or not _holds(told, contents):
+                return None
+            return BuildError(
+                told["message"],
+                name=told["name"],
+                path=told["path"],
+                diagnostics=[
+                    Diagnostic(d["file"], d["line"], d["column"], d["message"], level=d["level"], rendered=d["rendered"])
+                    for d in told["diagnostics"]
+                ],
+                log=told["log"],
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def remember_failure(
+        self, key: str, error: BuildError, contents: Mapping[str, str], absent: Sequence[str], *, complete: bool
+    ) -> None:
+        """Keep a failure for the others that are about to try the same."""
+        told = {
+            "time": time.time(),
+            "complete": complete,
+            "message": error.msg,
+            "name": error.name,
+            "path": error.path,
+            "log": error.log,
+            "inputs": sorted(contents.items()),
+            "absent": sorted(absent),
+            "diagnostics": [
+                {slot: getattr(diagnostic, slot) for slot in Diagnostic.__slots__} for diagnostic in error.diagnostics
+            ],
+        }
+        with contextlib.suppress(OSError):
+            replace(f"{self.bucket}/failures/{key}.json", json.dumps(told).encode())
+
+    def failure_log(self, key: str, text: str) -> str | None:
+        """Keep the whole output of a failed build; its path, or None where it can't be kept."""
+        path = f"{self.bucket}/failures/{key}.log"
+        try:
+            replace(path, text.encode("utf-8", "surrogateescape"))
+        except OSError:
+            return None
+        return path
+
+    # work and locks
+
+    @contextlib.contextmanager
+    def workdir(self) -> Iterator[str]:
+        """A private folder on the store's file system, gone afterwards."""
+        folder = tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=f"{self.bucket}/work")
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def lock(self, source: Source, timeout: float) -> Iterator[bool]:
+        """Hold the lock of a source; False where it can't be had: then work is done twice, nothing worse.
+
+        Args:
+            source: what is to be built.
+            timeout: seconds to wait for another holder.
+        """
+        import filelock
+
+        slot = manifest.slot(source.name, source.path)
+        path = f"{self.bucket}/locks/{slot}.lock"
+        lock = filelock.FileLock(path, mode=0o600)
+        held = False
+        started = time.monotonic()
+        told = False
+        while not held and time.monotonic() - started < timeout:
+            try:
+                lock.acquire(timeout=min(5.0, timeout), poll_interval=0.02)
+                held = True
+            except filelock.Timeout:
+                if not told:
+                    told = True
+                    log.warning("%s: waiting for %s, which is building it", source.name, _holder(path))
+            except (OSError, NotImplementedError):
+                break
+        if held:
+            with contextlib.suppress(OSError):
+                replace(path + ".holder", f"process {os.getpid()} on {socket.gethostname()}".encode())
+        elif told:
+            log.warning("%s: %s still holds the lock after %.0f s; building without it", source.name, _holder(path), timeout)
+        try:
+            yield held
+        finally:
+            if held:
+                lock.release()
+
+    # for people
+
+    def entries(self) -> Iterator[Entry]:
+        """Every artifact with its description."""
+        top = f"{self.bucket}/artifacts"
+        for first in _listed(top):
+            for key in _listed(f"{top}/{first}"):
+                for variant in _listed(f"{top}/{first}/{key}"):
+                    folder = f"{top}/{first}/{key}/{variant}"
+                    meta = _read_meta(folder)
+                    if meta is not None:
+                        yield Entry(folder, meta, sum(_size(f"{folder}/{name}") for name in _listed(folder)))
+
+    def size(self) -> int:
+        """Bytes of everything in the bucket."""
+        total = 0
+        for folder, _, files in os.walk(self.bucket):
+            total += sum(_size(f"{folder}/{name}") for name in files)
+        return total
+
+    def clear(self) -> int:
+        """Remove everything; running processes keep what they loaded. Gives the bytes."""
+        total = self.size()
+        aside = f"{self.root}/cleared-{os.getpid()}-{time.monotonic_ns()}"
+        os.rename(self.bucket, aside)
+        shutil.rmtree(aside, ignore_errors=True)
+        manifest.forget()
+        return total
+
+
+_opened: tuple[int, str, Store] | None = None
+
+
+def open_store() -> Store:
+    """The store of this process: the first place on the ladder that can be written, at worst a private folder."""
+    global _opened
+    wanted = manifest.preferred()
+    if _opened is not None and _opened[:2] == (os.getpid(), wanted) and os.path.isdir(_opened[2].bucket + "/work"):
+        return _opened[2]
+    problem: OSError | None = None
+    for root in dict.fromkeys((wanted, manifest.fallback())):
+        try:
+            store = Store(root)
+        except OSError as error:
+            problem = problem or error
+            continue
+        if root != wanted:
+            log.warning("the cache folder %s can't be used (%s); using %s", wanted, problem, root)
+        _opened = (os.getpid(), wanted, store)
+        return store
+    return private_store(problem)
+
+
+def private_store(problem: OSError | None) -> Store:
+    """A store that ends with the process, for when nothing can be kept."""
+    global _opened
+    root = tempfile.mkdtemp(prefix="autoaccel-")
+    log.warning("nothing can be kept in the cache (%s); building into %s for this process only", problem, root)
+    store = Store(root, private=True)
+    owner = os.getpid()
+    atexit.register(lambda: shutil.rmtree(root, ignore_errors=True) if os.getpid() == owner else None)
+    _opened = (owner, manifest.preferred(), store)
+    return store
+
+
+_private: dict[int, str] = {}
+
+
+def keep_privately(library: str) -> str:
+    """Copy a library to where it lasts as long as this process; its new path."""
+    owner = os.getpid()
+    if owner not in _private:
+        _private[owner] = tempfile.mkdtemp(prefix="autoaccel-")
+        atexit.register(lambda: shutil.rmtree(_private[owner], ignore_errors=True) if os.getpid() == owner else None)
+    # One folder each: a path that was loaded once must never name other code.
+    folder = tempfile.mkdtemp(dir=_private[owner])
+    return shutil.copy(library, folder)
+
+
+def _manifest_values(
+    plan: Plan, artifact: Artifact, meta: Mapping[str, object], contents: keys.Contents
+) -> tuple[object, ...]:
+    own = os.path.dirname(plan.source.path)
+    directories = tuple(place + os.sep for tool in plan.tools for place in tool.directories)
+    installed = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
+    inputs: list[tuple[object, ...]] = []
+    system: dict[str, tuple[object, ...]] = {}
+    for path, _ in meta["inputs"]:  # type: ignore[attr-defined]
+        if path.startswith(directories):
+            folder = os.path.dirname(path)
+            system.setdefault(folder, (folder, *(manifest.identity(folder) or manifest.FRESH)))
+        elif not path.startswith(own + os.sep) and any(place in path for place in installed):
+            system[path] = (path, *(manifest.identity(path) or manifest.FRESH))
+        else:
+            inputs.append((path, *contents.identity(path)))
+    for tool in plan.tools:
+        for path in tool.files:
+            system[path] = (path, *(manifest.identity(path) or manifest.FRESH))
+    siblings: set[str] = set()
+    absent: dict[str, set[str]] = {}
+    for path in meta["absent"]:  # type: ignore[attr-defined]
+        folder, name = _missing_part(path)
+        if folder == own:
+            siblings.add(name)
+        else:
+            absent.setdefault(folder, set()).add(name)
+    mine, theirs = [], []
+    for folder, names in sorted(absent.items()):
+        seen = manifest.identity(folder) or manifest.FRESH
+        # A folder that has just changed is listed at the next look, whatever its stamp says.
+        settled = time.time_ns() - seen[0] > keys.COARSE_GRAIN_NS
+        row = (folder, seen[0] if settled else 0, seen[3], tuple(sorted(names)))
+        far = (folder + os.sep).startswith(directories) or any(place in folder + os.sep for place in installed)
+        (theirs if far or names == {"pyproject.toml"} else mine).append(row)
+    return (
+        plan.source.name,
+        plan.source.path,
+        plan.toolchain,
+        artifact.path,
+        manifest.identity(artifact.path) or manifest.FRESH,
+        artifact.key,
+        tuple(sorted(inputs)),
+        tuple(sorted(siblings)),
+        tuple(mine),
+        tuple((_raw(name), None if value is None else _raw(value)) for name, value in plan.env),
+        manifest.marshal.dumps((tuple(sorted(system.values())), tuple(theirs))),
+    )
+
+
+def _missing_part(path: str) -> tuple[str, str]:
+    """The nearest existing folder above a missing path, and the first name that is missing in it."""
+    folder, name = os.path.split(path)
+    while not os.path.isdir(folder) and folder != os.path.dirname(folder):
+        folder, name = os.path.split(folder)
+    return folder, name
+
+
+def _raw(text: str) -> bytes | str:
+    return text if sys.platform == "win32" else os.fsencode(text)
+
+
+def _holds(told: Mapping[str, object], contents: keys.Contents) -> bool:
+    """Whether all inputs of a build have the content that it saw, and what was missing is still missing."""
+    for path, content in told["inputs"]:  # type: ignore[attr-defined]
+        if contents.digest(path) != content:
+            return False
+    return not any(os.path.lexists(path) for path in told["absent"])  # type: ignore[attr-defined]
+
+
+def _read_meta(folder: str) -> dict[str, object] | None:
+    try:
+        with open(f"{folder}/meta.json", encoding="utf-8") as file:
+            meta = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return None
+    wanted = {"library": str, "sha256": str, "inputs": list, "absent": list, "seconds": (int, float)}
+    if not isinstance(meta, dict) or not all(isinstance(meta.get(key), kind) for key, kind in wanted.items()):
+        return None
+    return meta
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
+
+
+def _holder(path: str) -> str:
+    try:
+        return Path(path + ".holder").read_text("utf-8")
+    except OSError:
+        return "another process"
+
+
+def _write_once(path: str, text: str) -> None:
+    with contextlib.suppress(FileExistsError), open(path, "x", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _write_synced(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace(path: str, data: bytes) -> None:
+    """Write a file that readers see whole or not at all."""
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".new-")
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise

@@ -1,0 +1,14 @@
+"""The table of toolchains: a new compiler is one module and one line here."""
+
+from __future__ import annotations
+
+from . import cc, cython
+from .base import Toolchain
+
+__all__ = ["TOOLCHAINS"]
+
+TOOLCHAINS: dict[str, Toolchain] = {
+    "cython": cython,
+    "c": cc,
+    "c++": cc,
+}

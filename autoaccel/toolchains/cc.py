@@ -1,0 +1,110 @@
+"""C and C++ sources of extension modules: by hand on the C API, or with pybind11 or nanobind."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from importlib.machinery import PathFinder
+
+from .. import compiler, errors, keys, settings
+from ..plan import Built, Options, Plan, Tool
+from . import headers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..loader import Source
+    from ..settings import Settings
+
+__all__ = ["build", "plan"]
+
+_LANGUAGES = {".c": "c"}
+
+#: Macro that stands in a source -> the package from PyPI that it is from.
+_BINDINGS = {b"PYBIND11_MODULE": "pybind11", b"NB_MODULE": "nanobind"}
+
+
+def plan(source: Source, how: Settings) -> Plan:
+    """What is known of a C or C++ module before it is compiled."""
+    try:
+        with open(source.path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise errors.unreadable(source.name, source.path, error.strerror or str(error)) from None
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        # Compilers take any bytes in comments and literals; only the first lines matter here.
+        text = data.decode("latin-1")
+    options = headers.resolve(headers.from_c(text), source, how.root).plus(how.options)
+    language = options.language or _LANGUAGES.get(os.path.splitext(source.path)[1], "c++")
+    tools: list[Tool] = []
+    for macro, package in _BINDINGS.items():
+        if macro in data:
+            language = "c++"
+            tool, needed = _binding(package, source)
+            tools.append(tool)
+            options = needed.plus(options)
+    options = replace(
+        options,
+        language=language,
+        sources=tuple(one for one in options.sources if one != source.path),
+        include_dirs=tuple(dict.fromkeys((*options.include_dirs, os.path.dirname(source.path), how.root))),
+    )
+    languages = sorted({language, *(_language(one, language) for one in options.sources)})
+    tools += [compiler.find(one, name=source.name, path=source.path).tool() for one in languages]
+    return Plan(
+        source=source,
+        toolchain=source.toolchain,
+        options=options,
+        tools=tuple(tools),
+        env=tuple((name, os.environ.get(name)) for name in compiler.ENV),
+        inputs=tuple(dict.fromkeys((source.path, *how.inputs, *options.sources, *options.depends))),
+        absent=how.absent,
+        details={"optimize": how.optimize, "debug": how.debug, "cflags": how.cflags, "ldflags": how.ldflags},
+    )
+
+
+def build(plan: Plan, workdir: str) -> Built:
+    """Compile and link."""
+    language = plan.options.language or "c"
+    units = [compiler.Unit(plan.source.path, language)]
+    units += [compiler.Unit(one, _language(one, language)) for one in plan.options.sources]
+    compilers = {
+        one: compiler.find(one, name=plan.source.name, path=plan.source.path) for one in {unit.language for unit in units}
+    }
+    made = compiler.build_library(plan, units, plan.options, compilers, settings.load(plan.source), workdir)
+    return Built(made.library, made.inputs, made.absent, made.log, made.warnings)
+
+
+def _language(path: str, main: str) -> str:
+    suffix = os.path.splitext(path)[1]
+    return _LANGUAGES.get(suffix, "c++" if suffix in (".cpp", ".cc", ".cxx", ".c++", ".C") else main)
+
+
+def _binding(package: str, source: Source) -> tuple[Tool, Options]:
+    """A binding generator from PyPI: where its headers are, and how its authors have it compiled."""
+    found = PathFinder.find_spec(package)
+    places = list(found.submodule_search_locations or ()) if found is not None else []
+    if not places:
+        raise errors.no_package(source.name, source.path, package, package)
+    home = places[0]
+    version = _version(package, home)
+    tool = Tool(package, version, keys.digest(package, version), (os.path.join(home, "__init__.py"),))
+    include = os.path.join(home, "include")
+    if package == "pybind11":
+        # pybind11's documentation, "Building manually".
+        return tool, Options(include_dirs=(include,), extra_compile_args=("-std=c++17", "-fvisibility=hidden"))
+    # nanobind's documentation, "Building extensions using other build systems".
+    robin = os.path.join(home, "ext", "robin_map", "include")
+    flags = ("-std=c++17", "-fvisibility=hidden", "-fno-strict-aliasing", "-ffunction-sections", "-fdata-sections")
+    library = os.path.join(home, "src", "nb_combined.cpp")
+    return tool, Options(sources=(library,), include_dirs=(include, robin), extra_compile_args=flags)
+
+
+def _version(package: str, home: str) -> str:
+    from importlib.metadata import PathDistribution
+    from pathlib import Path
+
+    for folder in Path(home).parent.glob(f"{package}-*.dist-info"):
+        return PathDistribution(folder).version
+    return "unknown"

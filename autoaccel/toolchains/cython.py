@@ -1,0 +1,352 @@
+"""Cython: ``.pyx``, or ``.py`` where the project asks for it, to C or C++ by a compile server, then to a library."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from importlib.machinery import PathFinder
+
+from .. import compiler, errors, keys, process, settings
+from ..errors import Diagnostic
+from ..plan import Built, Options, Plan, Tool
+from . import cython_server, headers
+from .base import Failed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from ..loader import Source
+    from ..settings import Settings
+
+__all__ = ["build", "plan"]
+
+_CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+
+
+def plan(source: Source, how: Settings) -> Plan:
+    """What is known of a Cython module before it is translated."""
+    text = _text(source)
+    package = _cython(source)
+    stem = os.path.splitext(source.path)[0]
+    inputs = [source.path, *how.inputs]
+    absent = list(how.absent)
+    options = headers.resolve(headers.from_cython(text), source, how.root)
+    for suffix in (".pyxbld", ".pyxdep"):
+        (inputs if os.path.isfile(stem + suffix) else absent).append(stem + suffix)
+    if stem + ".pyxbld" in inputs:
+        try:
+            options = options.plus(headers.pyxbld(source, stem + ".pyxbld", how.root))
+        except Failed as failure:
+            raise failure.error from None
+    if stem + ".pyxdep" in inputs:
+        inputs += headers.pyxdep(stem + ".pyxdep")
+    options = options.plus(how.options)
+    # A declared extension names its main source among its sources.
+    main = tuple(one for one in options.sources if one != source.path)
+    options = options.plus(Options(language=options.language or ("c++" if source.toolchain == "c++" else "c")))
+    options = _with_sources(options, main)
+    language = options.language or "c"
+    tools = [package]
+    for one in sorted({language, *(_language(path) for path in options.sources)}):
+        tools.append(compiler.find(one, name=source.name, path=source.path).tool())
+    return Plan(
+        source=source,
+        toolchain="cython",
+        options=options,
+        tools=tuple(tools),
+        env=tuple((name, os.environ.get(name)) for name in compiler.ENV),
+        inputs=tuple(dict.fromkeys((*inputs, *options.sources, *options.depends))),
+        absent=tuple(absent),
+        details={
+            "directives": {key: repr(value) for key, value in how.directives.items()},
+            "language_level": how.language_level,
+            "optimize": how.optimize,
+            "debug": how.debug,
+            "cflags": how.cflags,
+            "ldflags": how.ldflags,
+            "annotate": how.annotate,
+        },
+    )
+
+
+def build(plan: Plan, workdir: str) -> Built:
+    """Translate, compile and link."""
+    source = plan.source
+    how = settings.load(source)
+    language = plan.options.language or "c"
+    depth = source.name.count(".") + (1 if source.package else 0)
+    root = os.path.dirname(source.path)
+    for _ in range(depth):
+        root = os.path.dirname(root)
+    stem = os.path.splitext(os.path.basename(source.path))[0]
+    answer = _ask(
+        {
+            "source": source.path,
+            "module": source.name,
+            "output": f"{workdir}/{stem}.{'cpp' if language == 'c++' else 'c'}",
+            "language": language,
+            "include_path": _include_path(plan, root),
+            "directives": dict(how.directives),
+            "language_level": how.language_level,
+            "options": {"annotate": how.annotate, "gdb_debug": how.debug},
+            "cwd": root if os.path.isdir(root) else os.sep,
+        }
+    )
+    if not answer["ok"]:
+        raise _refused(plan, answer)
+    options = plan.options
+    for file, told in _told_by_pxd(answer, source).items():
+        options = options.plus(headers.resolve(told, source, how.root, file))
+    folders = [os.path.dirname(source.path), root, how.root]
+    if answer["numpy"] or any(name.startswith("numpy/") for name in answer["externs"]):
+        folders += _numpy_include()
+    folders += _beside_cimports(answer["inputs"], root)
+    options = options.plus(Options(include_dirs=tuple(dict.fromkeys(folders))))
+    sources = [one for one in options.sources if one != source.path]
+    units = [compiler.Unit(answer["c_file"], language), *(compiler.Unit(one, _language(one)) for one in sources)]
+    compilers = {one: compiler.find(one, name=source.name, path=source.path) for one in {unit.language for unit in units}}
+    log = f"{answer['text']}\n" if answer["text"] else ""
+    try:
+        made = compiler.build_library(plan, units, options, compilers, how, workdir)
+    except Failed as failure:
+        raise Failed(
+            failure.error,
+            log=log + failure.log,
+            inputs=(*answer["inputs"], *(one for one in failure.inputs if not one.startswith(workdir))),
+            absent=(*answer["absent"], *(one for one in failure.absent if not one.startswith(workdir))),
+            complete=failure.complete,
+        ) from None
+    extra = {f"{stem}.html": answer["annotation"]} if answer["annotation"] else {}
+    return Built(
+        library=made.library,
+        inputs=tuple(dict.fromkeys((*answer["inputs"], *made.inputs))),
+        absent=tuple(dict.fromkeys((*answer["absent"], *made.absent))),
+        log=log + made.log,
+        warnings=(*_diagnostics(answer["warnings"], "warning"), *made.warnings),
+        extra=extra,
+    )
+
+
+def _text(source: Source) -> str:
+    """The source as text; refuses what can't be one."""
+    try:
+        with open(source.path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise errors.unreadable(source.name, source.path, error.strerror or str(error)) from None
+    if not data.strip() and not source.package and not os.path.exists(os.path.splitext(source.path)[0] + ".pxd"):
+        raise errors.empty_source(source.name, source.path)
+    coding = next((match for line in data.splitlines()[:2] if (match := _CODING.match(line))), None)
+    try:
+        return data.decode(coding[1].decode() if coding else "utf-8")
+    except (UnicodeDecodeError, LookupError) as error:
+        raise errors.undecodable(source.name, source.path, str(error)) from None
+
+
+def _cython(source: Source) -> Tool:
+    """The installed Cython, which is not imported here."""
+    found = PathFinder.find_spec("Cython")
+    places = list(found.submodule_search_locations or ()) if found is not None else []
+    shadow = os.path.join(places[0], "Shadow.py") if places else ""
+    if not os.path.isfile(shadow):
+        raise errors.no_package(source.name, source.path, "Cython", "cython")
+    with open(shadow, encoding="utf-8") as file:
+        version = re.search(r"^__version__ = ['\"](.+?)['\"]", file.read(), re.M)
+    number = version[1] if version else "unknown"
+    files = (shadow, os.path.join(places[0], "Compiler"), os.path.join(places[0], "Utility"))
+    return Tool("Cython", number, keys.digest(number, keys.file_digest(shadow)), files)
+
+
+def _language(path: str) -> str:
+    return "c" if os.path.splitext(path)[1] in (".c", ".m", ".s", ".S") else "c++"
+
+
+def _with_sources(options: Options, sources: Sequence[str]) -> Options:
+    from dataclasses import replace
+
+    return replace(options, sources=tuple(sources))
+
+
+def _include_path(plan: Plan, root: str) -> list[str]:
+    """Where Cython looks for included and cimported files: beside the source, the options' folders, the import root."""
+    return list(dict.fromkeys((*plan.options.include_dirs, root)))
+
+
+def _told_by_pxd(answer: dict[str, Any], source: Source) -> dict[str, dict[str, Any]]:
+    """Settings from the headers of cimported files, by file; those of the source itself are in the plan."""
+    told: dict[str, dict[str, Any]] = {}
+    for key, value in answer["distutils"].items():
+        origins = answer["distutils_origins"].get(key, [])
+        if not isinstance(value, list):
+            if origins and origins[0] != source.path:
+                told.setdefault(origins[0], {})[key] = value
+            continue
+        for item, file in zip(value, origins, strict=False):
+            if file != source.path:
+                told.setdefault(file, {}).setdefault(key, []).append(item)
+    return told
+
+
+def _numpy_include() -> list[str]:
+    """What ``numpy.get_include()`` gives, without importing numpy."""
+    found = PathFinder.find_spec("numpy")
+    for place in (found.submodule_search_locations or ()) if found is not None else ():
+        for inside in ("_core", "core"):
+            folder = os.path.join(place, inside, "include")
+            if os.path.isdir(folder):
+                return [folder]
+    return []
+
+
+def _beside_cimports(inputs: Sequence[str], root: str) -> list[str]:
+    """Folders in which a cimported installed package keeps the C headers that its ``.pxd`` files name."""
+    folders: dict[str, None] = {}
+    for path in inputs:
+        for place in ("site-packages", "dist-packages"):
+            before, found, inside = path.partition(f"{os.sep}{place}{os.sep}")
+            if found and os.sep in inside:
+                package = os.path.join(before + found, inside.split(os.sep)[0])
+                folders[os.path.join(package, "include")] = None
+                folders[os.path.dirname(path)] = None
+                folders[before + found.rstrip(os.sep)] = None
+    return [folder for folder in folders if os.path.isdir(folder)]
+
+
+def _refused(plan: Plan, answer: dict[str, Any]) -> Failed:
+    """Cython's own text as the error."""
+    source = plan.source
+    if answer["kind"] == "cython":
+        error: errors.BuildError = errors.compile_failed(source.name, source.path, "Cython", answer["text"])
+        return Failed(error, log=answer["text"], complete=False)
+    found = _diagnostics(answer["errors"], "error")
+    error = errors.compile_failed(source.name, source.path, "Cython", answer["text"], found)
+    return Failed(
+        error,
+        log=answer["text"],
+        inputs=answer["inputs"],
+        absent=answer["absent"],
+        complete=answer["kind"] == "compile",
+    )
+
+
+def _diagnostics(told: Sequence[dict[str, Any]], level: str) -> tuple[Diagnostic, ...]:
+    return tuple(
+        Diagnostic(one["file"] or "", one["line"] or 0, one["column"] or 0, one["message"], level=level) for one in told
+    )
+
+
+# the compile server
+
+
+class _Server:
+    """A `cython_server` process and the requests that wait for it."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        command = [sys.executable, "-I", "-S", cython_server.__file__, "--jobs", str(settings.jobs())]
+        self._process = subprocess.Popen(  # noqa: S603
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=process.environment(),
+            cwd=os.sep,
+            start_new_session=sys.platform != "win32",
+        )
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, tuple[threading.Event, dict[str, Any]]] = {}
+        self._guard = threading.Lock()
+        self.alive = True
+        self._send({"sys_path": [os.path.abspath(entry) if entry else os.getcwd() for entry in sys.path]})
+        threading.Thread(target=self._read, name="autoaccel-cython", daemon=True).start()
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        """The answer to a request; None where the server ended before."""
+        number = next(self._numbers)
+        done, answer = threading.Event(), {}
+        with self._guard:
+            self._waiting[number] = (done, answer)
+        try:
+            self._send({"id": number, **request})
+            # In slices: on some systems a wait without an end can't be interrupted by Ctrl-C.
+            while not done.wait(0.5):
+                if not self.alive:
+                    return None
+        except OSError:
+            return None
+        except BaseException:
+            self._cancel(number)
+            raise
+        finally:
+            with self._guard:
+                self._waiting.pop(number, None)
+        return answer or None
+
+    def close(self) -> None:
+        """Let the server end; only the process that started it may."""
+        self.alive = False
+        if self.owner == os.getpid() and self._process.stdin is not None:
+            try:
+                self._process.stdin.close()
+                self._process.wait(timeout=2)
+            except (OSError, subprocess.TimeoutExpired):
+                process.end(self._process)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        with self._guard:
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def _cancel(self, number: int) -> None:
+        try:
+            self._send({"cancel": number})
+        except OSError:
+            self.alive = False
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            told = json.loads(line)
+            with self._guard:
+                waiting = self._waiting.get(told["id"])
+            if waiting is not None:
+                waiting[1].update(told)
+                waiting[0].set()
+        self.alive = False
+        with self._guard:
+            for done, _ in self._waiting.values():
+                done.set()
+
+
+_server: _Server | None = None
+_starting = threading.Lock()
+
+
+def _ask(request: dict[str, Any]) -> dict[str, Any]:
+    """Have a source translated; a server that has ended in the meantime (idle, killed) is replaced once."""
+    for _ in range(2):
+        answer = _running().ask(request)
+        if answer is not None:
+            return answer
+    text = "the compile server ended without an answer"
+    return cython_server.blank_answer(None, "crash", text)
+
+
+def _running() -> _Server:
+    global _server
+    with _starting:
+        if _server is None or not _server.alive or _server.owner != os.getpid():
+            if _server is not None and _server.owner == os.getpid():
+                _server.close()
+            _server = _Server()
+            atexit.register(_server.close)
+        return _server

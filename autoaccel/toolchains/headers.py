@@ -1,0 +1,108 @@
+"""Build options that stand beside or inside a source: ``distutils:`` lines, ``.pyxbld``, ``.pyxdep``."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import sys
+
+from .. import errors, process
+from ..plan import Options
+from ..settings import options_from
+from . import cython_server
+from .base import Failed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..loader import Source
+
+__all__ = ["from_c", "from_cython", "pyxbld", "pyxdep", "resolve"]
+
+#: What `DistutilsInfo` knows and an import has no use for.
+_IDLE = ("name", "np_pythran", "export_symbols")
+
+# Run with pyximport's own functions, in a process of its own: a .pyxbld is a program, and setuptools is no guest here.
+_PROBE = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from pyximport import pyximport
+extension, arguments = pyximport.get_distutils_extension(sys.argv[2], sys.argv[3])
+keys = sys.argv[4].split(",")
+print("\\n" + json.dumps({key: getattr(extension, key, None) or [] for key in keys} | {"language": extension.language}))
+"""
+_PROBED = (
+    "sources,include_dirs,define_macros,undef_macros,library_dirs,libraries,runtime_library_dirs,extra_objects,"
+    "extra_compile_args,extra_link_args,depends"
+)
+
+
+def from_cython(text: str) -> dict[str, object]:
+    """The ``# distutils:`` settings in the first comment lines of Cython source."""
+    return cython_server.parse_distutils(text)
+
+
+def from_c(text: str) -> dict[str, object]:
+    """The ``// distutils:`` settings in the first comment lines of C or C++ source."""
+    lines = []
+    for line in text.lstrip("\ufeff").splitlines():
+        line = line.strip()
+        if line and not line.startswith("//"):
+            break
+        lines.append("#" + line[2:])
+    return cython_server.parse_distutils("\n".join(lines))
+
+
+def resolve(told: dict[str, object], source: Source, root: str, file: str | None = None) -> Options:
+    """The settings of a file's header as options.
+
+    Relative paths are looked for in the project's folder, as cythonize does from the folder of setup.py, then beside
+    the file.
+
+    Raises:
+        ConfigError: an unknown key.
+    """
+    file = file or source.path
+    bases = (root, os.path.dirname(file))
+    table = {key: value for key, value in told.items() if key not in _IDLE}
+    return options_from(table, bases, f"{file}: distutils")
+
+
+def pyxdep(path: str) -> tuple[str, ...]:
+    """The files that the patterns of a ``.pyxdep`` name.
+
+    The rule is pyximport's `handle_dependencies`; its function would set the time stamp of the user's source.
+    """
+    with open(path, encoding="utf-8") as file:
+        patterns = [line.strip() for line in file]
+    own = os.path.dirname(path)
+    found = [match for pattern in patterns if pattern for match in sorted(glob.glob(os.path.join(own, pattern)))]
+    return tuple(dict.fromkeys(os.path.abspath(one) for one in found if os.path.isfile(one)))
+
+
+def pyxbld(source: Source, path: str, root: str) -> Options:
+    """What the ``make_ext`` of a ``.pyxbld`` gives.
+
+    Raises:
+        Failed: it raises, or gives no Extension.
+        ToolchainMissing: pyximport or setuptools is not installed.
+    """
+    import subprocess
+
+    command = [sys.executable, "-c", _PROBE, json.dumps(sys.path), source.name, source.path, _PROBED]
+    # A child of its own streams: what the user's program prints must not be taken for the answer.
+    result = subprocess.run(  # noqa: S603
+        command, cwd=root, env=process.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if result.returncode != 0:
+        for package in ("pyximport", "setuptools", "distutils"):
+            if f"No module named '{package}'" in result.stderr:
+                wanted = "cython" if package == "pyximport" else "setuptools"
+                raise errors.no_package(source.name, path, wanted, wanted)
+        error = errors.compile_failed(source.name, path, "the build file", result.stderr)
+        raise Failed(error, log=result.stderr, complete=False)
+    told = json.loads(result.stdout.strip().rpartition("\n")[2])
+    told["sources"] = [one for one in told["sources"] if os.path.abspath(os.path.join(root, one)) != source.path]
+    if told["language"] is None:
+        del told["language"]
+    return options_from(told, (root, os.path.dirname(path)), path)
