@@ -1,4 +1,4 @@
-"""Import native sources: ``import autoaccel; import sample`` compiles ``sample.pyx`` or ``sample.c`` once, then loads it.
+"""Import native sources: ``import autoaccel; import sample`` compiles ``sample.pyx`` or ``sample.c`` once.
 
 Importing this package puts a finder on ``sys.meta_path``. ``AUTOACCEL=off`` in the environment makes it a no-op.
 """
@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
+    from typing import Self
 
     from .build import build as build
     from .errors import AccelError as AccelError
@@ -63,7 +64,7 @@ class Handle:
 
     def _insert(self) -> None:
         sys.meta_path.insert(0, self.finder)
-        sys.meta_path.append(self._hint)  # type: ignore[arg-type]
+        sys.meta_path.append(self._hint)
 
     def _remove(self) -> None:
         # By identity: a finder of somebody else's may compare as it likes.
@@ -71,7 +72,7 @@ class Handle:
         sys.meta_path[:] = [entry for entry in sys.meta_path if not any(entry is own for own in mine)]
         self.finder.detach()
 
-    def __enter__(self) -> "Handle":
+    def __enter__(self) -> "Self":
         return self
 
     def __exit__(

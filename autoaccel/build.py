@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "build", "import_root", "sources_below"]
 
 #: Folders that hold no sources of the user's.
-_SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "dist-packages", "build", "dist", "target", "venv"})
+_SKIPPED = frozenset(
+    {"__pycache__", "node_modules", "site-packages", "dist-packages", "build", "dist", "target", "venv"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from .toolchains.base import Failed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Any
 
     from .plan import Options, Plan
     from .settings import Settings
@@ -45,7 +46,7 @@ _CANDIDATES = {"c": ("cc", "gcc", "clang"), "c++": ("c++", "g++", "clang++")}
 _OPTIMIZE = ("-O2",)
 _GCC_OPTIMIZE = ("-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic")
 
-_DIAGNOSTIC = re.compile(r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:(?P<column>\d+):)? (?P<level>fatal error|error|warning|note): (?P<message>.*)$", re.M)  # fmt: skip  # noqa: E501
+_DIAGNOSTIC = re.compile(r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:(?P<column>\d+):)? (?P<level>fatal error|error|warning|note): (?P<message>.*)$", re.MULTILINE)  # fmt: skip  # noqa: E501
 _MISSING = re.compile(r"(?:fatal error: |')(?P<header>[^\s:']+)(?:: No such file|' file not found)")
 _CONDITIONAL = re.compile(rb"__has_(?:include|include_next|embed)\s*\(\s*[<\"]([^>\"]+)[>\"]")
 
@@ -154,7 +155,10 @@ def build_library(
         Failed: a compile or the link failed.
     """
     name, path = plan.source.name, plan.source.path
-    tasks = [_compile_command(unit, index, options, compilers[unit.language], how, workdir) for index, unit in enumerate(units)]
+    tasks = [
+        _compile_command(unit, index, options, compilers[unit.language], how, workdir)
+        for index, unit in enumerate(units)
+    ]
     env = process.environment()
     log: list[str] = []
     inputs: list[str] = []
@@ -201,7 +205,12 @@ def diagnostics(output: str) -> tuple[Diagnostic, ...]:
         level = "error" if "error" in match["level"] else match["level"]
         found.append(
             Diagnostic(
-                match["file"], int(match["line"]), int(match["column"] or 0), match["message"], level=level, rendered=text
+                match["file"],
+                int(match["line"]),
+                int(match["column"] or 0),
+                match["message"],
+                level=level,
+                rendered=text,
             )
         )
     return tuple(found)
@@ -214,7 +223,9 @@ def include_probes(read: Sequence[str], unit: Unit, options: Options, compiler: 
     relative to each search folder that contains it, and to the folder of a file that may have included it by quotes.
     """
     search = [*options.include_dirs, *_python_includes(), *compiler.search]
-    quoting = list(dict.fromkeys([os.path.dirname(unit.path), *(os.path.dirname(one) for one in read if _local(one, compiler))]))
+    quoting = list(
+        dict.fromkeys([os.path.dirname(unit.path), *(os.path.dirname(one) for one in read if _local(one, compiler))])
+    )
     headers = [one for one in read if one != unit.path]
     probes: dict[str, None] = {}
     for header in headers:
@@ -246,7 +257,7 @@ def _known(command: tuple[str, ...], language: str) -> Compiler | None:
         with open(path, encoding="utf-8") as file:
             told = json.load(file)
         if all(list(manifest.identity(one) or ()) == seen for one, seen in told["seen"]):
-            values = {key: tuple(value) if isinstance(value, list) else value for key, value in told["compiler"].items()}
+            values: Any = {key: tuple(one) if isinstance(one, list) else one for key, one in told["compiler"].items()}
             return Compiler(**values)
     compiler = _ask(command, language)
     if compiler is not None:
@@ -261,14 +272,20 @@ def _ask(command: tuple[str, ...], language: str) -> Compiler | None:
     env = process.environment()
     try:
         told = process.run([*command, "-E", "-v", "-x", language, os.devnull], cwd=os.sep, env=env, timeout=120).output
-    except (OSError, process.subprocess.TimeoutExpired):
+    except (OSError, process.TimeoutExpired):
         return None
     version = next((line for line in told.splitlines() if " version " in line), "")
     if not version:
         return None
     listed = told.partition("#include <...> search starts here:")[2].partition("End of search list")[0]
     search = tuple(line.split(" (framework")[0].strip() for line in listed.splitlines() if line.strip())
-    kind = "zig" if "ziglang" in command or "zig" in os.path.basename(command[0]) else "clang" if "clang" in version else "gcc"
+    kind = (
+        "zig"
+        if "ziglang" in command or "zig" in os.path.basename(command[0])
+        else "clang"
+        if "clang" in version
+        else "gcc"
+    )
     files = [command[0]]
     if kind == "gcc":
         for part in ("cc1plus" if language == "c++" else "cc1", "as", "ld"):
@@ -379,7 +396,9 @@ def _own_link_flags(compiler: Compiler) -> list[str]:
     words = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc -shared")
     own = shlex.split(sysconfig.get_config_var("CC") or "")
     rest = words[len(own) :] if own and words[: len(own)] == own else words[1:]
-    rest = [word for word in rest if not word.startswith(("-flto", "-ffat-lto", "-fuse-linker-plugin", "-specs=", "-g"))]
+    rest = [
+        word for word in rest if not word.startswith(("-flto", "-ffat-lto", "-fuse-linker-plugin", "-specs=", "-g"))
+    ]
     return [*compiler.command, *rest]
 
 
@@ -445,17 +464,22 @@ def _compile_failure(
             hint = str(headers.msg)
         else:
             hint = (
-                f"`{header}` was looked for beside the source, then in: {', '.join(options.include_dirs) or 'no further folder'}. "
+                f"`{header}` was looked for beside the source, then in: {', '.join(options.include_dirs) or 'no other'}. "
                 "Name its folder in the first lines of the source: `# distutils: include_dirs = …` (`//` in C)."
             )
-        absent = [*absent, *(os.path.join(folder, header) for folder in (os.path.dirname(unit.path), *options.include_dirs))]
+        absent = [
+            *absent,
+            *(os.path.join(folder, header) for folder in (os.path.dirname(unit.path), *options.include_dirs)),
+        ]
     elif result.status < 0:
         hint = f"{os.path.basename(command[0])} was ended by signal {-result.status}."
     error = errors.compile_failed(
         name, path, os.path.basename(compiler.command[0]), result.output, diagnostics(result.output), hint=hint
     )
     # A dependency file is not written when a header is missing: what was included before is not known then.
-    return Failed(error, log=log, inputs=inputs, absent=absent, complete=missing is None and result.status > 0 and len(inputs) > 1)
+    return Failed(
+        error, log=log, inputs=inputs, absent=absent, complete=missing is None and result.status > 0 and len(inputs) > 1
+    )
 
 
 def _link_hint(output: str) -> str:

@@ -6,7 +6,7 @@ Only read when a file of the right name lies in a searched directory and no mani
 try:
     import posix as _os
 except ImportError:  # Windows
-    import nt as _os  # type: ignore[import-not-found,no-redef]
+    import nt as _os  # type: ignore[no-redef]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,4 +119,3 @@ def _code(text: bytes) -> bytes:
                 at += 2 if text[at : at + 1] == b"\\" else 1
             at += 1
             parts.append(b'""')
-

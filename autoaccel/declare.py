@@ -18,7 +18,7 @@ def project(path: str, seen: tuple[int, int, int, int]) -> projects.Project:
 
     A file that can't be understood declares nothing: the build of a module that it governs tells the user.
     """
-    from .store import replace, open_store
+    from .store import open_store, replace
 
     try:
         data = settings.read_project(path)

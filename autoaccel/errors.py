@@ -107,14 +107,13 @@ def compile_failed(
 
 def with_log(error: BuildError, log: str) -> BuildError:
     """The same error, with the place of its whole build log."""
-    told = BuildError(
+    return BuildError(
         f"{error.msg}\n\nbuild log: {log}",
         name=error.name,
         path=error.path,
         diagnostics=error.diagnostics,
         log=log,
     )
-    return told
 
 
 def no_compiler(name: str | None, path: str | None, language: str, tried: Sequence[str]) -> ToolchainMissing:
@@ -144,8 +143,7 @@ def no_python_headers(name: str, path: str, directory: str) -> ToolchainMissing:
 def no_package(name: str, path: str, package: str, extra: str) -> ToolchainMissing:
     """A compiler that comes as a Python package is not installed."""
     return ToolchainMissing(
-        f"{name}: {package} is needed to compile {path}, and it is not installed.\n"
-        f"Install it: `pip install {extra}`.",
+        f"{name}: {package} is needed to compile {path}, and it is not installed.\nInstall it: `pip install {extra}`.",
         name=name,
         path=path,
     )
@@ -244,7 +242,7 @@ def not_loadable(name: str, path: str, artifact: str, reason: str) -> LoadError:
 
 def remembered(error: BuildError) -> BuildError:
     """A failure of an earlier attempt at the very same inputs."""
-    told = BuildError(
+    return BuildError(
         f"{error.msg}\n\n(remembered: nothing has changed since this build failed; "
         "`autoaccel build --force` tries again)",
         name=error.name,
@@ -252,7 +250,6 @@ def remembered(error: BuildError) -> BuildError:
         diagnostics=error.diagnostics,
         log=error.log,
     )
-    return told
 
 
 def unknown_key(where: str, key: str, known: Sequence[str]) -> ConfigError:

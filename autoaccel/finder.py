@@ -1,28 +1,37 @@
 """The finder: one object on ``sys.meta_path``, and the directory finders that it puts behind it. Warm room.
 
 CPython asks `AccelFinder` first about every import. It answers almost nothing itself: it sees to it that each of the
-user's own directories on the searched path is looked through by a `DirectoryFinder`, and lets ``PathFinder`` go on. So the
-order of ``sys.path``, namespace packages and everybody's path hooks stay CPython's business, an unrelated import costs a
-comparison per path entry and no system call, and a directory is listed once for both.
+user's own directories on the searched path is looked through by a `DirectoryFinder`, and lets ``PathFinder`` go on. So
+the order of ``sys.path``, namespace packages and everybody's path hooks stay CPython's business, an unrelated import
+costs a comparison per path entry and no system call, and a directory is listed once for both.
 
-A `DirectoryFinder` is the directory's own ``FileFinder`` (of whatever path hook) with one more question: is there a native
-source where an extension module would be? The loader's room is imported when the answer is yes for the first time.
+A `DirectoryFinder` is the directory's own ``FileFinder`` (of whatever path hook) with one more question: is there a
+native source where an extension module would be? The loader's room is imported when the answer is yes for the first
+time.
 """
 
 import sys
 from _frozen_importlib import ModuleSpec
-from _frozen_importlib_external import FileFinder, PathFinder, _path_isdir, _path_isfile, _path_join, _relax_case
+from _frozen_importlib_external import (  # type: ignore[attr-defined]
+    FileFinder,
+    PathFinder,
+    _path_isdir,
+    _path_isfile,
+    _path_join,
+    _relax_case,
+)
 from time import time
 
 try:
     import posix as _os
 except ImportError:  # Windows
-    import nt as _os  # type: ignore[import-not-found,no-redef]
+    import nt as _os  # type: ignore[no-redef]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
+    from typing import Any
 
     from .loader import Source
 
@@ -75,7 +84,7 @@ class Rules:
 
     def excluded(self, name: str) -> bool:
         """Whether a module is left to CPython."""
-        return bool(self.exclude) and _matches(name, self.exclude)
+        return _matches(name, self.exclude) if self.exclude else False
 
 
 def _matches(name: str, patterns: "Sequence[str]") -> bool:
@@ -119,7 +128,7 @@ class AccelFinder:
         if fullname in self._declared:
             source, root = self._declared[fullname]
             # Another project's package of the same name is not meant.
-            near = path is None or any(isinstance(entry, str) and entry.startswith(root) for entry in path)
+            near = path is None or any(str(entry).startswith(root) for entry in path)
             if near and not self.rules.excluded(fullname) and _path_isfile(source.path):
                 return self.spec_of(source, None)
         return None
@@ -127,9 +136,9 @@ class AccelFinder:
     def spec_of(self, source: "Source", names: "set[str] | None") -> ModuleSpec:
         """The spec of a native source: ``origin`` is the source; the artifact becomes ``cached`` when it is loaded."""
         spec = ModuleSpec(
-            source.name, loader.NativeLoader(source, names, self.mode), origin=source.path, is_package=source.package
+            source.name, _rooms().NativeLoader(source, names, self.mode), origin=source.path, is_package=source.package
         )
-        spec._set_fileattr = True
+        spec._set_fileattr = True  # type: ignore[attr-defined]
         if source.package:
             spec.submodule_search_locations = [source.path.rpartition(_SEP)[0]]
         return spec
@@ -137,13 +146,13 @@ class AccelFinder:
     def invalidate_caches(self) -> None:
         """Look at toolchains, projects and the cache's place again (called by ``importlib.invalidate_caches``)."""
         self._known.clear()
-        if loader is not None:
-            loader.forget()
+        if _loader_room is not None:
+            _loader_room.forget()
 
     def detach(self) -> None:
         """Give every directory its plain finder back."""
         for finder in self._adopted:
-            finder.__class__ = finder.plain
+            finder.__class__ = finder.plain  # type: ignore[assignment]
         self._adopted.clear()
         self._known.clear()
 
@@ -160,7 +169,7 @@ class AccelFinder:
                 return
             if entry in cache and cache[entry] is self._known.get(entry):
                 return
-        finder = cache[entry] if entry in cache else PathFinder._path_importer_cache(entry)
+        finder = cache[entry] if entry in cache else PathFinder._path_importer_cache(entry)  # type: ignore[attr-defined]
         if isinstance(finder, FileFinder) and not isinstance(finder, DirectoryFinder):
             wanted = self.rules.wanted(finder.path)
             if wanted:
@@ -210,6 +219,14 @@ class DirectoryFinder(FileFinder):
     _listed: "set[str] | None"
     _racy: bool
 
+    if TYPE_CHECKING:  # FileFinder's own
+        _path_mtime: float
+        _path_cache: set[str]
+        _loaders: list[tuple[str, type]]
+
+        def _fill_cache(self) -> None: ...
+        def _get_spec(self, *values: object) -> ModuleSpec: ...
+
     def find_spec(self, fullname: str, target: "ModuleType | None" = None) -> "ModuleSpec | None":
         """The spec of ``fullname`` in this directory, as ``FileFinder`` gives it; never builds, never imports."""
         stem = fullname.rpartition(".")[2]
@@ -240,7 +257,7 @@ class DirectoryFinder(FileFinder):
             for file, toolchain in PACKAGE_SOURCES:
                 path = _path_join(inside, file)
                 if _path_isfile(path):
-                    return _rooms().Source(fullname, path, toolchain, True)
+                    return self._claim(fullname, path, toolchain, True)
         for suffix, toolchain, ask in SUFFIXES:
             if stem + suffix not in names:
                 continue
@@ -248,12 +265,17 @@ class DirectoryFinder(FileFinder):
             if not _path_isfile(path) or self._is_package(stem, names):
                 continue
             if not ask or _rooms().claims(fullname, path):
-                return _rooms().Source(fullname, path, toolchain, False)
+                return self._claim(fullname, path, toolchain, False)
             self.owner.unclaimed[fullname] = path
         pure = self.owner.rules.pure
         if pure and _matches(fullname, pure):
             return self._pure_source(fullname, stem, names)
         return None
+
+    @staticmethod
+    def _claim(fullname: str, path: str, toolchain: str, package: bool) -> "Source":
+        source: Source = _rooms().Source(fullname, path, toolchain, package)
+        return source
 
     def _pure_source(self, fullname: str, stem: str, names: "set[str]") -> "Source | None":
         """A ``.py`` file that the project wants compiled."""
@@ -262,7 +284,7 @@ class DirectoryFinder(FileFinder):
             (_path_join(self.path, stem + ".py"), False),
         ):
             if (stem if package else stem + ".py") in names and _path_isfile(path):
-                return _rooms().Source(fullname, path, "cython", package)
+                return self._claim(fullname, path, "cython", package)
         return None
 
     def _is_package(self, stem: str, names: "set[str]") -> bool:
@@ -319,27 +341,28 @@ def _adopt(finder: FileFinder, owner: AccelFinder, only: "frozenset[str] | None"
     plain = type(finder)
     if plain not in _classes:
         _classes[plain] = type("DirectoryFinder", (DirectoryFinder, plain), {})
-    finder.__class__ = _classes[plain]
-    finder.owner = owner
-    finder.plain = plain
-    finder.only = only
-    finder._stems = frozenset()
-    finder._listed = None
-    finder._racy = False
-    return finder
+    adopted: Any = finder
+    adopted.__class__ = _classes[plain]
+    adopted.owner = owner
+    adopted.plain = plain
+    adopted.only = only
+    adopted._stems = frozenset()
+    adopted._listed = None
+    adopted._racy = False
+    return adopted  # type: ignore[no-any-return]
 
 
 #: The loader's room, once it is needed.
-loader: "ModuleType | None" = None
+_loader_room: "Any" = None
 
 
-def _rooms() -> "ModuleType":
-    global loader
-    if loader is None:
-        from . import loader as room
+def _rooms() -> "Any":
+    global _loader_room
+    if _loader_room is None:
+        from . import loader
 
-        loader = room
-    return loader
+        _loader_room = loader
+    return _loader_room
 
 
 def _own_import(fullname: str) -> bool:
@@ -347,4 +370,4 @@ def _own_import(fullname: str) -> bool:
 
     A user's ``json.pyx`` must not become the ``json`` that its own build needs.
     """
-    return loader is not None and loader.in_cold_room(fullname)
+    return _loader_room is not None and _loader_room.in_cold_room(fullname)

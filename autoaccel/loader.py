@@ -1,7 +1,7 @@
 """The loader: an artifact for this spec, then CPython's own dynamic loading. Warm room.
 
-``create_module`` and ``exec_module`` both ask for the artifact, because ``importlib.reload`` calls only the second. The one
-edge up, to the cold room, is in `_build`.
+``create_module`` and ``exec_module`` both ask for the artifact, because ``importlib.reload`` calls only the second. The
+one edge up, to the cold room, is in `_build`.
 """
 
 import _imp
@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container
     from types import ModuleType
+    from typing import Any
 
 __all__ = ["NativeLoader", "Source", "claims", "forget", "in_cold_room", "loaded"]
 
@@ -85,11 +86,12 @@ class NativeLoader(ExtensionFileLoader):
         """Whether the source is a package's ``__init__``."""
         return self.source.package
 
-    def get_resource_reader(self, name: str) -> object:
+    def get_resource_reader(self, name: "str | None" = None) -> "Any":
         """The reader of the source's folder: data files lie beside the source, not in the cache."""
         from importlib.readers import FileReader
 
-        return FileReader(_Beside(self.source.path)) if self.source.package else None  # type: ignore[arg-type]
+        beside: Any = _Beside(self.source.path)
+        return FileReader(beside) if self.source.package else None
 
     def _create(self, spec: ModuleSpec) -> "ModuleType":
         artifact = self._artifact()
@@ -111,9 +113,9 @@ class NativeLoader(ExtensionFileLoader):
 
         raise errors.not_loadable(self.name, self.source.path, artifact, reason)
 
-    def _reload(self, module: "ModuleType") -> None:
+    def _reload(self, module: "Any") -> None:
         artifact = self._artifact(fresh=True)
-        spec = module.__spec__
+        spec: ModuleSpec = module.__spec__
         if loaded.get(self.name) == artifact:
             self.path = spec.cached = module.__cached__ = artifact
             return
@@ -160,7 +162,7 @@ class NativeLoader(ExtensionFileLoader):
         nested = me in _building
         _building.add(me)
         try:
-            return pipeline.obtain(self.source, reason=reason, verify=self.mode == "check").path
+            return pipeline.obtain(self.source, reason=reason).path
         except AccelError as error:
             # The way through our own rooms tells the user nothing.
             problem = error.with_traceback(None)
@@ -195,5 +197,3 @@ class _Beside:
 
     def __init__(self, path: str) -> None:
         self.path = path
-
-

@@ -1,8 +1,8 @@
 """What a build depended on, as one small file for each module; whether it still holds; and where these files are.
 
-Warm room: stats and reads, never writes. A manifest is how a hit avoids work: it names the artifact and every input, each
-with the stat identity under which its content was seen. It is never the truth about an artifact (its key is); it may be
-lost, torn or replaced at any time, and costs a look at the store then.
+Warm room: stats and reads, never writes. A manifest is how a hit avoids work: it names the artifact and every input,
+each with the stat identity under which its content was seen. It is never the truth about an artifact (its key is); it
+may be lost, torn or replaced at any time, and costs a look at the store then.
 
 On disk: eight bytes of SipHash over the rest, then a marshalled tuple in the order of `FIELDS`. The check comes before
 unmarshalling, because marshal trusts its input.
@@ -10,17 +10,18 @@ unmarshalling, because marshal trusts its input.
 
 import marshal
 import sys
-from _frozen_importlib_external import _path_join
+from _frozen_importlib_external import _path_join  # type: ignore[attr-defined]
 from _imp import extension_suffixes, source_hash
 
 try:
     import posix as _os
 except ImportError:  # Windows
-    import nt as _os  # type: ignore[import-not-found,no-redef]
+    import nt as _os  # type: ignore[no-redef]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
+    from typing import Any
 
     Row = tuple[str, int, int, int, int]
     Identity = tuple[int, int, int, int]
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BUCKET",
     "FRESH",
-    "Manifest",
     "TAG",
+    "Manifest",
     "artifact_reason",
     "environ",
     "fallback",
@@ -53,9 +54,9 @@ BUCKET = "v1"
 #: ABI of this interpreter as CPython spells it in file names: version, free-threading, debug, platform.
 TAG = extension_suffixes()[0].strip(".").rpartition(".")[0] or sys.implementation.cache_tag
 
-# The ladder of places: ``AUTOACCEL_CACHE_DIR``, else the platform's cache folder (what platformdirs gives; a test holds the
-# two together), then a private folder for users without a writable home. A folder is used only when its owner is this user
-# and nobody else may write it, for whoever can write there runs code in this process.
+# The ladder of places: ``AUTOACCEL_CACHE_DIR``, else the platform's cache folder (what platformdirs gives; a test
+# holds the two together), then a private folder for users without a writable home. A folder is used only when its
+# owner is this user and nobody else may write it, for whoever can write there runs code in this process.
 
 _roots: "tuple[str, ...] | None" = None
 
@@ -66,15 +67,16 @@ def getenv(name: str) -> "str | None":
     if os is not None:
         value: str | None = os.environ.get(name)
         return value
-    raw = _os.environ.get(name.encode() if sys.platform != "win32" else name)  # type: ignore[call-overload]
+    system: Any = _os.environ
+    raw = system.get(name.encode() if sys.platform != "win32" else name)
     return raw.decode("utf-8", "surrogateescape") if isinstance(raw, bytes) else raw
 
 
-def environ() -> "dict[bytes, bytes] | dict[str, str]":
+def environ() -> "dict[Any, Any]":
     """The environment in the interpreter's own encoding: bytes on POSIX, str on Windows; not to be changed."""
     os = sys.modules.get("os")
-    raw = getattr(os.environ, "_data", None) if os is not None else _os.environ
-    return raw if raw is not None else {k.encode(): v.encode() for k, v in os.environ.items()}  # type: ignore[union-attr]
+    raw: dict[Any, Any] = os.environ._data if os is not None else _os.environ
+    return raw
 
 
 def preferred() -> str:
@@ -98,7 +100,7 @@ def fallback() -> str:
     """The private root for users whose home can't be written."""
     if sys.platform == "win32":
         return (getenv("TEMP") or "C:\\Temp") + "\\autoaccel"
-    return f"/var/tmp/autoaccel-{_os.geteuid()}"
+    return f"/var/tmp/autoaccel-{_os.geteuid()}"  # noqa: S108  (its owner and mode are checked)
 
 
 def roots() -> "tuple[str, ...]":
@@ -207,7 +209,7 @@ def read(name: str, source: str) -> "Manifest | None":
     return None
 
 
-def pack(values: object) -> bytes:
+def pack(values: "Any") -> bytes:
     """The bytes of a file that `read_checked` accepts."""
     data = marshal.dumps(values)
     return source_hash(_SALT, data) + data
@@ -254,7 +256,7 @@ def stale_reason(manifest: Manifest, names: "Container[str] | None" = None, *, s
             return f"{row[0]} may have changed"
     environment = environ()
     for name, value in manifest.env:
-        if environment.get(name) != value:  # type: ignore[call-overload]
+        if environment.get(name) != value:
             return f"${_text(name)} has changed"
     if manifest.siblings:
         appeared = _appeared(_parent(manifest.source), manifest.siblings, names)

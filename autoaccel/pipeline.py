@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 
 from . import errors, exports, keys, manifest, progress, settings
-from .csource import init_name
+from .csource import claims, init_name
 from .errors import BuildError
+from .finder import SUFFIXES
 from .plan import Artifact
 from .store import Store, keep_privately, open_store, private_store
 from .toolchains import TOOLCHAINS
@@ -29,16 +31,29 @@ def plan_of(source: Source) -> Plan:
     Raises:
         AccelError: the source can't be read, its settings are wrong, or a tool is missing.
     """
-    return TOOLCHAINS[source.toolchain].plan(source, settings.load(source))
+    plan = TOOLCHAINS[source.toolchain].plan(source, settings.load(source))
+    rivals = _rivals(source)
+    if rivals:
+        raise errors.ambiguous(source.name, [source.path, *rivals])
+    return plan
 
 
-def obtain(source: Source, *, reason: str = "", verify: bool = False, force: bool = False) -> Artifact:
+def _rivals(source: Source) -> list[str]:
+    """Other files beside a source that would become the same module."""
+    stem, own = os.path.splitext(source.path)
+    return [
+        stem + suffix
+        for suffix, _, ask in SUFFIXES
+        if suffix != own and os.path.isfile(stem + suffix) and (not ask or claims(source.name, stem + suffix))
+    ]
+
+
+def obtain(source: Source, *, reason: str = "", force: bool = False) -> Artifact:
     """A library that is what a build of ``source`` now gives: from the cache by content, or built.
 
     Args:
         source: what to build.
         reason: why the manifest did not serve; for the log.
-        verify: the manifest was not asked because contents are to be compared.
         force: build even if the cache has it, and forget earlier failures.
 
     Raises:
@@ -72,7 +87,7 @@ def obtain(source: Source, *, reason: str = "", verify: bool = False, force: boo
 
 
 def _known(store: Store, plan: Plan, key: str, contents: keys.Contents) -> Artifact | None:
-    found = store.find(plan, key, contents)
+    found = store.find(key, contents)
     if found is not None:
         artifact, meta = found
         store.remember(plan, artifact, meta, contents)

@@ -1,4 +1,4 @@
-"""The values that the cold rooms hand along: what is to be built, with what, and what came out. Frozen; no behaviour."""
+"""The values that the cold rooms hand along: what is built, with what, and what came out. Frozen; no behaviour."""
 
 from __future__ import annotations
 

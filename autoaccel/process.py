@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from subprocess import TimeoutExpired
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Result", "environment", "find_program", "run", "shown"]
+__all__ = ["Result", "TimeoutExpired", "end", "environment", "find_program", "run", "shown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def run(args: Sequence[str], *, cwd: str, env: Mapping[str, str], timeout: float
         args: program and arguments.
         cwd: folder to run in.
         env: the whole environment.
-        timeout: seconds, after which it is killed and ``subprocess.TimeoutExpired`` raised.
+        timeout: seconds, after which it is killed and `TimeoutExpired` raised.
 
     Raises:
         OSError: the program can't be started.

@@ -11,7 +11,7 @@ from . import manifest
 try:
     import posix as _os
 except ImportError:  # Windows
-    import nt as _os  # type: ignore[import-not-found,no-redef]
+    import nt as _os  # type: ignore[no-redef]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ __all__ = ["MARKERS", "Project", "declared", "record_path"]
 
 #: A pyproject.toml with none of these says nothing to the finder.
 MARKERS = (b"tool.autoaccel", b"ext-modules")
+
 
 class Project:
     """What the finder must know of a pyproject.toml.
@@ -59,7 +60,7 @@ def record_path(root: str, path: str) -> str:
     return f"{root}/{manifest.BUCKET}/projects/{name}"
 
 
-def _remembered(path: str, seen: "tuple[int, ...]") -> Project:
+def _remembered(path: str, seen: "manifest.Identity") -> Project:
     for root in manifest.roots():
         data = manifest.read_checked(record_path(root, path))
         if data is not None:
@@ -85,4 +86,3 @@ def _speaks(path: str) -> bool:
     finally:
         _os.close(descriptor)
     return any(marker in text for marker in MARKERS)
-

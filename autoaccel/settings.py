@@ -150,7 +150,7 @@ def _from_project(source: Source, path: str, absent: Iterable[str]) -> Settings:
     tool = tool if isinstance(tool, dict) else {}
     options = Options()
     setuptools = tool.get("setuptools", {})
-    for table in setuptools.get("ext-modules", []) if isinstance(setuptools, dict) else []:
+    for table in setuptools.get("ext-modules", []) if isinstance(setuptools, dict) else ():
         if isinstance(table, dict) and table.get("name") == source.name:
             options = options.plus(options_from(table, bases, f"{path}: [[tool.setuptools.ext-modules]] {source.name}"))
     where = f"{path}: [tool.autoaccel]"
@@ -158,7 +158,7 @@ def _from_project(source: Source, path: str, absent: Iterable[str]) -> Settings:
     _check_keys(mine, _KEYS, where)
     modules = mine.get("modules", {})
     if source.name in modules:
-        options = options.plus(options_from(modules[source.name], bases, f"{where[:-1]}.modules.\"{source.name}\"]"))
+        options = options.plus(options_from(modules[source.name], bases, f'{where[:-1]}.modules."{source.name}"]'))
     cython = mine.get("cython", {})
     _check_keys(cython, _CYTHON_KEYS, f"{path}: [tool.autoaccel.cython]")
     level = cython.get("language-level")
@@ -227,9 +227,9 @@ def _macro(item: object, where: str) -> tuple[str, str | None]:
         name, equals, value = item.partition("=")
         return name.strip(), value.strip() if equals else None
     if isinstance(item, list | tuple) and 1 <= len(item) <= 2:
-        value = item[1] if len(item) == 2 else None
-        return str(item[0]), None if value is None else str(value)
-    raise ConfigError(f"{where}: a macro is \"NAME\", \"NAME=value\" or [\"NAME\", \"value\"], not {item!r}")
+        content = item[1] if len(item) == 2 else None
+        return str(item[0]), None if content is None else str(content)
+    raise ConfigError(f'{where}: a macro is "NAME", "NAME=value" or ["NAME", "value"], not {item!r}')
 
 
 def _sequence(value: object, where: str, key: str) -> Sequence[object]:

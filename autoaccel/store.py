@@ -2,9 +2,9 @@
 
 Below the root's bucket (`manifest.BUCKET`):
 
-* ``artifacts/ab/<plan key>/<variant key>/``: a library with its ``meta.json`` and ``build.log``, published as one folder by
-  one rename, never changed. The plan key is what was known before the compiler ran; the variants beside each other differ
-  in what it read then (headers, ``.pxd``).
+* ``artifacts/ab/<plan key>/<variant key>/``: a library with its ``meta.json`` and ``build.log``, published as one
+  folder by one rename, never changed. The plan key is what was known before the compiler ran; the variants beside each
+  other differ in what it read then (headers, ``.pxd``).
 * ``manifests/<slot>``: one file for each module and source, replaced as a whole: see `manifest`.
 * ``failures/``: builds that failed, with what they depended on.
 * ``locks/``: one lock for each source; saves work, decides nothing.
@@ -18,6 +18,7 @@ import atexit
 import contextlib
 import json
 import logging
+import marshal
 import os
 import shutil
 import socket
@@ -34,16 +35,20 @@ from .plan import Artifact
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
 
     from .loader import Source
     from .plan import Built, Plan
+
+    #: The content of a ``meta.json``.
+    Meta = dict[str, Any]
 
 __all__ = ["Entry", "Store", "keep_privately", "open_store", "private_store", "replace"]
 
 log = logging.getLogger("autoaccel")
 
-_README = """This folder is autoaccel's cache of compiled extension modules. Nothing in it is precious: `autoaccel cache clear`
-empties it, and so does deleting it. Do not change files in it: they are loaded as code.
+_README = """This folder is autoaccel's cache of compiled extension modules. Nothing in it is precious: `autoaccel cache
+clear` empties it, and so does deleting it. Do not change files in it: they are loaded as code.
 """
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This is a cache directory of autoaccel.\n"
 
@@ -63,7 +68,7 @@ class Entry:
     """
 
     folder: str
-    meta: Mapping[str, object]
+    meta: Meta
     size: int
 
 
@@ -99,8 +104,8 @@ class Store:
 
     # artifacts
 
-    def find(self, plan: Plan, key: str, contents: keys.Contents) -> tuple[Artifact, dict[str, object]] | None:
-        """An artifact that a build of ``plan`` now would give, its inputs compared by content; None where none is."""
+    def find(self, key: str, contents: keys.Contents) -> tuple[Artifact, Meta] | None:
+        """An artifact that a build of the plan with this key now would give, its inputs compared by content; None where none is."""
         home = self._home(key)
         for variant in sorted(_listed(home)):
             folder = f"{home}/{variant}"
@@ -116,7 +121,7 @@ class Store:
 
     def publish(
         self, plan: Plan, key: str, built: Built, contents: Mapping[str, str], work: str, seconds: float
-    ) -> tuple[Artifact, dict[str, object]]:
+    ) -> tuple[Artifact, Meta]:
         """Make a build's library an artifact: complete or not at all.
 
         Raises:
@@ -130,7 +135,7 @@ class Store:
         os.rename(built.library, f"{staged}/{name}")
         for extra, path in built.extra.items():
             os.rename(path, f"{staged}/{extra}")
-        meta: dict[str, object] = {
+        meta: Meta = {
             "name": plan.source.name,
             "source": plan.source.path,
             "toolchain": plan.toolchain,
@@ -178,9 +183,7 @@ class Store:
 
     # manifests
 
-    def remember(
-        self, plan: Plan, artifact: Artifact, meta: Mapping[str, object], contents: keys.Contents
-    ) -> None:
+    def remember(self, plan: Plan, artifact: Artifact, meta: Meta, contents: keys.Contents) -> None:
         """Write the manifest by which the next import finds ``artifact``; failing to is no harm."""
         values = _manifest_values(plan, artifact, meta, contents)
         with contextlib.suppress(OSError):
@@ -201,7 +204,9 @@ class Store:
                 name=told["name"],
                 path=told["path"],
                 diagnostics=[
-                    Diagnostic(d["file"], d["line"], d["column"], d["message"], level=d["level"], rendered=d["rendered"])
+                    Diagnostic(
+                        d["file"], d["line"], d["column"], d["message"], level=d["level"], rendered=d["rendered"]
+                    )
                     for d in told["diagnostics"]
                 ],
                 log=told["log"],
@@ -279,7 +284,9 @@ class Store:
             with contextlib.suppress(OSError):
                 replace(path + ".holder", f"process {os.getpid()} on {socket.gethostname()}".encode())
         elif told:
-            log.warning("%s: %s still holds the lock after %.0f s; building without it", source.name, _holder(path), timeout)
+            log.warning(
+                "%s: %s still holds the lock after %.0f s; building without it", source.name, _holder(path), timeout
+            )
         try:
             yield held
         finally:
@@ -365,15 +372,13 @@ def keep_privately(library: str) -> str:
     return shutil.copy(library, folder)
 
 
-def _manifest_values(
-    plan: Plan, artifact: Artifact, meta: Mapping[str, object], contents: keys.Contents
-) -> tuple[object, ...]:
+def _manifest_values(plan: Plan, artifact: Artifact, meta: Meta, contents: keys.Contents) -> tuple[object, ...]:
     own = os.path.dirname(plan.source.path)
     directories = tuple(place + os.sep for tool in plan.tools for place in tool.directories)
     installed = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
-    inputs: list[tuple[object, ...]] = []
-    system: dict[str, tuple[object, ...]] = {}
-    for path, _ in meta["inputs"]:  # type: ignore[attr-defined]
+    inputs: list[manifest.Row] = []
+    system: dict[str, manifest.Row] = {}
+    for path, _ in meta["inputs"]:
         if path.startswith(directories):
             folder = os.path.dirname(path)
             system.setdefault(folder, (folder, *(manifest.identity(folder) or manifest.FRESH)))
@@ -386,13 +391,14 @@ def _manifest_values(
             system[path] = (path, *(manifest.identity(path) or manifest.FRESH))
     siblings: set[str] = set()
     absent: dict[str, set[str]] = {}
-    for path in meta["absent"]:  # type: ignore[attr-defined]
+    for path in meta["absent"]:
         folder, name = _missing_part(path)
         if folder == own:
             siblings.add(name)
         else:
             absent.setdefault(folder, set()).add(name)
-    mine, theirs = [], []
+    mine: list[tuple[str, int, int, tuple[str, ...]]] = []
+    theirs: list[tuple[str, int, int, tuple[str, ...]]] = []
     for folder, names in sorted(absent.items()):
         seen = manifest.identity(folder) or manifest.FRESH
         # A folder that has just changed is listed at the next look, whatever its stamp says.
@@ -411,7 +417,7 @@ def _manifest_values(
         tuple(sorted(siblings)),
         tuple(mine),
         tuple((_raw(name), None if value is None else _raw(value)) for name, value in plan.env),
-        manifest.marshal.dumps((tuple(sorted(system.values())), tuple(theirs))),
+        marshal.dumps((tuple(sorted(system.values())), tuple(theirs))),
     )
 
 
@@ -427,21 +433,21 @@ def _raw(text: str) -> bytes | str:
     return text if sys.platform == "win32" else os.fsencode(text)
 
 
-def _holds(told: Mapping[str, object], contents: keys.Contents) -> bool:
+def _holds(told: Meta, contents: keys.Contents) -> bool:
     """Whether all inputs of a build have the content that it saw, and what was missing is still missing."""
-    for path, content in told["inputs"]:  # type: ignore[attr-defined]
+    for path, content in told["inputs"]:
         if contents.digest(path) != content:
             return False
-    return not any(os.path.lexists(path) for path in told["absent"])  # type: ignore[attr-defined]
+    return not any(os.path.lexists(path) for path in told["absent"])
 
 
-def _read_meta(folder: str) -> dict[str, object] | None:
+def _read_meta(folder: str) -> Meta | None:
     try:
         with open(f"{folder}/meta.json", encoding="utf-8") as file:
             meta = json.load(file)
     except (OSError, ValueError, RecursionError):
         return None
-    wanted = {"library": str, "sha256": str, "inputs": list, "absent": list, "seconds": (int, float)}
+    wanted = {"library": str, "sha256": str, "inputs": list, "absent": list, "seconds": float | int}
     if not isinstance(meta, dict) or not all(isinstance(meta.get(key), kind) for key, kind in wanted.items()):
         return None
     return meta

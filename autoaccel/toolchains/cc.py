@@ -70,7 +70,8 @@ def build(plan: Plan, workdir: str) -> Built:
     units = [compiler.Unit(plan.source.path, language)]
     units += [compiler.Unit(one, _language(one, language)) for one in plan.options.sources]
     compilers = {
-        one: compiler.find(one, name=plan.source.name, path=plan.source.path) for one in {unit.language for unit in units}
+        one: compiler.find(one, name=plan.source.name, path=plan.source.path)
+        for one in {unit.language for unit in units}
     }
     made = compiler.build_library(plan, units, plan.options, compilers, settings.load(plan.source), workdir)
     return Built(made.library, made.inputs, made.absent, made.log, made.warnings)

@@ -54,9 +54,8 @@ def plan(source: Source, how: Settings) -> Plan:
     options = options.plus(Options(language=options.language or ("c++" if source.toolchain == "c++" else "c")))
     options = _with_sources(options, main)
     language = options.language or "c"
-    tools = [package]
-    for one in sorted({language, *(_language(path) for path in options.sources)}):
-        tools.append(compiler.find(one, name=source.name, path=source.path).tool())
+    languages = sorted({language, *(_language(path) for path in options.sources)})
+    tools = [package, *(compiler.find(one, name=source.name, path=source.path).tool() for one in languages)]
     return Plan(
         source=source,
         toolchain="cython",
@@ -108,11 +107,13 @@ def build(plan: Plan, workdir: str) -> Built:
     folders = [os.path.dirname(source.path), root, how.root]
     if answer["numpy"] or any(name.startswith("numpy/") for name in answer["externs"]):
         folders += _numpy_include()
-    folders += _beside_cimports(answer["inputs"], root)
+    folders += _beside_cimports(answer["inputs"])
     options = options.plus(Options(include_dirs=tuple(dict.fromkeys(folders))))
     sources = [one for one in options.sources if one != source.path]
     units = [compiler.Unit(answer["c_file"], language), *(compiler.Unit(one, _language(one)) for one in sources)]
-    compilers = {one: compiler.find(one, name=source.name, path=source.path) for one in {unit.language for unit in units}}
+    compilers = {
+        one: compiler.find(one, name=source.name, path=source.path) for one in {unit.language for unit in units}
+    }
     log = f"{answer['text']}\n" if answer["text"] else ""
     try:
         made = compiler.build_library(plan, units, options, compilers, how, workdir)
@@ -159,7 +160,7 @@ def _cython(source: Source) -> Tool:
     if not os.path.isfile(shadow):
         raise errors.no_package(source.name, source.path, "Cython", "cython")
     with open(shadow, encoding="utf-8") as file:
-        version = re.search(r"^__version__ = ['\"](.+?)['\"]", file.read(), re.M)
+        version = re.search(r"^__version__ = ['\"](.+?)['\"]", file.read(), re.MULTILINE)
     number = version[1] if version else "unknown"
     files = (shadow, os.path.join(places[0], "Compiler"), os.path.join(places[0], "Utility"))
     return Tool("Cython", number, keys.digest(number, keys.file_digest(shadow)), files)
@@ -206,7 +207,7 @@ def _numpy_include() -> list[str]:
     return []
 
 
-def _beside_cimports(inputs: Sequence[str], root: str) -> list[str]:
+def _beside_cimports(inputs: Sequence[str]) -> list[str]:
     """Folders in which a cimported installed package keeps the C headers that its ``.pxd`` files name."""
     folders: dict[str, None] = {}
     for path in inputs:
@@ -252,7 +253,7 @@ class _Server:
     def __init__(self) -> None:
         self.owner = os.getpid()
         command = [sys.executable, "-I", "-S", cython_server.__file__, "--jobs", str(settings.jobs())]
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -271,7 +272,8 @@ class _Server:
     def ask(self, request: dict[str, Any]) -> dict[str, Any] | None:
         """The answer to a request; None where the server ended before."""
         number = next(self._numbers)
-        done, answer = threading.Event(), {}
+        done = threading.Event()
+        answer: dict[str, Any] = {}
         with self._guard:
             self._waiting[number] = (done, answer)
         try:

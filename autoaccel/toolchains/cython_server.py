@@ -11,12 +11,14 @@ What decides how the compiled code behaves is left as ``cythonize`` and pyximpor
 sets them, and ``# cython:`` lines win over both, as always.  ``__init__.pyx`` is translated as ``pkg.__init__``, the
 name that cythonize uses, from which Cython derives ``PyInit_pkg``.
 
-Three things differ from cythonize on purpose:
+What differs from cythonize, on purpose:
 
 * Packages without ``__init__`` files: Cython guesses the root of a source from those files; here the module's full
   name decides, and Cython's guess is only tried when nothing else was found.
 * ``# distutils:`` lines are taken from the files that Cython really read, not from those a regular expression found.
 * User modules never shadow the standard library inside this process.
+
+Not seen: a ``x.cython-NN.pxd`` that appears later beside a chosen ``x.pxd``; Cython globs for those.
 """
 
 from __future__ import annotations
@@ -314,7 +316,7 @@ class Recorder:
             swap(stack, sys, "path", self.search_path)
             swap(stack, self.utils, "find_root_package_dir", self.find_root)
             path: str | None = self.search(qualified_name, suffix, source_pos, include, sys_path, source_file_path)
-            if path is None and not include and file in self.roots:
+            if path is None and not include and file in self.roots and qualified_name != self.request.scope_name:
                 swap(stack, self.context, "include_directories", [self.guess_root(file)])
                 path = self.search(qualified_name, suffix)
         if path is None and suffix == ".py":
@@ -327,15 +329,16 @@ class Recorder:
 
     def namespace_package(self, name: str, file: str | None, sys_path: bool) -> str | None:
         """Cython wants an `__init__` file to believe in a package, but does not read it: name one for a directory."""
-        modules = (self.searching(name, suffix, None, False, sys_path, file) for suffix in (".pxd", ".pyx"))
-        if not all(os.path.basename(path or "__init__.").startswith("__init__.") for path in modules):
-            return None  # a module, beside a directory of the same name
         roots = [*filter(None, [self.roots.get(file or self.source)]), *self.context.include_directories]
-        for root in roots + (self.search_path if sys_path else []):
-            directory = os.path.join(root, *name.split("."))
-            if os.path.isdir(directory):
-                return os.path.join(directory, "__init__.py")
-        return None
+        roots += self.search_path if sys_path else []
+        directory = next(filter(os.path.isdir, (os.path.join(root, *name.split(".")) for root in roots)), None)
+        if directory is None:
+            return None
+        for suffix in (".pxd", ".pyx"):
+            path = self.searching(name, suffix, None, False, sys_path, file)
+            if path and not os.path.basename(path).startswith("__init__."):
+                return None  # a module, beside a directory of the same name
+        return os.path.join(directory, "__init__.py")
 
     def find_root(self, path: str) -> Any:
         """The root that a module's name tells, else Cython's guess from `__init__` files."""
@@ -346,6 +349,8 @@ class Recorder:
         if self.exists(path):
             return True
         path = os.path.abspath(path)
+        if path.endswith((".py", ".pyx")) and os.path.basename(path).count(".") > 1:
+            return False  # `a.b.py` is tried before `a/b.py`, but neither tells a package
         while not self.exists(os.path.dirname(path)):
             path = os.path.dirname(path)
         if not is_standard_library(path) and not os.path.realpath(path).startswith(self.home + os.sep):

@@ -91,8 +91,14 @@ def pyxbld(source: Source, path: str, root: str) -> Options:
 
     command = [sys.executable, "-c", _PROBE, json.dumps(sys.path), source.name, source.path, _PROBED]
     # A child of its own streams: what the user's program prints must not be taken for the answer.
-    result = subprocess.run(  # noqa: S603
-        command, cwd=root, env=process.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    result = subprocess.run(
+        command,
+        cwd=root,
+        env=process.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if result.returncode != 0:
         for package in ("pyximport", "setuptools", "distutils"):

@@ -1,0 +1,105 @@
+"""What every test needs: a cache of its own, a project folder, a fresh interpreter."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# No test may see or touch the user's cache: without a fixture, there is none to be had.
+os.environ["AUTOACCEL_CACHE_DIR"] = os.path.join(os.devnull, "you-forgot-to-choose-a-cache")
+os.environ.pop("AUTOACCEL", None)
+
+
+def need(*what: str) -> None:
+    """Skip loudly where a toolchain is missing; in CI that is a failure."""
+    missing = [one for one in what if shutil.which(one) is None and find_spec(one) is None]
+    if missing:
+        told = f"not installed: {', '.join(missing)}"
+        if os.environ.get("CI"):
+            pytest.fail(told)
+        pytest.skip(told)
+
+
+@dataclass
+class Run:
+    """How an interpreter ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def last(self) -> str:
+        """The last line on stderr: the exception's."""
+        return self.err.strip().splitlines()[-1] if self.err.strip() else ""
+
+
+@dataclass
+class Project:
+    """A folder of sources, and interpreters that import from it."""
+
+    root: Path
+    cache: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def write(self, name: str, text: str | bytes) -> Path:
+        """Write a file below the root."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(text, bytes):
+            path.write_bytes(text)
+        else:
+            path.write_text(textwrap.dedent(text).lstrip("\n"), encoding="utf-8")
+        return path
+
+    def environ(self, **changes: str) -> dict[str, str]:
+        """The environment of an interpreter here."""
+        env = {**os.environ, "AUTOACCEL_CACHE_DIR": str(self.cache), "PYTHONPATH": str(ROOT), **self.env, **changes}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
+        return env
+
+    def start(self, code: str, *, python: str = sys.executable, cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:
+        """A fresh interpreter that runs ``code`` in the project's folder, in the background."""
+        return subprocess.Popen(
+            [python, "-c", textwrap.dedent(code)],
+            cwd=cwd or self.root,
+            env=self.environ(**env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, code: str, *, python: str = sys.executable, cwd: Path | None = None, **env: str) -> Run:
+        """A fresh interpreter that runs ``code`` in the project's folder, to its end."""
+        child = self.start(code, python=python, cwd=cwd, **env)
+        out, err = child.communicate(timeout=240)
+        return Run(child.returncode, out, err)
+
+    def ok(self, code: str, **kwargs: object) -> str:
+        """What a run prints, which must succeed and say nothing on stderr."""
+        result = self.run(code, **kwargs)  # type: ignore[arg-type]
+        assert result.status == 0, result.err
+        assert result.err == "", result.err
+        return result.out.strip()
+
+    def artifacts(self) -> list[Path]:
+        """The libraries in the cache."""
+        return sorted(self.cache.glob("v1/artifacts/*/*/*/*.so"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """An empty project with an empty cache."""
+    root = tmp_path / "project"
+    root.mkdir()
+    return Project(root, tmp_path / "cache")
