@@ -133,10 +133,19 @@ class AccelFinder:
                 return self.spec_of(source, None)
         return None
 
-    def spec_of(self, source: "Source", names: "set[str] | None") -> ModuleSpec:
-        """The spec of a native source: ``origin`` is the source; the artifact becomes ``cached`` when it is loaded."""
+    def spec_of(self, source: "Source", names: "set[str] | None", manifest: object = None) -> ModuleSpec:
+        """The spec of a native source: ``origin`` is the source; the artifact becomes ``cached`` when it is loaded.
+
+        Args:
+            source: the module.
+            names: the listing of its directory, if there is one as of now.
+            manifest: its manifest, if it has been read.
+        """
         spec = ModuleSpec(
-            source.name, _rooms().NativeLoader(source, names, self.mode), origin=source.path, is_package=source.package
+            source.name,
+            _rooms().NativeLoader(source, names, self.mode, manifest),
+            origin=source.path,
+            is_package=source.package,
         )
         spec._set_fileattr = True  # type: ignore[attr-defined]
         if source.package:
@@ -244,54 +253,47 @@ class DirectoryFinder(FileFinder):
             self._stems = frozenset([name.partition(".")[0] for name in names])
         if stem in self._stems:
             if (self.only is None or fullname in self.only) and not _own_import(fullname):
-                source = self._source(fullname, stem, names)
-                if source is not None and not self.owner.rules.excluded(fullname):
-                    return self.owner.spec_of(source, names)
+                found = self._source(fullname, stem, names)
+                if found is not None and not self.owner.rules.excluded(fullname):
+                    return self.owner.spec_of(found[0], names, found[1])
             if not _relax_case():
                 return self._python_spec(fullname, stem, names, target)
         return super().find_spec(fullname, target) if _relax_case() else None
 
-    def _source(self, fullname: str, stem: str, names: "set[str]") -> "Source | None":
-        if stem in names:
+    def _source(self, fullname: str, stem: str, names: "set[str]") -> "tuple[Source, object] | None":
+        """The native source of the module in this directory, and its manifest if that has been read."""
+        directory = stem in names
+        if directory:
             inside = _path_join(self.path, stem)
             for file, toolchain in PACKAGE_SOURCES:
                 path = _path_join(inside, file)
                 if _path_isfile(path):
-                    return self._claim(fullname, path, toolchain, True)
+                    return _rooms().Source(fullname, path, toolchain, True), None
         for suffix, toolchain, ask in SUFFIXES:
-            if stem + suffix not in names:
+            if stem + suffix not in names or (directory and self._is_package(stem)):
                 continue
             path = _path_join(self.path, stem + suffix)
-            if not _path_isfile(path) or self._is_package(stem, names):
-                continue
-            if not ask or _rooms().claims(fullname, path):
-                return self._claim(fullname, path, toolchain, False)
+            found: tuple[Source, object] | None = _rooms().recognise(fullname, path, toolchain, ask)
+            if found is not None:
+                return found
             self.owner.unclaimed[fullname] = path
         pure = self.owner.rules.pure
-        if pure and _matches(fullname, pure):
-            return self._pure_source(fullname, stem, names)
-        return None
+        return self._pure_source(fullname, stem, names) if pure and _matches(fullname, pure) else None
 
-    @staticmethod
-    def _claim(fullname: str, path: str, toolchain: str, package: bool) -> "Source":
-        source: Source = _rooms().Source(fullname, path, toolchain, package)
-        return source
-
-    def _pure_source(self, fullname: str, stem: str, names: "set[str]") -> "Source | None":
+    def _pure_source(self, fullname: str, stem: str, names: "set[str]") -> "tuple[Source, object] | None":
         """A ``.py`` file that the project wants compiled."""
         for path, package in (
             (_path_join(self.path, stem, "__init__.py"), True),
             (_path_join(self.path, stem + ".py"), False),
         ):
             if (stem if package else stem + ".py") in names and _path_isfile(path):
-                return self._claim(fullname, path, "cython", package)
+                return _rooms().Source(fullname, path, "cython", package), None
         return None
 
-    def _is_package(self, stem: str, names: "set[str]") -> bool:
+    def _is_package(self, stem: str) -> bool:
         """Whether a regular package is here, which comes before an extension module of the same name."""
-        return stem in names and any(
-            _path_isfile(_path_join(self.path, stem, "__init__" + suffix)) for suffix, _ in self._loaders
-        )
+        inside = _path_join(self.path, stem)
+        return any(_path_isfile(_path_join(inside, "__init__" + suffix)) for suffix, _ in self._loaders)
 
     def _python_spec(
         self, fullname: str, stem: str, names: "set[str]", target: "ModuleType | None"

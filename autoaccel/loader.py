@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["NativeLoader", "Source", "claims", "forget", "in_cold_room", "loaded"]
+__all__ = ["NativeLoader", "Source", "forget", "in_cold_room", "loaded", "recognise"]
 
 #: Threads that are inside the cold room now.
 _building: "set[int]" = set()
@@ -55,11 +55,19 @@ class Source:
 class NativeLoader(ExtensionFileLoader):
     """Loads the module that a native source becomes; ``path`` is the artifact once it is known, the source before."""
 
-    def __init__(self, source: "Source", names: "Container[str] | None" = None, mode: str = "build") -> None:
-        super().__init__(source.name, source.path)
+    def __init__(
+        self,
+        source: "Source",
+        names: "Container[str] | None" = None,
+        mode: str = "build",
+        manifest: "manifests.Manifest | None" = None,
+    ) -> None:
+        self.name = source.name
+        self.path = source.path
         self.source = source
         self.mode = mode
         self._names = names
+        self._manifest = manifest
         self._created: ModuleType | None = None
 
     def create_module(self, spec: ModuleSpec) -> "ModuleType":
@@ -136,8 +144,9 @@ class NativeLoader(ExtensionFileLoader):
         source = self.source
         if fresh:
             manifests.forget()
-            self._names = None
-        manifest = manifests.read(source.name, source.path)
+            self._names = self._manifest = None
+        manifest = self._manifest or manifests.read(source.name, source.path)
+        self._manifest = None
         if manifest is None:
             reason = "never built here"
         elif self.mode == "check":
@@ -172,14 +181,30 @@ class NativeLoader(ExtensionFileLoader):
         raise problem
 
 
-def claims(name: str, path: str) -> bool:
-    """Whether the C or C++ file at ``path`` is the source of the module ``name``."""
-    manifest = manifests.read(name, path)
-    if manifest is not None and any(row[0] == path and row[1:] == manifests.identity(path) for row in manifest.inputs):
-        return True
-    from . import csource
+def recognise(name: str, path: str, toolchain: str, ask: bool) -> "tuple[Source, manifests.Manifest | None] | None":
+    """The file at ``path`` as the source of the module ``name``, with its manifest; None where it is not.
 
-    return csource.claims(name, path)
+    Args:
+        name: the full name of the module.
+        path: a file of the right name.
+        toolchain: what would build it.
+        ask: whether only the content tells; what was built from this very file needs no second look.
+    """
+    manifest = manifests.read(name, path)
+    seen = manifests.identity(path) if manifest is None or ask else None
+    if manifest is None:
+        if seen is None:
+            return None
+        if not ask:
+            from _frozen_importlib_external import _path_isfile  # type: ignore[attr-defined]
+
+            return (Source(name, path, toolchain), None) if _path_isfile(path) else None
+    if ask and not (manifest is not None and any(row[0] == path and row[1:] == seen for row in manifest.inputs)):
+        from . import csource
+
+        if not csource.claims(name, path):
+            return None
+    return Source(name, path, toolchain), manifest
 
 
 def forget() -> None:

@@ -129,6 +129,7 @@ def _absolute(path: str) -> bool:
     return path.startswith("/") or (sys.platform == "win32" and path[1:2] == ":")
 
 
+_stat = _os.stat
 _SALT = 0x6163_6365_6C00
 _LIMIT = 1 << 24
 _READ = _os.O_RDONLY | getattr(_os, "O_BINARY", 0) | getattr(_os, "O_NOFOLLOW", 0) | getattr(_os, "O_CLOEXEC", 0)
@@ -148,7 +149,7 @@ class Manifest:
         artifact: path of the library; ``seen`` its stat identity.
         key: the artifact's key in the store.
         inputs: rows (path, mtime_ns, ctime_ns, size, inode) of files that the user may edit; always checked.
-        siblings: names that must stay absent in the source's own directory.
+        siblings: marshalled tuple of names that must stay absent in the source's own directory.
         absent: rows (directory, mtime_ns, inode, names that must stay absent in it).
         env: rows (name, value or None) in the interpreter's own encoding.
         system: marshalled (inputs, absent) of the toolchain and the system, checked once per process.
@@ -163,18 +164,32 @@ class Manifest:
     seen: "Identity"
     key: str
     inputs: "tuple[Row, ...]"
-    siblings: "tuple[str, ...]"
+    siblings: bytes
     absent: "tuple[tuple[str, int, int, tuple[str, ...]], ...]"
     env: "tuple[tuple[bytes | str, bytes | str | None], ...]"
     system: bytes
 
-    def __init__(self, values: "tuple[object, ...]") -> None:
-        for field, value in zip(FIELDS, values, strict=True):
-            setattr(self, field, value)
+    def __init__(self, values: "Any") -> None:
+        (
+            self.name,
+            self.source,
+            self.toolchain,
+            self.artifact,
+            self.seen,
+            self.key,
+            self.inputs,
+            self.siblings,
+            self.absent,
+            self.env,
+            self.system,
+        ) = values
 
 
 #: System parts that held when this process looked.
 _held: "set[bytes]" = set()
+
+#: Siblings -> the listing that had none of them: modules of one directory mostly share both.
+_missing: "dict[bytes, object]" = {}
 
 
 def forget() -> None:
@@ -182,6 +197,7 @@ def forget() -> None:
     global _roots
     _roots = None
     _held.clear()
+    _missing.clear()
 
 
 def slot(name: str, source: str) -> str:
@@ -222,8 +238,8 @@ def read_checked(path: str) -> "bytes | None":
     except OSError:
         return None
     try:
-        data = _os.read(descriptor, 1 << 16)
-        if len(data) == 1 << 16:
+        data = _os.read(descriptor, 1 << 13)
+        if len(data) == 1 << 13:
             while len(data) < _LIMIT and (more := _os.read(descriptor, 1 << 20)):
                 data += more
     except OSError:
@@ -246,23 +262,33 @@ def identity(path: str) -> "Identity | None":
 def stale_reason(manifest: Manifest, names: "Container[str] | None" = None, *, system: bool = True) -> "str | None":
     """Why the build that ``manifest`` tells of may not be what a build now would give; None where it holds.
 
-    ``names`` is the listing of the source's directory, where the caller has just made it.
+    Args:
+        manifest: what was recorded.
+        names: the listing of the source's directory, where the caller has just made it.
+        system: whether the toolchain and the system's headers count.
     """
     for row in manifest.inputs:
-        seen = identity(row[0])
-        if seen is None:
+        try:
+            status = _stat(row[0])
+        except (OSError, ValueError):
             return f"{row[0]} is gone"
-        if seen != row[1:]:
+        if (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino) != row[1:]:
             return f"{row[0]} may have changed"
     environment = environ()
     for name, value in manifest.env:
         if environment.get(name) != value:
             return f"${_text(name)} has changed"
-    if manifest.siblings:
-        appeared = _appeared(_parent(manifest.source), manifest.siblings, names)
+    if names is None or _missing.get(manifest.siblings) is not names:
+        appeared = _appeared(_parent(manifest.source), marshal.loads(manifest.siblings), names)
         if appeared:
             return appeared
-    return _absent_reason(manifest.absent) or (_system_reason(manifest.system) if system else None)
+        if names is not None:
+            _missing[manifest.siblings] = names
+    if manifest.absent:
+        appeared = _absent_reason(manifest.absent)
+        if appeared:
+            return appeared
+    return _system_reason(manifest.system) if system and manifest.system not in _held else None
 
 
 def artifact_reason(manifest: Manifest) -> "str | None":
@@ -285,8 +311,6 @@ def _absent_reason(rows: "Iterable[tuple[str, int, int, tuple[str, ...]]]") -> "
 
 
 def _system_reason(blob: bytes) -> "str | None":
-    if blob in _held:
-        return None
     inputs, absent = marshal.loads(blob)
     for row in inputs:
         if identity(row[0]) != row[1:]:

@@ -105,7 +105,7 @@ class Store:
     # artifacts
 
     def find(self, key: str, contents: keys.Contents) -> tuple[Artifact, Meta] | None:
-        """An artifact that a build of the plan with this key now would give, its inputs compared by content; None where none is."""
+        """An artifact that a build under this plan's key now would give, its inputs compared by content; or None."""
         home = self._home(key)
         for variant in sorted(_listed(home)):
             folder = f"{home}/{variant}"
@@ -414,7 +414,7 @@ def _manifest_values(plan: Plan, artifact: Artifact, meta: Meta, contents: keys.
         manifest.identity(artifact.path) or manifest.FRESH,
         artifact.key,
         tuple(sorted(inputs)),
-        tuple(sorted(siblings)),
+        marshal.dumps(tuple(sorted(siblings))),
         tuple(mine),
         tuple((_raw(name), None if value is None else _raw(value)) for name, value in plan.env),
         marshal.dumps((tuple(sorted(system.values())), tuple(theirs))),

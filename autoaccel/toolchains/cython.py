@@ -110,7 +110,10 @@ def build(plan: Plan, workdir: str) -> Built:
     folders += _beside_cimports(answer["inputs"])
     options = options.plus(Options(include_dirs=tuple(dict.fromkeys(folders))))
     sources = [one for one in options.sources if one != source.path]
-    units = [compiler.Unit(answer["c_file"], language), *(compiler.Unit(one, _language(one)) for one in sources)]
+    units = [
+        compiler.Unit(answer["c_file"], language, generated=True),
+        *(compiler.Unit(one, _language(one)) for one in sources),
+    ]
     compilers = {
         one: compiler.find(one, name=source.name, path=source.path) for one in {unit.language for unit in units}
     }

@@ -245,23 +245,23 @@ class Recorder:
     @contextlib.contextmanager
     def watching(self, context: Any) -> Iterator[None]:
         """Hook `context` for good and the modules of Cython for the time of the translation."""
-        Utils, Errors, Nodes = (cython(name) for name in ("Utils", "Compiler.Errors", "Compiler.Nodes"))
-        self.home = os.path.realpath(os.path.dirname(Utils.__file__))
-        self.utils, self.guess_root, self.exists = Utils, Utils.find_root_package_dir, os.path.exists
+        utils, errors, nodes = (cython(name) for name in ("Utils", "Compiler.Errors", "Compiler.Nodes"))
+        self.home = os.path.realpath(os.path.dirname(utils.__file__))
+        self.utils, self.guess_root, self.exists = utils, utils.find_root_package_dir, os.path.exists
         self.context, self.search = context, context.search_include_directories
         context.search_include_directories = self.searching
         context.parse = self.parsing(context.parse)
         context.find_include_file = self.including(context.find_include_file)
-        context._split_qualified_name = self.splitting(context._split_qualified_name)
+        context._split_qualified_name = self.splitting(context._split_qualified_name)  # noqa: SLF001  no public door
         with contextlib.ExitStack() as stack:
-            swap(stack, Errors, "report_error", self.reporting(Errors.report_error))
-            swap(stack, Errors, "CompileWarning", self.warning(Errors.CompileWarning))
-            swap(stack, Nodes.CDefExternNode, "analyse_declarations",
-                 self.declaring(Nodes.CDefExternNode.analyse_declarations))  # fmt: skip
+            swap(stack, errors, "report_error", self.reporting(errors.report_error))
+            swap(stack, errors, "CompileWarning", self.warning(errors.CompileWarning))
+            swap(stack, nodes.CDefExternNode, "analyse_declarations",
+                 self.declaring(nodes.CDefExternNode.analyse_declarations))  # fmt: skip
             swap(stack, sys, "stdout", self.transcript)
             swap(stack, sys, "stderr", self.transcript)
             stack.enter_context(working_directory(self.request.cwd))
-            Utils.clear_function_caches()
+            utils.clear_function_caches()
             yield
 
     def note_input(self, path: str) -> bool:
@@ -335,7 +335,7 @@ class Recorder:
         if directory is None:
             return None
         for suffix in (".pxd", ".pyx"):
-            path = self.searching(name, suffix, None, False, sys_path, file)
+            path = self.searching(name, suffix, sys_path=sys_path, source_file_path=file)
             if path and not os.path.basename(path).startswith("__init__."):
                 return None  # a module, beside a directory of the same name
         return os.path.join(directory, "__init__.py")
@@ -430,11 +430,11 @@ def swap(stack: contextlib.ExitStack, owner: Any, name: str, value: object) -> N
 def working_directory(path: str) -> Iterator[None]:
     """Cython shows names relative to the current directory."""
     before = os.getcwd()
-    os.chdir(path)
+    os.chdir(path)  # noqa: TID251  in a process of our own, and Cython has no other way to be told
     try:
         yield
     finally:
-        os.chdir(before)
+        os.chdir(before)  # noqa: TID251
 
 
 # ---------------------------------------------------------------- one translation
@@ -472,17 +472,17 @@ def load_cython(search_path: list[str]) -> None:
 
 def compilation_options(request: Request) -> Any:
     """Cython's own object, which refuses unknown options and directives."""
-    Main, Options = cython("Compiler.Main"), cython("Compiler.Options")
+    main, options = cython("Compiler.Main"), cython("Compiler.Options")
     directives = {}
     for name, value in request.directives.items():
-        parsed = Options.parse_directive_value(name, value) if isinstance(value, str) else None
+        parsed = options.parse_directive_value(name, value) if isinstance(value, str) else None
         directives[name] = value if parsed is None else parsed
     settings = {"annotate": False, **request.options}
     if request.language_level is not None:
         settings["language_level"] = request.language_level
     if settings.get("gdb_debug"):
         settings["output_dir"] = os.path.dirname(request.output)
-    return Main.CompilationOptions(Main.default_options, cplus=request.language == "c++", output_file=request.output,
+    return main.CompilationOptions(main.default_options, cplus=request.language == "c++", output_file=request.output,
                                    include_path=list(request.include_path), compiler_directives=directives,
                                    **settings)  # fmt: skip
 
@@ -523,12 +523,12 @@ def translate(request: Request, search_path: list[str]) -> Json:
 
 
 def _run(request: Request, recorder: Recorder, answer: Json) -> None:
-    Main = cython("Compiler.Main")
+    main = cython("Compiler.Main")
     answer["cython_version"] = importlib.import_module("Cython").__version__
     options = compilation_options(request)
-    context = Main.Context.from_options(options)
+    context = main.Context.from_options(options)
     with recorder.watching(context):
-        result = Main.run_pipeline(recorder.source, options, request.scope_name, context)
+        result = main.run_pipeline(recorder.source, options, request.scope_name, context)
         answer["text"] = recorder.transcript.getvalue()
     if result.num_errors or not result.c_file:
         answer["kind"] = "crash" if recorder.crashed else "compile"
@@ -625,7 +625,8 @@ class ForkServer(Server):
                     continue
                 data = os.read(0, 1 << 16)
                 if not data:
-                    return self.kill_children()
+                    self.kill_children()
+                    return
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
                     self.receive(line)

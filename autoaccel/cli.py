@@ -1,0 +1,122 @@
+"""The command line: ``run`` is on its way before a parser is loaded, everything else goes through click."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import click
+
+__all__ = ["main"]
+
+_VERBOSE = ("-v", "--verbose")
+_INTERRUPTED = 130
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Do what the command line says, and exit with its status where that is not 0.
+
+    Args:
+        args: the words after ``autoaccel``; None takes them from ``sys.argv``.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    verbose = 0
+    while verbose < len(words) and words[verbose] in _VERBOSE:
+        verbose += 1
+    if verbose:
+        _show_log()
+    words = words[verbose:]
+    if words[:1] == ["run"] and words[1:2] not in ([], ["-h"], ["--help"]):
+        from .commands.run import run
+
+        run(words[1:])
+        return
+    status = _dispatch(words)
+    if status:
+        sys.exit(status)
+
+
+def _dispatch(words: list[str]) -> int:
+    """Run a verb other than ``run``; its exit status."""
+    import os
+
+    import click
+
+    from .commands.common import complain
+    from .errors import AccelError
+
+    _leave_imports_alone()
+    try:
+        status = _parser().main(words, prog_name="autoaccel", standalone_mode=False)
+        # A reader that went away shows up here, not at the interpreter's end.
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except AccelError as error:
+        complain(error.msg)
+        return 1
+    except OSError as error:
+        complain(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        return 1
+    return int(status or 0)
+
+
+def _parser() -> click.Group:
+    """All verbs."""
+    import click
+
+    from . import __version__
+    from .commands import build, cache, doctor, explain
+
+    @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+    @click.option(*_VERBOSE, is_flag=True, help="Tell on stderr what is built, and why.")
+    @click.version_option(__version__, message="autoaccel %(version)s")
+    def autoaccel(verbose: bool) -> None:
+        """Import Cython, C and C++ sources: compiled once into a cache, then loaded from it."""
+
+    @autoaccel.command(
+        context_settings={"ignore_unknown_options": True},
+        options_metavar="",
+        epilog="Everything after SCRIPT or MODULE belongs to the program.",
+    )
+    @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="SCRIPT | -m MODULE [ARGS]...")
+    def run(program: tuple[str, ...]) -> None:
+        """Run a program as `python` would, with native sources importable."""
+
+    for verb in (build.build, explain.explain, doctor.doctor, cache.cache):
+        autoaccel.add_command(verb)
+    return autoaccel
+
+
+def _leave_imports_alone() -> None:
+    """What autoaccel itself imports is never a file that happens to lie in the current folder."""
+    import autoaccel
+
+    autoaccel.uninstall()
+    if not sys.flags.safe_path and sys.path:
+        del sys.path[0]
+
+
+def _show_log() -> None:
+    import logging
+
+    class Handler(logging.Handler):
+        """Writes to what stderr is at that moment: a progress bar puts itself there."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            print(f"autoaccel: {record.getMessage()}", file=sys.stderr)
+
+    log = logging.getLogger("autoaccel")
+    log.addHandler(Handler())
+    log.setLevel(logging.DEBUG)
+    # A program that configures logging for itself would show every line twice.
+    log.propagate = False

@@ -1,0 +1,137 @@
+"""``autoaccel build``: everything below some folders, ahead of time."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from importlib import import_module
+
+import click
+
+from ..build import build as build_all
+from ..build import sources_below
+from ..errors import AccelError, BuildError
+from ..progress import quiet
+from .common import complain, duration, is_terminal, print_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ..build import Outcome
+
+__all__ = ["build"]
+
+#: What a build imports on its way. It is loaded before the user's folder is on ``sys.path``.
+_NEEDED = ("filelock", "rich.progress", "shlex")
+
+_WORDS = {"built": "green", "cached": "cyan", "failed": "red"}
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option("--force", is_flag=True, help="Compile even what the cache has, and what failed before.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="How many at once (default: one for each core).")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout instead of lines.")
+def build(paths: tuple[str, ...], force: bool, jobs: int | None, as_json: bool) -> int:
+    """Compile every native source in and below PATH (default: the current folder), several at a time.
+
+    Exit status: 0 when everything is built, 1 when something failed, 2 when there is no such path or no source in it.
+    """
+    quiet()
+    for name in _NEEDED:
+        import_module(name)
+    # Modules are found as by `python -c` in the current folder.
+    sys.path.insert(0, os.getcwd())
+    started = time.monotonic()
+    try:
+        if as_json:
+            outcomes = build_all(*paths, force=force, jobs=jobs)
+        elif is_terminal():
+            outcomes = _with_bar(paths, force, jobs)
+        else:
+            outcomes = build_all(*paths, force=force, jobs=jobs, progress=lambda outcome: click.echo(_line(outcome)))
+    except (FileNotFoundError, AccelError) as error:
+        complain(str(error))
+        return 2
+    seconds = time.monotonic() - started
+    if as_json:
+        print_json({"modules": [_as_data(outcome) for outcome in outcomes], "seconds": round(seconds, 3)})
+    else:
+        _show_errors(outcomes)
+        click.echo(_summary(outcomes, paths, seconds), err=not is_terminal())
+    return 1 if any(outcome.error for outcome in outcomes) else 0
+
+
+def _with_bar(paths: Sequence[str], force: bool, jobs: int | None) -> list[Outcome]:
+    """Build under a progress bar; the line of each module scrolls by above it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    total = sum(1 for _ in sources_below(list(paths) or [os.getcwd()]))
+    columns = (TextColumn("building"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task("", total=total)
+
+        def advance(outcome: Outcome) -> None:
+            bar.console.print(_styled_line(outcome), markup=True, highlight=False, soft_wrap=True)
+            bar.advance(task)
+
+        return build_all(*paths, force=force, jobs=jobs, progress=advance)
+
+
+def _word(outcome: Outcome) -> str:
+    return "failed" if outcome.error else "built" if outcome.built else "cached"
+
+
+def _line(outcome: Outcome) -> str:
+    line = f"{_word(outcome)} {outcome.source.name}"
+    return f"{line} {duration(outcome.seconds)}" if _word(outcome) == "built" else line
+
+
+def _styled_line(outcome: Outcome) -> str:
+    word, _, rest = _line(outcome).partition(" ")
+    return f"[{_WORDS[word]}]{word:<6}[/] {rest}"
+
+
+def _summary(outcomes: Sequence[Outcome], paths: Sequence[str], seconds: float) -> str:
+    if not outcomes:
+        return f"no native sources in {', '.join(paths) or os.getcwd()}"
+    words = [_word(outcome) for outcome in outcomes]
+    counts = [f"{words.count(word)} {word}" for word in _WORDS if word in words]
+    return f"{', '.join(counts)} in {duration(seconds)}"
+
+
+def _show_errors(outcomes: Iterable[Outcome]) -> None:
+    """Every error in its own words, on stderr; what only differs in the module's name is said once."""
+    alike: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.error is not None:
+            text = outcome.error.msg.replace(outcome.source.path, "").replace(outcome.source.name, "")
+            alike.setdefault(text, []).append(outcome)
+    for first, *others in alike.values():
+        assert first.error is not None
+        text = first.error.msg.strip()
+        if others:
+            text += f"\n(the same for {', '.join(other.source.name for other in others)})"
+        click.echo(f"\n{text}\n", err=True)
+
+
+def _as_data(outcome: Outcome) -> dict[str, object]:
+    source, error = outcome.source, outcome.error
+    data: dict[str, object] = {
+        "name": source.name,
+        "source": source.path,
+        "toolchain": source.toolchain,
+        "outcome": _word(outcome),
+        "seconds": round(outcome.seconds, 3),
+    }
+    if error is not None:
+        data["error"] = {"kind": type(error).__name__, "message": error.msg}
+        if isinstance(error, BuildError):
+            fields = ("file", "line", "column", "level", "message", "code")
+            data["error"] |= {  # type: ignore[operator]
+                "log": error.log,
+                "diagnostics": [{field: getattr(one, field) for field in fields} for one in error.diagnostics],
+            }
+    return data

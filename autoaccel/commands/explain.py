@@ -1,0 +1,409 @@
+"""``autoaccel explain``: who gets an import, why, and what it would do. Compiles nothing and runs nothing of the user's."""
+
+from __future__ import annotations
+
+import json
+import marshal
+import os
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+
+import autoaccel
+import click
+
+from .. import csource, declare, keys, manifest, pipeline, projects, settings, store  # noqa: F401 (before sys.path is the user's)
+from ..errors import AccelError, ToolchainMissing
+from ..finder import PACKAGE_SOURCES, SUFFIXES, AccelFinder
+from ..loader import NativeLoader
+from .common import age, duration, fact, print_json, size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from importlib.machinery import ModuleSpec
+    from typing import Any
+
+    from ..loader import Source
+    from ..plan import Plan
+
+__all__ = ["explain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Who gets an import.
+
+    Attributes:
+        spec: what the import system found; None: nobody gets it.
+        path: the folders that were searched.
+        hint: why there is no spec.
+        finder: autoaccel's; None where it is off.
+    """
+
+    spec: ModuleSpec | None
+    path: tuple[str, ...]
+    hint: str | None
+    finder: AccelFinder | None
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What the next import would do: ``"load"``, ``"look up"``, ``"build"`` or ``"fail"``, and why."""
+
+    does: str
+    why: str
+    artifact: str | None = None
+
+
+@click.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def explain(name: str, as_json: bool) -> int:
+    """Tell who gets `import NAME` in the current folder, why, and what that import would do.
+
+    Nothing is compiled or run, parent packages neither. Exit status: 0 when somebody gets it, 1 when nobody does, or the
+    import would fail.
+    """
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise click.BadParameter(f"{name!r} is not the name of a module", param_hint="NAME")
+    found = _find(name)
+    told = _told(name, found)
+    if as_json:
+        print_json(told)
+    else:
+        _show(told)
+    return 1 if found.spec is None or told.get("next", {}).get("does") == "fail" else 0  # type: ignore[attr-defined]
+
+
+# who
+
+
+def _find(name: str) -> Found:
+    """What an import would find, parents by their specs alone."""
+    sys.path.insert(0, os.getcwd())
+    finder = None
+    if os.environ.get("AUTOACCEL") not in ("off", "0"):
+        finder = autoaccel.install().finder
+    path: tuple[str, ...] | None = None
+    spec: ModuleSpec | None = None
+    parts = name.split(".")
+    for count in range(1, len(parts) + 1):
+        full = ".".join(parts[:count])
+        try:
+            spec = _spec(full, path)
+        except ModuleNotFoundError as error:
+            return Found(None, path or tuple(sys.path), error.msg, finder)
+        if spec is None:
+            return Found(None, path or tuple(sys.path), f"No module named {full!r}", finder)
+        if count < len(parts):
+            path = _places(spec)
+            if path is None:
+                return Found(None, (), f"No module named {name!r}; {full!r} is not a package", finder)
+    return Found(spec, path or tuple(sys.path), None, finder)
+
+
+def _spec(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
+    for finder in sys.meta_path:
+        find = getattr(finder, "find_spec", None)
+        spec: ModuleSpec | None = find(name, path, None) if find is not None else None
+        if spec is not None:
+            return spec
+    return None
+
+
+def _places(spec: ModuleSpec) -> tuple[str, ...] | None:
+    """The ``__path__`` that a package begins with; None for what is no package."""
+    places = spec.submodule_search_locations
+    if places is None:
+        return None
+    try:
+        return tuple(places)
+    except KeyError:
+        # A namespace package inside of a package that is not imported asks it for its path.
+        return tuple(places._path)  # type: ignore[attr-defined]
+
+
+# why
+
+
+def _told(name: str, found: Found) -> dict[str, object]:
+    told: dict[str, object] = {"name": name}
+    loader = found.spec.loader if found.spec is not None else None
+    source = loader.source if isinstance(loader, NativeLoader) else None
+    if source is not None:
+        assert isinstance(loader, NativeLoader)
+        told |= {
+            "claimed": True,
+            "source": source.path,
+            "toolchain": source.toolchain,
+            "package": source.package,
+            "why": _rule(source),
+            "instead_of": _losers(source),
+        }
+    else:
+        told |= {"claimed": False, **_somebody_else(found)}
+    told["not_claimed"] = [{"path": path, "why": why} for path, why in _others(name, found, source)]
+    if found.finder is None:
+        told["hook"] = "AUTOACCEL=off: the hook is not installed"
+    if source is not None:
+        told |= _state(source, loader.mode)
+    return told
+
+
+def _somebody_else(found: Found) -> dict[str, object]:
+    spec = found.spec
+    if spec is None:
+        return {"kind": "nobody", "why": found.hint}
+    if spec.loader is None or spec.origin is None:
+        return {"kind": "namespace package", "source": None, "path": list(_places(spec) or ())}
+    if spec.origin in ("built-in", "frozen"):
+        return {"kind": f"{spec.origin} module", "source": None}
+    parts = spec.origin.split(os.sep)
+    suffix = os.path.splitext(spec.origin)[1]
+    kinds = {".py": "Python source", ".pyc": "Python bytecode", ".so": "extension module", ".pyd": "extension module"}
+    kind = kinds.get(suffix, f"file of {type(spec.loader).__name__}")
+    if "site-packages" in parts or "dist-packages" in parts:
+        kind += " of an installed package"
+    elif spec.origin.startswith(getattr(sys, "_stdlib_dir", None) or "\0"):
+        kind += " of the standard library"
+    return {"kind": kind, "source": spec.origin}
+
+
+def _rule(source: Source) -> str:
+    """Which line of the table of what is ours."""
+    folder, file = os.path.split(source.path)
+    stem, suffix = os.path.splitext(file)
+    pyproject = _governing(source)
+    declared = projects.declared(pyproject) if pyproject else None
+    if declared is not None:
+        if source.name in declared.modules and declared.modules[source.name][0] == source.path:
+            return f"{pyproject} declares the module in [[tool.setuptools.ext-modules]]"
+        if suffix == ".py":
+            return f"[tool.autoaccel] pure-python in {pyproject} names it"
+    if source.package:
+        return f"{file} makes {folder} a native package"
+    if suffix == ".pyx":
+        return f"a .pyx file in a searched folder is the module {stem}"
+    return f"it defines {_what_it_defines(source.path, stem)}"
+
+
+def _what_it_defines(path: str, stem: str) -> str:
+    with open(path, "rb") as file:
+        text = file.read()
+    for macro in (b"PYBIND11_MODULE", b"NB_MODULE"):
+        text = text.replace(macro, b"")
+        if not csource.defines_module(stem, text):
+            return f"{macro.decode()}({stem}, …)"
+    return csource.init_name(stem)
+
+
+def _governing(source: Source) -> str | None:
+    with suppress(AccelError):
+        return next(iter(settings.load(source).inputs), None)
+    return None
+
+
+def _losers(source: Source) -> list[str]:
+    """Files beside the source that would be the module without it."""
+    folder = os.path.dirname(os.path.dirname(source.path) if source.package else source.path)
+    stem = source.name.rpartition(".")[2]
+    with suppress(OSError):
+        names = sorted(os.listdir(folder))
+        return [
+            os.path.join(folder, name)
+            for name in names
+            if name.partition(".")[0] == stem
+            and name.endswith((".py", ".pyc", ".so", ".pyd"))
+            and os.path.join(folder, name) != source.path
+        ]
+    return []
+
+
+def _others(name: str, found: Found, source: Source | None) -> Iterator[tuple[str, str]]:
+    """Files whose name fits and which are not the module, with the reason."""
+    stem = name.rpartition(".")[2]
+    taken = source.path if source is not None else found.spec.origin if found.spec is not None else None
+    for entry in dict.fromkeys(found.path):
+        folder = os.path.abspath(entry)
+        for inside in (
+            *(os.path.join(folder, stem, file) for file, _ in PACKAGE_SOURCES),
+            *(os.path.join(folder, stem + suffix) for suffix, _, _ in SUFFIXES),
+        ):
+            if os.path.isfile(inside) and inside != taken:
+                yield inside, _why_not(name, inside, folder, found, source)
+
+
+def _why_not(name: str, path: str, folder: str, found: Found, source: Source | None) -> str:
+    finder = found.finder
+    stem = name.rpartition(".")[2]
+    if finder is None:
+        return "the hook is off"
+    if finder.rules.excluded(name):
+        return f"`exclude` in [tool.autoaccel] names {name}"
+    wanted = finder.rules.wanted(folder)
+    if wanted is False or (isinstance(wanted, frozenset) and name.partition(".")[0] not in wanted):
+        return "installed packages are looked at only when [tool.autoaccel] include names them"
+    if not path.endswith(".pyx") and not csource.claims(name, path):
+        with open(path, "rb") as file:
+            if file.read(len(csource.GENERATED)) == csource.GENERATED:
+                return "Cython generated it"
+        return f"it defines neither {csource.init_name(stem)} nor PYBIND11_MODULE({stem}, …) nor NB_MODULE({stem}, …)"
+    if os.path.isfile(os.path.join(folder, stem, "__init__.py")):
+        return f"the package {os.path.join(folder, stem)} comes first"
+    if source is not None and os.path.dirname(source.path) == folder:
+        return f"{os.path.basename(source.path)} comes first; two sources of one module are refused when it is built"
+    return "it comes later on the search path" if found.spec is not None else "its folder is not searched"
+
+
+# what would happen
+
+
+def _state(source: Source, mode: str) -> dict[str, object]:
+    known = manifest.read(source.name, source.path)
+    reason = _stale(known, mode)
+    told: dict[str, object] = {
+        "mode": mode,
+        "manifest": {"holds": reason is None, "why": reason},
+        "artifact": _artifact(known) if known is not None else None,
+    }
+    plan: Plan | None = None
+    problem: AccelError | None = None
+    try:
+        plan = pipeline.plan_of(source)
+    except AccelError as error:
+        problem = error
+    told["plan"] = _plan_data(plan) if plan is not None else None
+    coming = _next(known, reason, mode, plan, problem)
+    told["next"] = {"does": coming.does, "why": coming.why, "artifact": coming.artifact}
+    return told
+
+
+def _stale(known: manifest.Manifest | None, mode: str) -> str | None:
+    if known is None:
+        return "never built here"
+    reason = manifest.stale_reason(known, system=mode != "load")
+    return reason or manifest.artifact_reason(known)
+
+
+def _next(
+    known: manifest.Manifest | None, reason: str | None, mode: str, plan: Plan | None, problem: AccelError | None
+) -> Next:
+    """What the loader and the pipeline would decide, without their building."""
+    if known is not None and reason is None and mode != "check":
+        return Next("load", "the manifest holds", known.artifact)
+    if mode == "load":
+        return Next("fail", f"AUTOACCEL=load forbids to compile, and {reason}")
+    if plan is None:
+        assert problem is not None
+        if isinstance(problem, ToolchainMissing) and known is not None and not _stale(known, "load"):
+            return Next("load", "the tools to build it are missing, and its sources have not changed", known.artifact)
+        return Next("fail", problem.msg)
+    contents = keys.Contents()
+    key = keys.plan_key(plan, contents)
+    kept = store.open_store()
+    artifact = kept.find(plan, key, contents)
+    if artifact is not None:
+        return Next("look up", "the cache has a build of exactly these contents", artifact[0].path)
+    failure = kept.recall(key, contents)
+    if failure is not None:
+        return Next("fail", f"the same contents failed before:\n{failure.msg}")
+    return Next("build", "the cache has no build of these contents")
+
+
+def _artifact(known: manifest.Manifest) -> dict[str, object]:
+    system, _ = marshal.loads(known.system)
+    data: dict[str, object] = {
+        "path": known.artifact,
+        "key": known.key,
+        "inputs": len(known.inputs),
+        "system_inputs": len(system),
+    }
+    with suppress(OSError, ValueError):
+        with open(os.path.join(os.path.dirname(known.artifact), "meta.json"), encoding="utf-8") as file:
+            meta = json.load(file)
+        data |= {"bytes": meta["size"], "created": meta["created"], "seconds": meta["seconds"]}
+    return data
+
+
+def _plan_data(plan: Plan) -> dict[str, object]:
+    options = {name: value for name, value in asdict(plan.options).items() if value}
+    details = {name: value for name, value in plan.details.items() if value not in (None, False, (), {})}
+    return {
+        "options": options,
+        "settings": details,
+        "environment": {name: value for name, value in plan.env if value is not None},
+        "tools": [{"name": tool.name, "version": tool.version} for tool in plan.tools],
+        "inputs": list(plan.inputs),
+    }
+
+
+# for people
+
+
+def _show(told: dict[str, Any]) -> None:
+    click.echo(click.style(told["name"], bold=True))
+    if "hook" in told:
+        fact("hook", told["hook"].partition(": ")[2] + f" ({told['hook'].partition(': ')[0]})")
+    if told["claimed"]:
+        fact("source", told["source"])
+        fact("claimed by", f"autoaccel, to be compiled as {'a package by ' if told['package'] else ''}{told['toolchain']}")
+        fact("because", told["why"])
+        if told["instead_of"]:
+            fact("instead of", *told["instead_of"])
+    elif told["kind"] == "nobody":
+        fact("found by", "nobody")
+        fact("because", told["why"])
+    else:
+        fact("found by", f"Python itself: a {told['kind']}".replace(": a e", ": an e"))
+        fact("source", *([told["source"]] if told.get("source") else told.get("path", ["none"])))
+    if told["not_claimed"]:
+        fact("not", *(f"{other['path']}: {other['why']}" for other in told["not_claimed"]))
+    if told["claimed"]:
+        _show_state(told)
+
+
+def _show_state(told: dict[str, Any]) -> None:
+    held = told["manifest"]
+    fact("manifest", "holds" if held["holds"] else f"does not hold: {held['why']}")
+    artifact = told["artifact"]
+    if artifact is not None:
+        lines = [artifact["path"], f"key {artifact['key']}"]
+        if "created" in artifact:
+            old, took = age(time.time() - artifact["created"]), duration(artifact["seconds"])
+            lines.append(f"built {old} ago in {took}, {size(artifact['bytes'])}")
+        lines.append(f"{artifact['inputs']} inputs of the project, {artifact['system_inputs']} of the system and its tools")
+        fact("artifact", *lines)
+    if told["plan"] is not None:
+        _show_plan(told["plan"])
+    coming = told["next"]
+    does = {
+        "load": "loads the artifact",
+        "look up": "loads what the cache has",
+        "build": "builds",
+        "fail": "fails",
+    }[coming["does"]]
+    first, *rest = f"{does}: {coming['why']}".splitlines()
+    fact("next import", first, *rest)
+
+
+def _show_plan(plan: dict[str, Any]) -> None:
+    told = {**plan["options"], **plan["settings"], **{f"${name}": value for name, value in plan["environment"].items()}}
+    if told:
+        fact("options", *(f"{name} = {_words(value)}" for name, value in told.items()))
+    fact("tools", *(f"{tool['name']}: {tool['version']}" for tool in plan["tools"]))
+    extra = plan["inputs"][1:]
+    if extra:
+        fact("reads too", *extra)
+
+
+def _words(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(
+            "=".join(str(part) for part in item if part is not None) if isinstance(item, (list, tuple)) else str(item)
+            for item in value
+        )
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={item}" for key, item in value.items())
+    return str(value)
