@@ -1,7 +1,5 @@
 """The command line: ``run`` is on its way before a parser is loaded, everything else goes through click."""
 
-from __future__ import annotations
-
 import sys
 
 TYPE_CHECKING = False
@@ -16,7 +14,7 @@ _VERBOSE = ("-v", "--verbose")
 _INTERRUPTED = 130
 
 
-def main(args: Sequence[str] | None = None) -> None:
+def main(args: "Sequence[str] | None" = None) -> None:
     """Do what the command line says, and exit with its status where that is not 0.
 
     Args:
@@ -41,6 +39,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _dispatch(words: list[str]) -> int:
     """Run a verb other than ``run``; its exit status."""
+    _leave_imports_alone()
     import os
 
     import click
@@ -48,7 +47,6 @@ def _dispatch(words: list[str]) -> int:
     from .commands.common import complain
     from .errors import AccelError
 
-    _leave_imports_alone()
     try:
         status = _parser().main(words, prog_name="autoaccel", standalone_mode=False)
         # A reader that went away shows up here, not at the interpreter's end.
@@ -70,7 +68,7 @@ def _dispatch(words: list[str]) -> int:
     return int(status or 0)
 
 
-def _parser() -> click.Group:
+def _parser() -> "click.Group":
     """All verbs."""
     import click
 
@@ -99,11 +97,11 @@ def _parser() -> click.Group:
 
 def _leave_imports_alone() -> None:
     """What autoaccel itself imports is never a file that happens to lie in the current folder."""
-    import autoaccel
-
-    autoaccel.uninstall()
     if not sys.flags.safe_path and sys.path:
         del sys.path[0]
+    from .hook import uninstall
+
+    uninstall()
 
 
 def _show_log() -> None:

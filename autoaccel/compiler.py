@@ -40,6 +40,9 @@ ENV = (
     "MACOSX_DEPLOYMENT_TARGET", "SDKROOT", "SOURCE_DATE_EPOCH",
 )  # fmt: skip
 
+#: Those among them that add include folders.
+_SEARCHED = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH")
+
 _CANDIDATES = {"c": ("cc", "gcc", "clang"), "c++": ("c++", "g++", "clang++")}
 
 #: What a user writes is compiled as this Python was: -O3 as a rule.
@@ -47,31 +50,30 @@ _OPTIMIZE = ("-O3",)
 
 #: What a generator writes (Cython) is long, and mostly runs once. These passes of GCC give the speed of -O3 (geometric
 #: mean over 21 kernels within 1 %, the worst 11 % slower) at 2.6 times its compile speed; see docs/benchmarks.md.
-_GCC_GENERATED = tuple(
-    [
-        "-O1",
-        "-ftree-vectorize",
-        "-fvect-cost-model=dynamic",
-        "-finline-functions",
-        "-finline-small-functions",
-        "-fstrict-aliasing",
-        "-ftree-vrp",
-        "-fthread-jumps",
-        "-falign-functions",
-        "-falign-jumps",
-        "-falign-loops",
-        "-falign-labels",
-        "-freorder-blocks-algorithm=stc",
-        "-fexpensive-optimizations",
-        "-fcaller-saves",
-        "-foptimize-sibling-calls",
-    ]
+_GCC_GENERATED = (
+    "-O1",
+    "-ftree-vectorize",
+    "-fvect-cost-model=dynamic",
+    "-finline-functions",
+    "-finline-small-functions",
+    "-fstrict-aliasing",
+    "-ftree-vrp",
+    "-fthread-jumps",
+    "-falign-functions",
+    "-falign-jumps",
+    "-falign-loops",
+    "-falign-labels",
+    "-freorder-blocks-algorithm=stc",
+    "-fexpensive-optimizations",
+    "-fcaller-saves",
+    "-foptimize-sibling-calls",
 )
 #: Other compilers vectorise at -O2.
 _GENERATED = ("-O2",)
 
 _DIAGNOSTIC = re.compile(r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:(?P<column>\d+):)? (?P<level>fatal error|error|warning|note): (?P<message>.*)$", re.MULTILINE)  # fmt: skip  # noqa: E501
 _MISSING = re.compile(r"(?:fatal error: |')(?P<header>[^\s:']+)(?:: No such file|' file not found)")
+_INCLUDED = re.compile(r"^(?:In file included from|\s+from) ([^\s:][^:\n]*):\d+", re.MULTILINE)
 _CONDITIONAL = re.compile(rb"__has_(?:include|include_next|embed)\s*\(\s*[<\"]([^>\"]+)[>\"]")
 
 
@@ -86,6 +88,7 @@ class Compiler:
         identity: digest of what it is.
         files: its programs, whose stat identity tells that it was replaced.
         search: its own include folders, in its order.
+        traces: whether its linker writes a dependency file.
     """
 
     command: tuple[str, ...]
@@ -94,11 +97,14 @@ class Compiler:
     identity: str
     files: tuple[str, ...]
     search: tuple[str, ...]
+    traces: bool
 
     def tool(self) -> Tool:
         """As a part of plans and keys."""
-        folders = dict.fromkeys((*self.search, *_python_includes()))
-        return Tool(self.command[0], self.version, self.identity, self.files, tuple(folders))
+        # What the user named ($CPATH) or installs by hand (/usr/local) is checked file by file.
+        named = {os.path.normpath(one) for name in _SEARCHED for one in os.environ.get(name, "").split(os.pathsep)}
+        own = [one for one in self.search if os.path.normpath(one) not in named and not one.startswith("/usr/local/")]
+        return Tool(self.command[0], self.version, self.identity, self.files, (*own, *_python_includes()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +149,7 @@ def find(language: str, *, name: str, path: str) -> Compiler:
     wanted = [told] if told else [usual, *_CANDIDATES[language]]
     tried = []
     for spelled in wanted:
-        words = shlex.split(spelled or "")
+        words = _words(variable, spelled or "")
         if not words:
             continue
         tried.append(spelled)
@@ -213,9 +219,11 @@ def build_library(
     log += [process.shown(command), result.output]
     if result.status != 0:
         error = errors.compile_failed(name, path, "the linker", result.output, hint=_link_hint(result.output))
-        raise Failed(error, log="\n".join(log), inputs=inputs, absent=absent, complete=False)
+        probes = _library_probes(options)
+        raise Failed(error, log="\n".join(log), inputs=inputs, absent=[*absent, *probes], complete=False)
+    inputs += [*options.extra_objects, *_libraries(_dependencies(library + ".d", workdir))]
+    absent += _library_probes(options)
     inputs = [one for one in dict.fromkeys(inputs) if not one.startswith(workdir + os.sep)]
-    inputs += [one for one in options.extra_objects if one not in inputs]
     absent = [one for one in dict.fromkeys(absent) if not one.startswith(workdir + os.sep)]
     return Compiled(library, tuple(inputs), tuple(absent), "\n".join(log), tuple(warnings))
 
@@ -320,7 +328,11 @@ def _ask(command: tuple[str, ...], language: str) -> Compiler | None:
                     files.append(found)
     files = [os.path.realpath(one) for one in dict.fromkeys(files)]
     identity = keys.digest(command, told, [keys.file_digest(one) for one in files])
-    return Compiler(command, kind, version.strip(), identity, tuple(dict.fromkeys((command[0], *files))), search)
+    linker = process.run([*command, "-Wl,--help"], cwd=os.sep, env=env, timeout=120).output
+    traces = "--dependency-file" in linker
+    return Compiler(
+        command, kind, version.strip(), identity, tuple(dict.fromkeys((command[0], *files))), search, traces
+    )
 
 
 def _zig(language: str) -> Compiler | None:
@@ -364,7 +376,7 @@ def _link_command(
     objects: Sequence[str], library: str, language: str, options: Options, compiler: Compiler, how: Settings
 ) -> list[str]:
     told = os.environ.get("LDCXXSHARED" if language == "c++" else "LDSHARED") or os.environ.get("LDSHARED")
-    flags = shlex.split(told) if told else _own_link_flags(compiler)
+    flags = _words("LDSHARED", told) if told else _own_link_flags(compiler)
     return [
         *flags,
         *objects,
@@ -374,7 +386,8 @@ def _link_command(
         *(f"-l{name}" for name in options.libraries),
         *options.extra_link_args,
         *how.ldflags,
-        *shlex.split(os.environ.get("LDFLAGS", "")),
+        *_words("LDFLAGS"),
+        *_link_trace(compiler, library),
         "-o", library,
     ]  # fmt: skip
 
@@ -400,11 +413,23 @@ _PORTABLE = ("-fwrapv", "-fno-strict-aliasing", "-fno-strict-overflow", "-fno-co
 
 
 def _user_flags() -> list[str]:
-    return [word for name in ("CPPFLAGS", "CFLAGS", "ARCHFLAGS") for word in shlex.split(os.environ.get(name, ""))]
+    return [word for name in ("CPPFLAGS", "CFLAGS", "ARCHFLAGS") for word in _words(name)]
+
+
+def _words(variable: str, text: str | None = None) -> list[str]:
+    """An environment variable (or ``text``, which comes from it) as a shell would split it.
+
+    Raises:
+        ConfigError: a quotation without an end.
+    """
+    try:
+        return shlex.split(os.environ.get(variable, "") if text is None else text)
+    except ValueError as error:
+        raise errors.ConfigError(f"${variable} can't be split into words: {error}") from None
 
 
 def _optimisation(compiler: Compiler, how: Settings, unit: Unit) -> list[str]:
-    extra = shlex.split(os.environ.get("CXXFLAGS", "")) if unit.language == "c++" else []
+    extra = _words("CXXFLAGS") if unit.language == "c++" else []
     if how.optimize is not None:
         return [f"-O{how.optimize}", *extra]
     if any(word.startswith("-O") for word in (*_user_flags(), *extra, *how.cflags)):
@@ -431,6 +456,23 @@ def _python_includes() -> list[str]:
 
 
 # what was read
+
+
+def _link_trace(compiler: Compiler, library: str) -> list[str]:
+    """Have the linker write what it read; GNU ld (2.35) and lld know how."""
+    return [f"-Wl,--dependency-file={library}.d"] if compiler.traces else []
+
+
+def _libraries(read: Sequence[str]) -> list[str]:
+    """The libraries among a linker's inputs that are not the system's or the compiler's own."""
+    return [one for one in read if not one.startswith(("/usr/lib", "/lib")) and one.endswith((".a", ".so", ".dylib"))]
+
+
+def _library_probes(options: Options) -> list[str]:
+    """Where a linker looks for the named libraries among the user's folders, and there is nothing."""
+    names = [f"lib{name}{suffix}" for name in options.libraries for suffix in (".so", ".a")]
+    paths = [os.path.join(folder, name) for name in names for folder in options.library_dirs]
+    return [path for path in paths if not os.path.lexists(path)]
 
 
 def _dependencies(depfile: str, workdir: str) -> list[str]:
@@ -480,16 +522,16 @@ def _compile_failure(
     name, path = plan.source.name, plan.source.path
     missing = _MISSING.search(result.output)
     hint = ""
+    # No dependency file is written when a header is missing: the message tells what included it.
+    inputs = [*inputs, *(one for one in _INCLUDED.findall(result.output) if os.path.isfile(one))]
     if missing is not None:
         header = missing["header"]
         if header == "Python.h":
-            headers = errors.no_python_headers(name, path, sysconfig.get_paths()["include"])
-            hint = str(headers.msg)
-        else:
-            hint = (
-                f"`{header}` was looked for beside the source, then in: {', '.join(options.include_dirs)}. "
-                "Name its folder in the first lines of the source: `# distutils: include_dirs = …` (`//` in C)."
-            )
+            raise errors.no_python_headers(name, path, sysconfig.get_paths()["include"])
+        hint = (
+            f"`{header}` was looked for beside the source, then in: {', '.join(options.include_dirs)}. "
+            "Name its folder in the first lines of the source: `# distutils: include_dirs = …` (`//` in C)."
+        )
         absent = [
             *absent,
             *(os.path.join(folder, header) for folder in (os.path.dirname(unit.path), *options.include_dirs)),
@@ -499,7 +541,6 @@ def _compile_failure(
     error = errors.compile_failed(
         name, path, os.path.basename(compiler.command[0]), result.output, diagnostics(result.output), hint=hint
     )
-    # A dependency file is not written when a header is missing: what was included before is not known then.
     return Failed(
         error, log=log, inputs=inputs, absent=absent, complete=missing is None and result.status > 0 and len(inputs) > 1
     )

@@ -29,9 +29,9 @@ def project(path: str, seen: tuple[int, int, int, int]) -> projects.Project:
     mine = tool.get("autoaccel")
     mine = mine if isinstance(mine, dict) else {}
     setuptools = tool.get("setuptools")
-    tables = setuptools.get("ext-modules", []) if isinstance(setuptools, dict) else []
+    tables = setuptools.get("ext-modules") if isinstance(setuptools, dict) else None
     modules: dict[str, tuple[str, str, bool]] = {}
-    for table in tables:
+    for table in tables if isinstance(tables, list) else []:
         declared = _extension(table, os.path.dirname(path)) if isinstance(table, dict) else None
         if declared is not None:
             modules[str(table["name"])] = declared

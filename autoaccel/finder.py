@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from .loader import Source
 
-__all__ = ["PACKAGE_SOURCES", "SUFFIXES", "AccelFinder", "DirectoryFinder", "Rules"]
+__all__ = ["PACKAGE_SOURCES", "SUFFIXES", "AccelFinder", "DirectoryFinder", "getenv"]
 
 #: The one table of what is ours. (suffix, toolchain, whether only the content tells that the file is a module), in the
 #: order of precedence.
@@ -55,62 +55,47 @@ _GRAIN = 0.05
 
 _SEP = "\\" if sys.platform == "win32" else "/"
 
-
-class Rules:
-    """Which directories are the user's own, which others are looked at all the same, and what is left alone.
-
-    Attributes:
-        include: top-level names that are looked at even in site-packages.
-        exclude: patterns (``fnmatch``) of full module names that are never claimed.
-        pure: patterns of full names of ``.py`` files that Cython compiles.
-    """
-
-    def __init__(
-        self, include: "Sequence[str]" = (), exclude: "Sequence[str]" = (), pure: "Sequence[str]" = ()
-    ) -> None:
-        self.include = frozenset(include)
-        self.exclude = tuple(exclude)
-        self.pure = tuple(pure)
-
-    def wanted(self, directory: str) -> "frozenset[str] | bool":
-        """True: everything in it is the user's; False: nothing is; a set: only these top-level names are wanted."""
-        parts = directory.split(_SEP)
-        for place in ("site-packages", "dist-packages"):
-            if place in parts:
-                inside = parts[parts.index(place) + 1 :]
-                return inside[0] in self.include if inside else self.include or False
-        stdlib = getattr(sys, "_stdlib_dir", None) or f"{sys.prefix}{_SEP}lib"
-        return not (directory + _SEP).startswith(stdlib + _SEP)
-
-    def excluded(self, name: str) -> bool:
-        """Whether a module is left to CPython."""
-        return _matches(name, self.exclude) if self.exclude else False
+_STDLIB = getattr(sys, "_stdlib_dir", None) or f"{sys.base_prefix}{_SEP}lib"
+_SITE = (_SEP + "site-packages", _SEP + "dist-packages")
 
 
-def _matches(name: str, patterns: "Sequence[str]") -> bool:
-    from fnmatch import fnmatchcase
-
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def getenv(name: str) -> "str | None":
+    """The environment variable's value now, without making an interpreter load ``os`` that has not."""
+    os = sys.modules.get("os")
+    if os is not None:
+        value: str | None = os.environ.get(name)
+        return value
+    system: Any = _os.environ
+    raw = system.get(name.encode() if sys.platform != "win32" else name)
+    return raw.decode("utf-8", "surrogateescape") if isinstance(raw, bytes) else raw
 
 
 class AccelFinder:
     """The entry of ``sys.meta_path``; made and undone by `autoaccel.install`.
 
-    Attributes:
-        rules: what is looked at.
+    Args:
+        include: top-level names that are looked at even in site-packages.
+        exclude: patterns (``fnmatch``) of full module names that are never claimed.
+        pure: patterns of full names of ``.py`` files that Cython compiles.
         mode: handed to the loaders: ``"build"``, ``"load"`` or ``"check"``.
-        unclaimed: full name -> a file that only its name makes a source of this module.
     """
 
-    def __init__(self, rules: Rules, mode: str = "build") -> None:
-        self.rules = rules
+    def __init__(
+        self,
+        include: "Sequence[str]" = (),
+        exclude: "Sequence[str]" = (),
+        pure: "Sequence[str]" = (),
+        mode: str = "build",
+    ) -> None:
+        self.include = frozenset(include)
+        self.exclude = tuple(exclude)
+        self.pure = tuple(pure)
         self.mode = mode
-        self.unclaimed: dict[str, str] = {}
         #: path entry -> the finder that was there when we looked
         self._known: dict[object, object] = {}
         self._adopted: list[DirectoryFinder] = []
-        #: modules that a project's pyproject.toml declares, wherever their source is, and the project's folder
-        self._declared: dict[str, tuple[Source, str]] = {}
+        #: modules that a project's pyproject.toml declares -> (source path, toolchain, package, the project's folder)
+        self._declared: dict[str, tuple[str, str, bool, str]] = {}
 
     def find_spec(
         self, fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
@@ -126,31 +111,38 @@ class AccelFinder:
                 pass
             self._look(entry)
         if fullname in self._declared:
-            source, root = self._declared[fullname]
+            file, toolchain, package, root = self._declared[fullname]
             # Another project's package of the same name is not meant.
-            near = path is None or any(str(entry).startswith(root) for entry in path)
-            if near and not self.rules.excluded(fullname) and _path_isfile(source.path):
-                return self.spec_of(source, None)
+            near = path is None or any(entry == root or str(entry).startswith(root + _SEP) for entry in path)
+            if near and not self.excluded(fullname) and _path_isfile(file):
+                return self.spec_of(_room().Source(fullname, file, toolchain, package), None)
+        elif fullname == "pkgutil":
+            from .listing import pkgutil_spec
+
+            return pkgutil_spec()
         return None
 
-    def spec_of(self, source: "Source", names: "set[str] | None", manifest: object = None) -> ModuleSpec:
+    def spec_of(
+        self, source: "Source", names: "set[str] | None", manifest: object = None, seen: object = None
+    ) -> ModuleSpec:
         """The spec of a native source: ``origin`` is the source; the artifact becomes ``cached`` when it is loaded.
 
         Args:
             source: the module.
             names: the listing of its directory, if there is one as of now.
             manifest: its manifest, if it has been read.
+            seen: the source's row as of now, if it has been made.
         """
-        spec = ModuleSpec(
-            source.name,
-            _rooms().NativeLoader(source, names, self.mode, manifest),
-            origin=source.path,
-            is_package=source.package,
-        )
+        loader = _room().NativeLoader(source, names, self.mode, manifest, seen)
+        spec = ModuleSpec(source.name, loader, origin=source.path, is_package=source.package)
         spec._set_fileattr = True  # type: ignore[attr-defined]
         if source.package:
             spec.submodule_search_locations = [source.path.rpartition(_SEP)[0]]
         return spec
+
+    def excluded(self, name: str) -> bool:
+        """Whether a module is left to CPython."""
+        return _matches(name, self.exclude) if self.exclude else False
 
     def invalidate_caches(self) -> None:
         """Look at toolchains, projects and the cache's place again (called by ``importlib.invalidate_caches``)."""
@@ -159,7 +151,9 @@ class AccelFinder:
             _loader_room.forget()
 
     def detach(self) -> None:
-        """Give every directory its plain finder back."""
+        """Leave ``sys.meta_path``, and give every directory its plain finder back."""
+        # By identity: a finder of somebody else's may compare as it likes.
+        sys.meta_path[:] = [entry for entry in sys.meta_path if entry is not self]
         for finder in self._adopted:
             finder.__class__ = finder.plain  # type: ignore[assignment]
         self._adopted.clear()
@@ -180,32 +174,46 @@ class AccelFinder:
                 return
         finder = cache[entry] if entry in cache else PathFinder._path_importer_cache(entry)  # type: ignore[attr-defined]
         if isinstance(finder, FileFinder) and not isinstance(finder, DirectoryFinder):
-            wanted = self.rules.wanted(finder.path)
+            wanted = self._wanted(finder.path)
             if wanted:
                 self._adopted.append(_adopt(finder, self, wanted if isinstance(wanted, frozenset) else None))
                 if wanted is True:
                     self._learn(finder.path)
         self._known[entry] = finder
 
+    def _wanted(self, directory: str) -> "frozenset[str] | bool":
+        """True: everything in it is the user's; False: nothing is; a set: only these top-level names are wanted."""
+        if directory.startswith(_STDLIB):
+            if len(directory) == len(_STDLIB) or not directory.startswith(_SITE, len(_STDLIB)):
+                return directory[len(_STDLIB) :][:1] not in ("", _SEP)
+        elif "-packages" not in directory:
+            return True
+        parts = directory.split(_SEP)
+        for place in ("site-packages", "dist-packages"):
+            if place in parts:
+                inside = parts[parts.index(place) + 1 :]
+                return inside[0] in self.include if inside else self.include or False
+        return True
+
     def _learn(self, directory: str) -> None:
         """What the project around a root declares."""
         here = directory
-        while not _path_isfile(_path_join(here, "pyproject.toml")):
+        while not _exists(f"{here}{_SEP}pyproject.toml"):
             above = here.rpartition(_SEP)[0]
-            if not above or above == here or _path_isdir(_path_join(here, ".git")):
+            if not above or above == here or _exists(f"{here}{_SEP}.git"):
                 return
             here = above
         from . import projects
 
-        project = projects.declared(_path_join(here, "pyproject.toml"))
+        project = projects.declared(f"{here}{_SEP}pyproject.toml")
         if project is None:
             return
-        for name, (path, toolchain, package) in project.modules.items():
-            self._declared.setdefault(name, (_rooms().Source(name, path, toolchain, package), here))
-        self.rules.exclude += tuple(rule for rule in project.exclude if rule not in self.rules.exclude)
-        self.rules.pure += tuple(rule for rule in project.pure if rule not in self.rules.pure)
-        if not self.rules.include.issuperset(project.include):
-            self.rules.include |= frozenset(project.include)
+        for name, declared in project.modules.items():
+            self._declared.setdefault(name, (*declared, here))
+        self.exclude += tuple(rule for rule in project.exclude if rule not in self.exclude)
+        self.pure += tuple(rule for rule in project.pure if rule not in self.pure)
+        if not self.include.issuperset(project.include):
+            self.include |= frozenset(project.include)
             self._known.clear()
 
     def __repr__(self) -> str:
@@ -254,40 +262,43 @@ class DirectoryFinder(FileFinder):
         if stem in self._stems:
             if (self.only is None or fullname in self.only) and not _own_import(fullname):
                 found = self._source(fullname, stem, names)
-                if found is not None and not self.owner.rules.excluded(fullname):
-                    return self.owner.spec_of(found[0], names, found[1])
+                if found is not None and not self.owner.excluded(fullname):
+                    return self.owner.spec_of(found[0], names, found[1], found[2])
             if not _relax_case():
                 return self._python_spec(fullname, stem, names, target)
         return super().find_spec(fullname, target) if _relax_case() else None
 
-    def _source(self, fullname: str, stem: str, names: "set[str]") -> "tuple[Source, object] | None":
-        """The native source of the module in this directory, and its manifest if that has been read."""
+    def _source(self, fullname: str, stem: str, names: "set[str]") -> "tuple[Source, object, object] | None":
+        """The native source of the module in this directory; its manifest and its row, if they have been made."""
         directory = stem in names
         if directory:
             inside = _path_join(self.path, stem)
             for file, toolchain in PACKAGE_SOURCES:
                 path = _path_join(inside, file)
                 if _path_isfile(path):
-                    return _rooms().Source(fullname, path, toolchain, True), None
+                    return _room().Source(fullname, path, toolchain, True), None, None
         for suffix, toolchain, ask in SUFFIXES:
             if stem + suffix not in names or (directory and self._is_package(stem)):
                 continue
             path = _path_join(self.path, stem + suffix)
-            found: tuple[Source, object] | None = _rooms().recognise(fullname, path, toolchain, ask)
+            found: tuple[Source, object, object] | None = _room().recognise(fullname, path, toolchain, ask)
             if found is not None:
                 return found
-            self.owner.unclaimed[fullname] = path
-        pure = self.owner.rules.pure
+            if _path_isfile(path):
+                from .unclaimed import note
+
+                note(fullname, path)
+        pure = self.owner.pure
         return self._pure_source(fullname, stem, names) if pure and _matches(fullname, pure) else None
 
-    def _pure_source(self, fullname: str, stem: str, names: "set[str]") -> "tuple[Source, object] | None":
+    def _pure_source(self, fullname: str, stem: str, names: "set[str]") -> "tuple[Source, object, object] | None":
         """A ``.py`` file that the project wants compiled."""
         for path, package in (
             (_path_join(self.path, stem, "__init__.py"), True),
             (_path_join(self.path, stem + ".py"), False),
         ):
             if (stem if package else stem + ".py") in names and _path_isfile(path):
-                return _rooms().Source(fullname, path, "cython", package), None
+                return _room().Source(fullname, path, "cython", package), None, None
         return None
 
     def _is_package(self, stem: str) -> bool:
@@ -320,21 +331,6 @@ class DirectoryFinder(FileFinder):
         return spec
 
 
-class Hint:
-    """The last entry of ``sys.meta_path``: tells why a C file of the right name is not the module."""
-
-    def __init__(self, owner: AccelFinder) -> None:
-        self._owner = owner
-
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        """Raise ``ModuleNotFoundError`` with the reason, where there is one to give."""
-        file = self._owner.unclaimed.pop(fullname, None)
-        if file is not None:
-            from .errors import unclaimed
-
-            raise unclaimed(fullname, file)
-
-
 _classes: "dict[type[FileFinder], type[DirectoryFinder]]" = {FileFinder: DirectoryFinder}
 
 
@@ -358,13 +354,27 @@ def _adopt(finder: FileFinder, owner: AccelFinder, only: "frozenset[str] | None"
 _loader_room: "Any" = None
 
 
-def _rooms() -> "Any":
+def _room() -> "Any":
     global _loader_room
     if _loader_room is None:
         from . import loader
 
         _loader_room = loader
     return _loader_room
+
+
+def _matches(name: str, patterns: "Sequence[str]") -> bool:
+    from fnmatch import fnmatchcase
+
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _exists(path: str) -> bool:
+    try:
+        _os.stat(path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _own_import(fullname: str) -> bool:

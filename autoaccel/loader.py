@@ -1,33 +1,100 @@
-"""The loader: an artifact for this spec, then CPython's own dynamic loading. Warm room.
+"""The loader: is there an artifact that holds? Then CPython's own dynamic loading. Warm room: stats and reads only.
 
-``create_module`` and ``exec_module`` both ask for the artifact, because ``importlib.reload`` calls only the second. The
-one edge up, to the cold room, is in `_build`.
+A *manifest* is how a hit avoids work: one small file for each module, which names the artifact and every input, each
+with the stat identity under which its content was seen. It is never the truth about an artifact (its key is); it may be
+lost, torn or replaced at any time, and costs a look at the store then. Reading and comparing it is here, because each
+module file that a hit needs costs every process 0.1 ms; writing it is in `manifest`.
+
+The manifests of a folder's modules are also kept together in one *pack*, so that importing a hundred of them reads
+one file. A pack is a copy that may lag behind: what it lacks is read from the manifest; what it has wrong is looked
+at again.
+
+On disk a manifest is eight bytes of SipHash over the rest, then a marshalled tuple in the order of `Manifest`. The
+check comes before unmarshalling, because marshal trusts its input.
 """
 
 import _imp
+import marshal
 import sys
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import ExtensionFileLoader
+from _imp import source_hash
 from _thread import get_ident
 
-from . import manifest as manifests
+from .finder import getenv
+
+try:
+    import posix as _os
+except ImportError:  # Windows
+    import nt as _os  # type: ignore[no-redef]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterable
     from types import ModuleType
     from typing import Any
 
-__all__ = ["NativeLoader", "Source", "forget", "in_cold_room", "loaded", "recognise"]
+    Row = tuple[str, int, int, int, int]
+    Absent = tuple[str, int, int, tuple[str, ...]]
+    Identity = tuple[int, int, int, int]
 
-#: Threads that are inside the cold room now.
-_building: "set[int]" = set()
+__all__ = [
+    "BUCKET",
+    "FRESH",
+    "TAG",
+    "Manifest",
+    "NativeLoader",
+    "Source",
+    "artifact_reason",
+    "forget",
+    "identity",
+    "in_cold_room",
+    "loaded",
+    "read",
+    "read_alone",
+    "read_checked",
+    "read_pack",
+    "recognise",
+    "roots",
+    "slot",
+    "stale_reason",
+]
+
+#: The format of everything below the cache's root; a change of layout is a new bucket beside the old one.
+BUCKET = "v1"
+
+#: ABI of this interpreter as CPython spells it in file names: version, free-threading, debug, platform.
+TAG = _imp.extension_suffixes()[0].strip(".").rpartition(".")[0] or sys.implementation.cache_tag
+
+#: A stat identity that never equals a real one: an input that was too fresh to trust its time stamps (git's "racy").
+FRESH: "Identity" = (0, 0, 0, 0)
+
+_stat = _os.stat
+_SEP = "\\" if sys.platform == "win32" else "/"
+_SALT = 0x6163_6365_6C00
+_LIMIT = 1 << 24
+_READ = _os.O_RDONLY | getattr(_os, "O_BINARY", 0) | getattr(_os, "O_NOFOLLOW", 0) | getattr(_os, "O_CLOEXEC", 0)
 
 #: Full name -> artifact that the module of this name in ``sys.modules`` was loaded from.
 loaded: "dict[str, str]" = {}
 
+#: Threads that are inside the cold room now.
+_building: "set[int]" = set()
+
 #: What the cold room imports: inside a build, a user's source of such a name is not meant.
-_OWN_NEEDS = sys.stdlib_module_names | {"autoaccel", "filelock", "platformdirs", "rich", "click", "setuptools"}
+_OWN_NEEDS = sys.stdlib_module_names | {"autoaccel", "filelock", "rich", "click", "setuptools", "Cython", "pyximport"}
+
+#: Trusted cache roots that exist, best first.
+_roots: "tuple[str, ...] | None" = None
+
+#: Hash -> context: what the modules of a folder and a toolchain have in common.
+_contexts: "dict[str, tuple[Any, ...]]" = {}
+#: Folder -> its pack: source path -> a marshalled manifest.
+_packs: "dict[str, dict[str, bytes]]" = {}
+#: Contexts whose toolchain and system held when this process looked.
+_held: "set[str]" = set()
+#: Context -> the listing that had none of its siblings.
+_missing: "dict[str, object]" = {}
 
 
 class Source:
@@ -52,15 +119,72 @@ class Source:
         return f"Source({self.name!r}, {self.path!r}, {self.toolchain!r})"
 
 
+class Manifest:
+    """What a build of one module depended on.
+
+    Attributes:
+        name, source, toolchain: the module, its source path, the toolchain's word.
+        artifact: path of the library; ``seen`` its stat identity.
+        key: the artifact's key in the store.
+        inputs: rows (path, mtime_ns, ctime_ns, size, inode) of files that the user may edit; always checked.
+        absent: rows (directory, mtime_ns, inode, names that must stay absent in it).
+        siblings: names with this module's stem that must stay absent beside the source.
+        context: hash of the context, which the modules of a folder mostly share: (rows of the toolchain's and the
+            system's files; absent rows likewise; paths that must stay absent; names that must stay absent beside the
+            source; names and values of environment variables in the interpreter's own encoding). The first three are
+            checked once per process.
+    """
+
+    __slots__ = (
+        "absent",
+        "artifact",
+        "context",
+        "env",
+        "inputs",
+        "key",
+        "name",
+        "seen",
+        "siblings",
+        "source",
+        "toolchain",
+    )
+
+    def __init__(self, values: "Any") -> None:
+        self.name: str
+        self.inputs: tuple[Row, ...]
+        self.absent: tuple[Absent, ...]
+        (
+            self.name,
+            self.source,
+            self.toolchain,
+            self.artifact,
+            self.seen,
+            self.key,
+            self.inputs,
+            self.absent,
+            self.siblings,
+            self.context,
+        ) = values
+
+
 class NativeLoader(ExtensionFileLoader):
-    """Loads the module that a native source becomes; ``path`` is the artifact once it is known, the source before."""
+    """Loads the module that a native source becomes; ``path`` is the artifact once it is known, the source before.
+
+    Args:
+        source: the module.
+        names: the listing of the source's directory as of now.
+        mode: ``"build"``, ``"load"`` (never compile) or ``"check"`` (trust no time stamp).
+        manifest: the module's manifest, if the caller has just read it.
+        seen: the source's row as of now, if the caller has just made it.
+    """
 
     def __init__(
         self,
-        source: "Source",
+        source: Source,
         names: "Container[str] | None" = None,
         mode: str = "build",
-        manifest: "manifests.Manifest | None" = None,
+        manifest: "Manifest | None" = None,
+        seen: "Row | None" = None,
     ) -> None:
         self.name = source.name
         self.path = source.path
@@ -68,6 +192,7 @@ class NativeLoader(ExtensionFileLoader):
         self.mode = mode
         self._names = names
         self._manifest = manifest
+        self._seen = seen
         self._created: ModuleType | None = None
 
     def create_module(self, spec: ModuleSpec) -> "ModuleType":
@@ -78,7 +203,8 @@ class NativeLoader(ExtensionFileLoader):
             autoaccel.ToolchainMissing: no compiler for it is installed.
             autoaccel.LoadError: the library can't be loaded.
         """
-        self._created = module = self._create(spec)
+        artifact = self.hold() or self._build()
+        self._created = module = self.create(spec, artifact)
         return module
 
     def exec_module(self, module: "ModuleType") -> None:
@@ -88,7 +214,12 @@ class NativeLoader(ExtensionFileLoader):
             _imp.exec_dynamic(module)
             loaded[self.name] = self.path
             return
-        self._reload(module)
+        from .reload import renew
+
+        # On a reload no listing is at hand, and everything is looked at again.
+        forget()
+        self._manifest = self._names = self._seen = None
+        renew(self, module, self.hold() or self._build())
 
     def is_package(self, fullname: str) -> bool:
         """Whether the source is a package's ``__init__``."""
@@ -96,93 +227,67 @@ class NativeLoader(ExtensionFileLoader):
 
     def get_resource_reader(self, name: "str | None" = None) -> "Any":
         """The reader of the source's folder: data files lie beside the source, not in the cache."""
+        if not self.source.package:
+            return None
+        from importlib.machinery import SourceFileLoader
         from importlib.readers import FileReader
 
-        beside: Any = _Beside(self.source.path)
-        return FileReader(beside) if self.source.package else None
+        return FileReader(SourceFileLoader(self.name, self.source.path))
 
-    def _create(self, spec: ModuleSpec) -> "ModuleType":
-        artifact = self._artifact()
+    def create(self, spec: ModuleSpec, artifact: str) -> "ModuleType":
+        """The uninitialised module in the library at ``artifact``."""
         self.path = spec.cached = artifact
         # CPython opens `origin`; everyone else is to see the source there.
         spec.origin = artifact
         try:
             module: ModuleType = _imp.create_dynamic(spec)
         except ImportError as error:
-            if isinstance(error, ModuleNotFoundError) or error.path not in (None, artifact):
+            from .reload import explained
+
+            problem = explained(error, self.source, artifact)
+            if problem is error:
                 raise
-            reason = error.msg
         else:
             module.__file__ = self.source.path
             return module
         finally:
             spec.origin = self.source.path
-        from . import errors
+        raise problem
 
-        raise errors.not_loadable(self.name, self.source.path, artifact, reason)
+    def hold(self) -> "str | None":
+        """Path of the artifact that is what a build now would give, if a manifest tells of one."""
+        manifest = self._manifest or read(self.source.name, self.source.path)
+        if (
+            manifest is not None
+            and self.mode != "check"
+            and stale_reason(manifest, self._names, self._seen, system=self.mode != "load") is None
+            and artifact_reason(manifest) is None
+        ):
+            artifact: str = manifest.artifact
+            return artifact
+        return None
 
-    def _reload(self, module: "Any") -> None:
-        artifact = self._artifact(fresh=True)
-        spec: ModuleSpec = module.__spec__
-        if loaded.get(self.name) == artifact:
-            self.path = spec.cached = module.__cached__ = artifact
-            return
-        # A library is initialised once; the new one makes a module of its own, whose content moves over. Its functions
-        # keep it alive and see its globals.
-        renewed = self._create(spec)
-        for name in ("__spec__", "__loader__", "__package__", "__path__", "__cached__"):
-            if name in module.__dict__:
-                renewed.__dict__[name] = module.__dict__[name]
-        _imp.exec_dynamic(renewed)
-        module.__dict__.update(renewed.__dict__)
-        module.__cached__ = artifact
-        module.__dict__["__autoaccel_renewed__"] = renewed
-        loaded[self.name] = artifact
-
-    def _artifact(self, *, fresh: bool = False) -> str:
-        """Path of a library that is what a build now would give."""
-        source = self.source
-        if fresh:
-            manifests.forget()
-            self._names = self._manifest = None
-        manifest = self._manifest or manifests.read(source.name, source.path)
-        self._manifest = None
-        if manifest is None:
-            reason = "never built here"
-        elif self.mode == "check":
-            reason = "AUTOACCEL=check compares contents"
-        else:
-            held = manifests.stale_reason(manifest, self._names, system=self.mode != "load")
-            held = held or manifests.artifact_reason(manifest)
-            if held is None:
-                return manifest.artifact
-            reason = held
-        if self.mode == "load":
-            from . import errors
-
-            raise errors.not_built(source.name, source.path, reason)
-        return self._build(reason)
-
-    def _build(self, reason: str) -> str:
-        from . import pipeline
-        from .errors import AccelError
-
+    def _build(self) -> str:
         me = get_ident()
         nested = me in _building
         _building.add(me)
         try:
-            return pipeline.obtain(self.source, reason=reason).path
-        except AccelError as error:
-            # The way through our own rooms tells the user nothing.
-            problem = error.with_traceback(None)
+            from . import pipeline
+            from .errors import AccelError
+
+            try:
+                return pipeline.obtain(self.source, mode=self.mode).path
+            except AccelError as error:
+                # The way through our own rooms tells the user nothing.
+                problem = error.with_traceback(None)
         finally:
             if not nested:
                 _building.discard(me)
         raise problem
 
 
-def recognise(name: str, path: str, toolchain: str, ask: bool) -> "tuple[Source, manifests.Manifest | None] | None":
-    """The file at ``path`` as the source of the module ``name``, with its manifest; None where it is not.
+def recognise(name: str, path: str, toolchain: str, ask: bool) -> "tuple[Source, Manifest | None, Row | None] | None":
+    """The file at ``path`` as the source of the module ``name``, with its manifest and row; None where it is not.
 
     Args:
         name: the full name of the module.
@@ -190,26 +295,31 @@ def recognise(name: str, path: str, toolchain: str, ask: bool) -> "tuple[Source,
         toolchain: what would build it.
         ask: whether only the content tells; what was built from this very file needs no second look.
     """
-    manifest = manifests.read(name, path)
-    seen = manifests.identity(path) if manifest is None or ask else None
-    if manifest is None:
-        if seen is None:
+    manifest = read(name, path)
+    seen = None
+    if manifest is None or ask:
+        try:
+            status = _stat(path)
+        except (OSError, ValueError):
             return None
-        if not ask:
-            from _frozen_importlib_external import _path_isfile  # type: ignore[attr-defined]
-
-            return (Source(name, path, toolchain), None) if _path_isfile(path) else None
-    if ask and not (manifest is not None and any(row[0] == path and row[1:] == seen for row in manifest.inputs)):
-        from . import csource
-
-        if not csource.claims(name, path):
+        if status.st_mode & 0o170000 != 0o100000:
             return None
-    return Source(name, path, toolchain), manifest
+        seen = (path, status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+        if ask and (manifest is None or seen not in manifest.inputs):
+            from .csource import claims
+
+            if not claims(name, path):
+                return None
+    return Source(name, path, toolchain), manifest, seen
 
 
 def forget() -> None:
-    """Look at toolchains, projects and the cache's place again."""
-    manifests.forget()
+    """Look at the toolchains, the system and the cache's place again at the next check."""
+    global _roots
+    _roots = None
+    _held.clear()
+    _missing.clear()
+    _packs.clear()
 
 
 def in_cold_room(fullname: str) -> bool:
@@ -217,8 +327,216 @@ def in_cold_room(fullname: str) -> bool:
     return bool(_building) and get_ident() in _building and fullname.partition(".")[0] in _OWN_NEEDS
 
 
-class _Beside:
-    """What ``importlib.readers.FileReader`` asks of a loader."""
+# where manifests are
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+
+def roots() -> "tuple[str, ...]":
+    """The cache roots that exist and may be loaded from, best first; remembered for the process until `forget`.
+
+    Usually this is ``$AUTOACCEL_CACHE_DIR`` or ``~/.cache/autoaccel``; the rest of the ladder is in `location`.
+    """
+    global _roots
+    if _roots is None:
+        first = getenv("AUTOACCEL_CACHE_DIR")
+        if not first or first[:1] != "/":
+            from .location import preferred
+
+            first = preferred()
+        if trusted(first):
+            _roots = (first,)
+        else:
+            from .location import fallback
+
+            last = fallback()
+            _roots = (last,) if trusted(last) else ()
+    return _roots
+
+
+def trusted(directory: str) -> bool:
+    """Whether ``directory`` exists and only this user can write it: who can write it runs code in this process."""
+    try:
+        status = _stat(directory)
+    except (OSError, ValueError):
+        return False
+    if status.st_mode & 0o170000 != 0o040000:
+        return False
+    return sys.platform == "win32" or (status.st_uid == _os.geteuid() and not status.st_mode & 0o022)
+
+
+def slot(name: str, source: str) -> str:
+    """The file name of the manifest of this module built from this source, for this ABI."""
+    return source_hash(_SALT, f"{name}\0{source}\0{TAG}".encode("utf-8", "surrogateescape")).hex()
+
+
+def read(name: str, source: str) -> "Manifest | None":
+    """The manifest of a module, from its folder's pack or on its own; None where there is none."""
+    directory = source.rpartition(_SEP)[0]
+    pack = _packs.get(directory)
+    if pack is None:
+        pack = _packs[directory] = read_pack(directory)
+    if source in pack:
+        manifest = Manifest(marshal.loads(pack[source]))
+        if manifest.name == name:
+            return manifest
+    return read_alone(name, source)
+
+
+def read_pack(directory: str) -> "dict[str, bytes]":
+    """The pack of a folder: source path -> a marshalled manifest."""
+    for root in roots():
+        data = read_checked(f"{root}/{BUCKET}/packs/{slot('', directory)}")
+        if data is not None:
+            pack: dict[str, bytes] = marshal.loads(data)
+            return pack
+    return {}
+
+
+def read_alone(name: str, source: str) -> "Manifest | None":
+    """The manifest of a module as the last build or look wrote it; None where there is none."""
+    for root in roots():
+        data = read_checked(f"{root}/{BUCKET}/manifests/{slot(name, source)}")
+        if data is not None:
+            try:
+                manifest = Manifest(marshal.loads(data))
+            except (ValueError, TypeError, EOFError):
+                continue
+            # The file name is a 64-bit hash: two modules may share it.
+            if manifest.name == name and manifest.source == source:
+                return manifest
+    return None
+
+
+def read_checked(path: str) -> "bytes | None":
+    """The marshalled content of a file that `manifest.pack` made; None where it is missing, foreign or damaged."""
+    try:
+        descriptor = _os.open(path, _READ)
+    except OSError:
+        return None
+    try:
+        data = _os.read(descriptor, 1 << 13)
+        if len(data) == 1 << 13:
+            while len(data) < _LIMIT and (more := _os.read(descriptor, 1 << 20)):
+                data += more
+    except OSError:
+        return None
+    finally:
+        _os.close(descriptor)
+    body = data[8:]
+    return body if source_hash(_SALT, body) == data[:8] else None
+
+
+# whether they hold
+
+
+def identity(path: str) -> "Identity | None":
+    """(mtime_ns, ctime_ns, size, inode) of the file that ``path`` leads to; None where there is none."""
+    try:
+        status = _stat(path)
+    except (OSError, ValueError):
+        return None
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+
+
+def stale_reason(
+    manifest: Manifest,
+    names: "Container[str] | None" = None,
+    known: "Row | None" = None,
+    *,
+    system: bool = True,
+) -> "str | None":
+    """Why the build that ``manifest`` tells of may not be what a build now would give; None where it holds.
+
+    Args:
+        manifest: what was recorded.
+        names: the listing of the source's directory, where the caller has just made it.
+        known: a row that the caller has just made.
+        system: whether the toolchain and the system's headers count.
+    """
+    for row in manifest.inputs:
+        if row == known:
+            continue
+        try:
+            status = _stat(row[0])
+        except (OSError, ValueError):
+            return f"{row[0]} is gone"
+        if (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino) != row[1:]:
+            return f"{row[0]} may have changed"
+    if manifest.absent:
+        appeared = _absent_reason(manifest.absent)
+        if appeared:
+            return appeared
+    if names is None:
+        names = _listing(manifest.source.rpartition(_SEP)[0] or _SEP)
+    for name in manifest.siblings:
+        if name in names:
+            return f"{name} has appeared beside {manifest.source}"
+    return _context_reason(manifest.context, names, system)
+
+
+def artifact_reason(manifest: Manifest) -> "str | None":
+    """Why the artifact may not be the file that was published; None where it is."""
+    seen = identity(manifest.artifact)
+    if seen is None:
+        return f"{manifest.artifact} is gone"
+    return None if seen == manifest.seen else f"{manifest.artifact} may have changed"
+
+
+def _context_reason(context: str, names: "Container[str]", system: bool) -> "str | None":
+    if context not in _contexts:
+        for root in roots():
+            data = read_checked(f"{root}/{BUCKET}/contexts/{context}")
+            if data is not None:
+                _contexts[context] = marshal.loads(data)
+                break
+        else:
+            return "a part of the manifest is gone"
+    rows, absent, paths, siblings, variables, values = _contexts[context]
+    os = sys.modules.get("os")
+    environment: Any = os.environ._data if os is not None else _os.environ
+    if tuple(map(environment.get, variables)) != values:
+        return f"${_differing(environment, variables, values)} has changed"
+    if _missing.get(context) is not names:
+        for name in siblings:
+            if name in names:
+                return f"{name} has appeared beside the source"
+        _missing[context] = names
+    if context in _held:
+        return None
+    for path in paths:
+        if identity(path) is not None:
+            return f"{path} has appeared"
+    if not system:
+        return None
+    for row in rows:
+        if identity(row[0]) != row[1:]:
+            return f"{row[0]} may have changed"
+    reason = _absent_reason(absent)
+    if reason is None:
+        _held.add(context)
+    return reason
+
+
+def _absent_reason(rows: "Iterable[Absent]") -> "str | None":
+    for directory, mtime_ns, inode, names in rows:
+        seen = identity(directory)
+        if seen is None or (seen[0] == mtime_ns and seen[3] == inode):
+            continue
+        listing = _listing(directory)
+        for name in names:
+            if name in listing:
+                return f"{directory}{_SEP}{name} has appeared"
+    return None
+
+
+def _listing(directory: str) -> "set[str]":
+    try:
+        return set(_os.listdir(directory))
+    except OSError:
+        return set()
+
+
+def _differing(environment: "Any", variables: "tuple[Any, ...]", values: "tuple[Any, ...]") -> str:
+    for variable, value in zip(variables, values, strict=True):
+        if environment.get(variable) != value:
+            return variable.decode("utf-8", "replace") if isinstance(variable, bytes) else str(variable)
+    return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from dataclasses import replace
 
 from . import errors, exports, keys, manifest, progress, settings
 from .csource import claims, init_name
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from .loader import Source
     from .plan import Built, Plan
 
-__all__ = ["obtain", "plan_of"]
+__all__ = ["obtain", "plan_of", "why"]
 
 log = logging.getLogger("autoaccel")
 
@@ -32,44 +33,57 @@ def plan_of(source: Source) -> Plan:
         AccelError: the source can't be read, its settings are wrong, or a tool is missing.
     """
     plan = TOOLCHAINS[source.toolchain].plan(source, settings.load(source))
-    rivals = _rivals(source)
+    rivals, missing = _rivals(source)
     if rivals:
         raise errors.ambiguous(source.name, [source.path, *rivals])
-    return plan
+    return replace(plan, absent=(*plan.absent, *missing))
 
 
-def _rivals(source: Source) -> list[str]:
-    """Other files beside a source that would become the same module."""
+def _rivals(source: Source) -> tuple[list[str], list[str]]:
+    """Other files beside a source that would become the same module, and the names of such that are not there."""
     stem, own = os.path.splitext(source.path)
-    return [
-        stem + suffix
-        for suffix, _, ask in SUFFIXES
-        if suffix != own and os.path.isfile(stem + suffix) and (not ask or claims(source.name, stem + suffix))
-    ]
+    there, missing = [], []
+    for suffix, _, ask in SUFFIXES:
+        path = stem + suffix
+        if suffix == own or os.path.basename(stem) == "__init__":
+            continue
+        if not os.path.lexists(path):
+            missing.append(path)
+        elif os.path.isfile(path) and (not ask or claims(source.name, path)):
+            there.append(path)
+    return there, missing
 
 
-def obtain(source: Source, *, reason: str = "", force: bool = False) -> Artifact:
+def obtain(source: Source, *, mode: str = "build", force: bool = False) -> Artifact:
     """A library that is what a build of ``source`` now gives: from the cache by content, or built.
 
     Args:
         source: what to build.
-        reason: why the manifest did not serve; for the log.
+        mode: ``"load"`` never compiles; others do.
         force: build even if the cache has it, and forget earlier failures.
 
     Raises:
         BuildError: it does not compile.
         ToolchainMissing: a tool is needed and not installed.
+        LoadError: it would have to be compiled, and must not.
     """
-    log.debug("%s: looking for a build of %s (%s)", source.name, source.path, reason)
     store = open_store()
+    known = None if force else manifest.read_alone(source.name, source.path)
+    reason = why(known, system=mode != "load")
+    log.debug("%s: looking for a build of %s (%s)", source.name, source.path, reason)
+    artifact = store.revalidate(known, system=mode != "load") if known is not None else None
+    if artifact is not None:
+        return artifact
+    if mode == "load":
+        raise errors.not_built(source.name, source.path, reason)
     try:
         plan = plan_of(source)
     except errors.ToolchainMissing:
         # A machine without a compiler runs what was built for these sources.
-        known = manifest.read(source.name, source.path)
-        if known is None or manifest.stale_reason(known, system=False) or manifest.artifact_reason(known):
+        artifact = store.revalidate(known, system=False) if known is not None else None
+        if artifact is None:
             raise
-        return Artifact(known.artifact, known.key, built=False, seconds=0.0)
+        return artifact
     contents = keys.Contents()
     key = keys.plan_key(plan, contents)
     artifact = None if force else _known(store, plan, key, contents)
@@ -84,6 +98,14 @@ def obtain(source: Source, *, reason: str = "", force: bool = False) -> Artifact
             return artifact
         log.info("%s: building %s (%s)", source.name, source.path, reason)
         return _build(store, plan, key, contents)
+
+
+def why(known: manifest.Manifest | None, *, system: bool = True) -> str:
+    """Why a manifest does not serve an import, in words."""
+    if known is None:
+        return "never built here"
+    reason = manifest.stale_reason(known, system=system) or manifest.artifact_reason(known)
+    return reason or "contents are compared"
 
 
 def _known(store: Store, plan: Plan, key: str, contents: keys.Contents) -> Artifact | None:

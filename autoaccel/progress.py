@@ -47,7 +47,12 @@ def line(name: str) -> Iterator[None]:
             stream.flush()
 
     teller = threading.Thread(target=tell, name="autoaccel-progress", daemon=True)
-    teller.start()
+    try:
+        teller.start()
+    except RuntimeError:
+        # Sub-interpreters allow no daemon threads; they build in silence.
+        yield
+        return
     try:
         yield
     finally:

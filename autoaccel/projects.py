@@ -6,7 +6,7 @@ Warm room: the answer of the cold room is remembered by the file's stat identity
 import marshal
 from _imp import source_hash
 
-from . import manifest
+from . import loader
 
 try:
     import posix as _os
@@ -50,19 +50,19 @@ class Project:
 
 def declared(path: str) -> "Project | None":
     """What the pyproject.toml at ``path`` tells the finder; None where it tells nothing."""
-    seen = manifest.identity(path)
+    seen = loader.identity(path)
     return _remembered(path, seen) if seen is not None and _speaks(path) else None
 
 
 def record_path(root: str, path: str) -> str:
     """Where below a cache root the record of this pyproject.toml is."""
-    name = source_hash(0x70726F6A, f"{path}\0{manifest.TAG}".encode("utf-8", "surrogateescape")).hex()
-    return f"{root}/{manifest.BUCKET}/projects/{name}"
+    name = source_hash(0x70726F6A, f"{path}\0{loader.TAG}".encode("utf-8", "surrogateescape")).hex()
+    return f"{root}/{loader.BUCKET}/projects/{name}"
 
 
-def _remembered(path: str, seen: "manifest.Identity") -> Project:
-    for root in manifest.roots():
-        data = manifest.read_checked(record_path(root, path))
+def _remembered(path: str, seen: "loader.Identity") -> Project:
+    for root in loader.roots():
+        data = loader.read_checked(record_path(root, path))
         if data is not None:
             values = marshal.loads(data)
             if values[:2] == (path, seen):

@@ -150,15 +150,22 @@ def _from_project(source: Source, path: str, absent: Iterable[str]) -> Settings:
     tool = tool if isinstance(tool, dict) else {}
     options = Options()
     setuptools = tool.get("setuptools", {})
-    for table in setuptools.get("ext-modules", []) if isinstance(setuptools, dict) else ():
+    tables = setuptools.get("ext-modules", []) if isinstance(setuptools, dict) else ()
+    for table in _sequence(tables, f"{path}: [tool.setuptools]", "ext-modules"):
         if isinstance(table, dict) and table.get("name") == source.name:
             options = options.plus(options_from(table, bases, f"{path}: [[tool.setuptools.ext-modules]] {source.name}"))
     where = f"{path}: [tool.autoaccel]"
     mine = tool.get("autoaccel", {})
     _check_keys(mine, _KEYS, where)
-    modules = mine.get("modules", {})
+    for key in ("include", "exclude", "pure-python"):
+        _sequence(mine.get(key, []), where, key)
+    modules = _table(mine.get("modules", {}), where, "modules")
     if source.name in modules:
-        options = options.plus(options_from(modules[source.name], bases, f'{where[:-1]}.modules."{source.name}"]'))
+        options = options.plus(
+            options_from(
+                _table(modules[source.name], where, source.name), bases, f'{where[:-1]}.modules."{source.name}"]'
+            )
+        )
     cython = mine.get("cython", {})
     _check_keys(cython, _CYTHON_KEYS, f"{path}: [tool.autoaccel.cython]")
     level = cython.get("language-level")
@@ -171,10 +178,16 @@ def _from_project(source: Source, path: str, absent: Iterable[str]) -> Settings:
         debug=bool(mine.get("debug", False)),
         cflags=tuple(_text(word, where, "cflags") for word in _sequence(mine.get("cflags", []), where, "cflags")),
         ldflags=tuple(_text(word, where, "ldflags") for word in _sequence(mine.get("ldflags", []), where, "ldflags")),
-        directives=dict(cython.get("directives", {})),
+        directives=dict(_table(cython.get("directives", {}), f"{path}: [tool.autoaccel.cython]", "directives")),
         language_level=None if level is None else str(level),
         annotate=bool(cython.get("annotate", False)),
     )
+
+
+def _table(value: object, where: str, key: str) -> Mapping[str, object]:
+    if isinstance(value, dict):
+        return value
+    raise ConfigError(f"{where}: `{key}` must be a table, not {value!r}")
 
 
 def _check_keys(table: object, known: Sequence[str], where: str) -> None:

@@ -5,7 +5,8 @@ Below the root's bucket (`manifest.BUCKET`):
 * ``artifacts/ab/<plan key>/<variant key>/``: a library with its ``meta.json`` and ``build.log``, published as one
   folder by one rename, never changed. The plan key is what was known before the compiler ran; the variants beside each
   other differ in what it read then (headers, ``.pxd``).
-* ``manifests/<slot>``: one file for each module and source, replaced as a whole: see `manifest`.
+* ``manifests/<slot>``: one file for each module and source, replaced as a whole, and ``contexts/<hash>``: what many of
+  them have in common, never changed: see `loader`.
 * ``failures/``: builds that failed, with what they depended on.
 * ``locks/``: one lock for each source; saves work, decides nothing.
 * ``work/``: private folders of running builds.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import hashlib
 import json
 import logging
 import marshal
@@ -24,6 +26,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +56,13 @@ clear` empties it, and so does deleting it. Do not change files in it: they are 
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This is a cache directory of autoaccel.\n"
 
 #: Seconds for which a failure that may depend on more than its known inputs (a library to link) is believed.
-_DOUBT_SECONDS = 10.0
+_DOUBT_SECONDS = 3.0
 _DAY = 86_400.0
+
+
+#: A pack of more modules would cost the import of one of them more than it saves.
+_PACKED = 256
+_packing = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +96,16 @@ class Store:
         self.root = root
         self.private = private
         self.bucket = f"{root}/{manifest.BUCKET}"
-        fresh = not os.path.isdir(self.bucket)
         os.makedirs(root, mode=0o700, exist_ok=True)
+        # A folder that somebody keeps other things in is not marked as a cache.
+        fresh = not os.listdir(root)
         if not manifest.trusted(root):
             raise PermissionError(f"{root} is not this user's alone")
         if fresh:
             _write_once(f"{root}/README", _README)
             _write_once(f"{root}/CACHEDIR.TAG", _TAG)
             _write_once(f"{root}/.gitignore", "*\n")
-        for folder in ("artifacts", "manifests", "failures", "locks", "work", "tools", "projects"):
+        for folder in ("artifacts", "manifests", "contexts", "packs", "failures", "locks", "work", "tools", "projects"):
             os.makedirs(f"{self.bucket}/{folder}", mode=0o700, exist_ok=True)
         if not os.access(f"{self.bucket}/work", os.W_OK | os.X_OK):
             raise PermissionError(f"{root} can't be written")
@@ -104,8 +113,11 @@ class Store:
 
     # artifacts
 
-    def find(self, key: str, contents: keys.Contents) -> tuple[Artifact, Meta] | None:
-        """An artifact that a build under this plan's key now would give, its inputs compared by content; or None."""
+    def find(self, key: str, contents: keys.Contents, *, repair: bool = True) -> tuple[Artifact, Meta] | None:
+        """An artifact that a build under this plan's key now would give, its inputs compared by content; or None.
+
+        A damaged one is passed over; with ``repair``, it is taken out of reach.
+        """
         home = self._home(key)
         for variant in sorted(_listed(home)):
             folder = f"{home}/{variant}"
@@ -114,7 +126,8 @@ class Store:
                 continue
             library = f"{folder}/{meta['library']}"
             if keys.file_digest(library) != meta["sha256"]:
-                self._quarantine(folder)
+                if repair:
+                    self._quarantine(folder)
                 continue
             return Artifact(library, variant, built=False, seconds=float(meta["seconds"])), meta
         return None
@@ -185,9 +198,67 @@ class Store:
 
     def remember(self, plan: Plan, artifact: Artifact, meta: Meta, contents: keys.Contents) -> None:
         """Write the manifest by which the next import finds ``artifact``; failing to is no harm."""
-        values = _manifest_values(plan, artifact, meta, contents)
+        inputs, system = _rows(plan, meta, contents)
+        absent, siblings, far = _absent_rows(plan, meta)
+        common = manifest.pack((tuple(system), *far, *manifest.environment_row(plan.env)))
+        context = hashlib.sha256(common).hexdigest()[:32]
+        path = manifest.context_path(self.root, context)
+        values = (
+            plan.source.name,
+            plan.source.path,
+            plan.toolchain,
+            artifact.path,
+            manifest.identity(artifact.path) or manifest.FRESH,
+            artifact.key,
+            tuple(inputs),
+            tuple(absent),
+            siblings,
+            context,
+        )
         with contextlib.suppress(OSError):
-            replace(manifest.path_of(self.root, plan.source.name, plan.source.path), manifest.pack(values))
+            if not os.path.exists(path):
+                replace(path, common)
+            self._write_manifest(values)
+
+    def _write_manifest(self, values: tuple[Any, ...]) -> None:
+        name, source = values[:2]
+        replace(manifest.path_of(self.root, name, source), manifest.pack(values))
+        # One writer at a time here; one of another process may win, and the pack lack a module until its next look.
+        with _packing:
+            directory = os.path.dirname(source)
+            together = manifest.read_pack(directory)
+            if source not in together and len(together) >= _PACKED:
+                together = {path: row for path, row in together.items() if os.path.exists(path)}
+            if source in together or len(together) < _PACKED:
+                together[source] = marshal.dumps(values)
+                replace(manifest.pack_path(self.root, directory), manifest.pack(together))
+
+    def revalidate(self, known: manifest.Manifest, *, system: bool) -> Artifact | None:
+        """The manifest's artifact, if the inputs that only seem to have changed have their content still.
+
+        Args:
+            known: the manifest.
+            system: whether the toolchain and the system's headers count.
+        """
+        meta = _read_meta(os.path.dirname(known.artifact))
+        if meta is None or meta.get("key") != known.key:
+            return None
+        contents = keys.Contents()
+        told = dict(meta["inputs"])
+        if any(told.get(row[0], "") != contents.digest(row[0]) for row in known.inputs):
+            return None
+        if contents.digest(known.artifact) != meta["sha256"]:
+            return None
+        known.inputs = tuple((row[0], *contents.identity(row[0])) for row in known.inputs)
+        seen = [(row[0], *(manifest.identity(row[0]) or manifest.FRESH)) for row in known.inputs]
+        now = manifest.Manifest(manifest.values(known))
+        now.inputs = tuple(seen)
+        if manifest.stale_reason(now, system=system) is not None:
+            return None
+        known.seen = contents.identity(known.artifact)
+        with contextlib.suppress(OSError):
+            self._write_manifest(manifest.values(known))
+        return Artifact(known.artifact, known.key, built=False, seconds=float(meta["seconds"]))
 
     # failures
 
@@ -372,53 +443,68 @@ def keep_privately(library: str) -> str:
     return shutil.copy(library, folder)
 
 
-def _manifest_values(plan: Plan, artifact: Artifact, meta: Meta, contents: keys.Contents) -> tuple[object, ...]:
-    own = os.path.dirname(plan.source.path)
+def _rows(plan: Plan, meta: Meta, contents: keys.Contents) -> tuple[list[manifest.Row], list[manifest.Row]]:
+    """The inputs as manifest rows: those that the user may edit, and those of the toolchain and the system.
+
+    Headers in a folder that belongs to a tool (Python's own, the compiler's) are checked through the folder: hundreds
+    of them are never edited in place, only replaced by package managers, which changes the folder.
+    """
+    own = os.path.dirname(plan.source.path) + os.sep
     directories = tuple(place + os.sep for tool in plan.tools for place in tool.directories)
-    installed = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
-    inputs: list[manifest.Row] = []
-    system: dict[str, manifest.Row] = {}
+    mine: list[manifest.Row] = []
+    theirs: dict[str, manifest.Row] = {}
     for path, _ in meta["inputs"]:
         if path.startswith(directories):
             folder = os.path.dirname(path)
-            system.setdefault(folder, (folder, *(manifest.identity(folder) or manifest.FRESH)))
-        elif not path.startswith(own + os.sep) and any(place in path for place in installed):
-            system[path] = (path, *(manifest.identity(path) or manifest.FRESH))
+            theirs.setdefault(folder, (folder, *(manifest.identity(folder) or manifest.FRESH)))
+        elif not path.startswith(own) and (_installed(path) or path.startswith(_SYSTEM)):
+            theirs[path] = (path, *contents.identity(path))
         else:
-            inputs.append((path, *contents.identity(path)))
+            mine.append((path, *contents.identity(path)))
     for tool in plan.tools:
         for path in tool.files:
-            system[path] = (path, *(manifest.identity(path) or manifest.FRESH))
+            theirs[path] = (path, *(manifest.identity(path) or manifest.FRESH))
+    return sorted(mine), sorted(theirs.values())
+
+
+def _absent_rows(plan: Plan, meta: Meta) -> tuple[list[manifest.Absent], tuple[str, ...], tuple[object, ...]]:
+    """What must stay absent: in folders of the user's; beside the source, with its stem; and the context's part.
+
+    The context has the system's folders, single paths, and the other names beside the source, which the modules of a
+    folder mostly share.
+    """
+    own = os.path.dirname(plan.source.path)
+    directories = tuple(place + os.sep for tool in plan.tools for place in tool.directories)
     siblings: set[str] = set()
+    paths: list[str] = []
     absent: dict[str, set[str]] = {}
     for path in meta["absent"]:
+        if os.path.basename(path) == "pyproject.toml" and os.path.dirname(path) != own:
+            # In folders above, of which nothing else matters.
+            paths.append(path)
+            continue
         folder, name = _missing_part(path)
-        if folder == own:
-            siblings.add(name)
-        else:
-            absent.setdefault(folder, set()).add(name)
-    mine: list[tuple[str, int, int, tuple[str, ...]]] = []
-    theirs: list[tuple[str, int, int, tuple[str, ...]]] = []
+        (siblings if folder == own else absent.setdefault(folder, set())).add(name)
+    mine: list[manifest.Absent] = []
+    theirs: list[manifest.Absent] = []
     for folder, names in sorted(absent.items()):
         seen = manifest.identity(folder) or manifest.FRESH
         # A folder that has just changed is listed at the next look, whatever its stamp says.
         settled = time.time_ns() - seen[0] > keys.COARSE_GRAIN_NS
         row = (folder, seen[0] if settled else 0, seen[3], tuple(sorted(names)))
-        far = (folder + os.sep).startswith(directories) or any(place in folder + os.sep for place in installed)
-        (theirs if far or names == {"pyproject.toml"} else mine).append(row)
-    return (
-        plan.source.name,
-        plan.source.path,
-        plan.toolchain,
-        artifact.path,
-        manifest.identity(artifact.path) or manifest.FRESH,
-        artifact.key,
-        tuple(sorted(inputs)),
-        marshal.dumps(tuple(sorted(siblings))),
-        tuple(mine),
-        tuple((_raw(name), None if value is None else _raw(value)) for name, value in plan.env),
-        marshal.dumps((tuple(sorted(system.values())), tuple(theirs))),
-    )
+        far = (folder + os.sep).startswith((*directories, *_SYSTEM)) or _installed(folder + os.sep)
+        (theirs if far else mine).append(row)
+    stem = os.path.splitext(os.path.basename(plan.source.path))[0] + "."
+    related = tuple(sorted(name for name in siblings if name.startswith(stem)))
+    return mine, related, (tuple(theirs), tuple(paths), tuple(sorted(siblings.difference(related))))
+
+
+#: Where package managers put headers and libraries, outside of what belongs to a compiler.
+_SYSTEM = ("/usr/",) if sys.platform != "win32" else ("C:\\Program Files",)
+
+
+def _installed(path: str) -> bool:
+    return any(f"{os.sep}{place}{os.sep}" in path for place in ("site-packages", "dist-packages"))
 
 
 def _missing_part(path: str) -> tuple[str, str]:
@@ -427,10 +513,6 @@ def _missing_part(path: str) -> tuple[str, str]:
     while not os.path.isdir(folder) and folder != os.path.dirname(folder):
         folder, name = os.path.split(folder)
     return folder, name
-
-
-def _raw(text: str) -> bytes | str:
-    return text if sys.platform == "win32" else os.fsencode(text)
 
 
 def _holds(told: Meta, contents: keys.Contents) -> bool:

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-from importlib import import_module
 
 import click
 
-from ..build import build as build_all
-from ..build import sources_below
+from ..ahead import build as build_all
+from ..ahead import sources_below
 from ..errors import AccelError, BuildError
 from ..progress import quiet
-from .common import complain, duration, is_terminal, print_json
+from .common import complain, duration, enter_folder, is_terminal, print_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..build import Outcome
+    from ..ahead import Outcome
 
 __all__ = ["build"]
-
-#: What a build imports on its way. It is loaded before the user's folder is on ``sys.path``.
-_NEEDED = ("filelock", "rich.progress", "shlex")
 
 _WORDS = {"built": "green", "cached": "cyan", "failed": "red"}
 
 
-@click.command()
+@click.command(short_help="Compile every native source in and below some folders.")
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--force", is_flag=True, help="Compile even what the cache has, and what failed before.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="How many at once (default: one for each core).")
@@ -40,10 +35,7 @@ def build(paths: tuple[str, ...], force: bool, jobs: int | None, as_json: bool) 
     Exit status: 0 when everything is built, 1 when something failed, 2 when there is no such path or no source in it.
     """
     quiet()
-    for name in _NEEDED:
-        import_module(name)
-    # Modules are found as by `python -c` in the current folder.
-    sys.path.insert(0, os.getcwd())
+    enter_folder("filelock", "importlib.metadata", "rich.progress", "shlex")
     started = time.monotonic()
     try:
         if as_json:

@@ -97,7 +97,8 @@ def info(as_json: bool) -> int:
     where = place()
     kinds: dict[str, dict[str, Any]] = {}
     for entry in _entries(found):
-        kind = kinds.setdefault(str(entry.meta.get("toolchain", "?")), {"artifacts": 0, "bytes": 0, "build_seconds": 0.0})
+        toolchain = str(entry.meta.get("toolchain"))
+        kind = kinds.setdefault(toolchain, {"artifacts": 0, "bytes": 0, "build_seconds": 0.0})
         kind["artifacts"] += 1
         kind["bytes"] += entry.size
         kind["build_seconds"] = round(kind["build_seconds"] + _number(entry, "seconds"), 3)
@@ -192,13 +193,16 @@ def _show_table(entries: Sequence[Entry]) -> None:
     if not entries:
         click.echo("the cache is empty")
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 1, 0, 0))
     for head in _HEADS:
         table.add_column(
             head, justify="right" if head in ("age", "size") else "left", no_wrap=head != "source", overflow="fold"
         )
     for entry in entries:
-        table.add_row(*(Text(cell) for cell in _row(entry)))
+        cells = _row(entry)
+        # The machine is this one, and the screen is narrow.
+        python = "-".join(cells[4].split("-")[:2])
+        table.add_row(*(Text(cell) for cell in (*cells[:4], python, cells[5])))
     Console().print(table)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from importlib import import_module
 
 import click
 
@@ -11,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["age", "columns", "complain", "duration", "fact", "is_terminal", "print_json", "size"]
+__all__ = ["age", "columns", "complain", "duration", "enter_folder", "fact", "is_terminal", "print_json", "size"]
 
 _STEPS = ((86_400 * 365, "years"), (86_400, "days"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -19,6 +21,18 @@ _STEPS = ((86_400 * 365, "years"), (86_400, "days"), (3600, "h"), (60, "min"), (
 def complain(message: str) -> None:
     """An error that ends the command."""
     click.echo(f"autoaccel: {message}", err=True)
+
+
+def enter_folder(*needed: str) -> None:
+    """Have modules found in the current folder first, as by ``python -c``.
+
+    Args:
+        needed: what autoaccel itself is going to import: never a file that happens to lie in that folder.
+    """
+    for name in needed:
+        import_module(name)
+    if not sys.flags.safe_path:
+        sys.path.insert(0, os.getcwd())
 
 
 def is_terminal() -> bool:

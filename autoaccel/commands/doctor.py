@@ -75,7 +75,8 @@ def _python() -> dict[str, Any]:
     if sysconfig.get_config_var("Py_DEBUG"):
         kinds.append("debug build")
     told = f"{platform.python_implementation()} {platform.python_version()}{''.join(f', {kind}' for kind in kinds)}"
-    return _row("Python", "ok", f"{told}, {manifest.TAG}\n{sys.executable}", tag=manifest.TAG, executable=sys.executable)
+    is_ = f"{told}, {manifest.TAG}\n{sys.executable}"
+    return _row("Python", "ok", is_, tag=manifest.TAG, executable=sys.executable)
 
 
 def _own() -> dict[str, Any]:

@@ -1,23 +1,21 @@
-"""``autoaccel explain``: who gets an import, why, and what it would do. Compiles nothing and runs nothing of the user's."""
+"""``autoaccel explain``: who gets an import, why, what it would do. Compiles nothing, runs no code of the user."""
 
 from __future__ import annotations
 
 import json
-import marshal
 import os
 import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-import autoaccel
 import click
 
-from .. import csource, declare, keys, manifest, pipeline, projects, settings, store  # noqa: F401 (before sys.path is the user's)
+from .. import csource, install, keys, manifest, pipeline, projects, settings, store
 from ..errors import AccelError, ToolchainMissing
-from ..finder import PACKAGE_SOURCES, SUFFIXES, AccelFinder
+from ..finder import PACKAGE_SOURCES, SUFFIXES, AccelFinder, DirectoryFinder
 from ..loader import NativeLoader
-from .common import age, duration, fact, print_json, size
+from .common import age, duration, enter_folder, fact, print_json, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,14 +55,14 @@ class Next:
     artifact: str | None = None
 
 
-@click.command()
+@click.command(short_help="Tell who gets an import, why, and what it would do.")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def explain(name: str, as_json: bool) -> int:
     """Tell who gets `import NAME` in the current folder, why, and what that import would do.
 
-    Nothing is compiled or run, parent packages neither. Exit status: 0 when somebody gets it, 1 when nobody does, or the
-    import would fail.
+    Nothing is compiled or run, parent packages neither. Exit status: 0 when somebody gets it, 1 when nobody does, or
+    when the import would fail.
     """
     if not all(part.isidentifier() for part in name.split(".")):
         raise click.BadParameter(f"{name!r} is not the name of a module", param_hint="NAME")
@@ -82,10 +80,10 @@ def explain(name: str, as_json: bool) -> int:
 
 def _find(name: str) -> Found:
     """What an import would find, parents by their specs alone."""
-    sys.path.insert(0, os.getcwd())
+    enter_folder("autoaccel.declare", "fnmatch", "importlib.metadata", "shlex")
     finder = None
     if os.environ.get("AUTOACCEL") not in ("off", "0"):
-        finder = autoaccel.install().finder
+        finder = install().finder
     path: tuple[str, ...] | None = None
     spec: ModuleSpec | None = None
     parts = name.split(".")
@@ -122,7 +120,7 @@ def _places(spec: ModuleSpec) -> tuple[str, ...] | None:
         return tuple(places)
     except KeyError:
         # A namespace package inside of a package that is not imported asks it for its path.
-        return tuple(places._path)  # type: ignore[attr-defined]
+        return tuple(places._path)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 # why
@@ -130,10 +128,10 @@ def _places(spec: ModuleSpec) -> tuple[str, ...] | None:
 
 def _told(name: str, found: Found) -> dict[str, object]:
     told: dict[str, object] = {"name": name}
-    loader = found.spec.loader if found.spec is not None else None
-    source = loader.source if isinstance(loader, NativeLoader) else None
+    found_loader = found.spec.loader if found.spec is not None else None
+    loader = found_loader if isinstance(found_loader, NativeLoader) else None
+    source = loader.source if loader is not None else None
     if source is not None:
-        assert isinstance(loader, NativeLoader)
         told |= {
             "claimed": True,
             "source": source.path,
@@ -147,8 +145,8 @@ def _told(name: str, found: Found) -> dict[str, object]:
     told["not_claimed"] = [{"path": path, "why": why} for path, why in _others(name, found, source)]
     if found.finder is None:
         told["hook"] = "AUTOACCEL=off: the hook is not installed"
-    if source is not None:
-        told |= _state(source, loader.mode)
+    if loader is not None:
+        told |= _state(loader.source, loader.mode)
     return told
 
 
@@ -240,11 +238,11 @@ def _why_not(name: str, path: str, folder: str, found: Found, source: Source | N
     stem = name.rpartition(".")[2]
     if finder is None:
         return "the hook is off"
-    if finder.rules.excluded(name):
+    if finder.excluded(name):
         return f"`exclude` in [tool.autoaccel] names {name}"
-    wanted = finder.rules.wanted(folder)
-    if wanted is False or (isinstance(wanted, frozenset) and name.partition(".")[0] not in wanted):
-        return "installed packages are looked at only when [tool.autoaccel] include names them"
+    looked = sys.path_importer_cache.get(folder)
+    if not isinstance(looked, DirectoryFinder) or (looked.only is not None and name not in looked.only):
+        return "Python's own and installed packages are looked at only where [tool.autoaccel] include names them"
     if not path.endswith(".pyx") and not csource.claims(name, path):
         with open(path, "rb") as file:
             if file.read(len(csource.GENERATED)) == csource.GENERATED:
@@ -303,7 +301,7 @@ def _next(
     contents = keys.Contents()
     key = keys.plan_key(plan, contents)
     kept = store.open_store()
-    artifact = kept.find(plan, key, contents)
+    artifact = kept.find(key, contents)
     if artifact is not None:
         return Next("look up", "the cache has a build of exactly these contents", artifact[0].path)
     failure = kept.recall(key, contents)
@@ -313,17 +311,12 @@ def _next(
 
 
 def _artifact(known: manifest.Manifest) -> dict[str, object]:
-    system, _ = marshal.loads(known.system)
-    data: dict[str, object] = {
-        "path": known.artifact,
-        "key": known.key,
-        "inputs": len(known.inputs),
-        "system_inputs": len(system),
-    }
+    data: dict[str, object] = {"path": known.artifact, "key": known.key}
     with suppress(OSError, ValueError):
         with open(os.path.join(os.path.dirname(known.artifact), "meta.json"), encoding="utf-8") as file:
             meta = json.load(file)
-        data |= {"bytes": meta["size"], "created": meta["created"], "seconds": meta["seconds"]}
+        data |= {key: meta[key] for key in ("size", "created", "seconds")}
+        data |= {"inputs": len(meta["inputs"]), "inputs_of_the_project": len(known.inputs)}
     return data
 
 
@@ -348,7 +341,7 @@ def _show(told: dict[str, Any]) -> None:
         fact("hook", told["hook"].partition(": ")[2] + f" ({told['hook'].partition(': ')[0]})")
     if told["claimed"]:
         fact("source", told["source"])
-        fact("claimed by", f"autoaccel, to be compiled as {'a package by ' if told['package'] else ''}{told['toolchain']}")
+        fact("claimed by", f"autoaccel: {told['toolchain']}{' (a package)' if told['package'] else ''}")
         fact("because", told["why"])
         if told["instead_of"]:
             fact("instead of", *told["instead_of"])
@@ -372,8 +365,9 @@ def _show_state(told: dict[str, Any]) -> None:
         lines = [artifact["path"], f"key {artifact['key']}"]
         if "created" in artifact:
             old, took = age(time.time() - artifact["created"]), duration(artifact["seconds"])
-            lines.append(f"built {old} ago in {took}, {size(artifact['bytes'])}")
-        lines.append(f"{artifact['inputs']} inputs of the project, {artifact['system_inputs']} of the system and its tools")
+            lines.append(f"built {old} ago in {took}, {size(artifact['size'])}")
+            own = artifact["inputs_of_the_project"]
+            lines.append(f"made from {artifact['inputs']} files, {own} of them the project's")
         fact("artifact", *lines)
     if told["plan"] is not None:
         _show_plan(told["plan"])

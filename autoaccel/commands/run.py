@@ -6,12 +6,11 @@ Imports next to nothing: whatever this file loads, the program waits for.
 import builtins
 import sys
 from _frozen_importlib_external import PathFinder, SourceFileLoader, SourcelessFileLoader
-from types import ModuleType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import CodeType, TracebackType
+    from types import CodeType, ModuleType, TracebackType
 
 __all__ = ["run"]
 
@@ -48,13 +47,14 @@ def _run_script(path: str, args: "Sequence[str]") -> None:
     import os
 
     sys.argv[:] = [path, *args]
+    # As CPython has it: absolute, not normalised.
+    full = os.path.join(os.getcwd(), path)
     # CPython asks the path hooks too: a folder or a zip file with a __main__.py is a program.
-    if PathFinder._path_importer_cache(path) is not None:
-        _put_first(path)
+    if PathFinder._path_importer_cache(full) is not None:  # type: ignore[attr-defined]  # noqa: SLF001
+        _put_first(full)
         _become_main({})
         _run_as_main("__main__", alter_argv=False)
         return
-    full = os.path.abspath(path)
     loader: SourceFileLoader | SourcelessFileLoader
     code: CodeType | None
     if path.endswith(".pyc"):
@@ -66,7 +66,7 @@ def _run_script(path: str, args: "Sequence[str]") -> None:
     assert code is not None
     _put_first(os.path.dirname(os.path.realpath(path)))
     main = _become_main({"__loader__": loader, "__file__": full, "__cached__": None})
-    exec(code, main.__dict__)
+    exec(code, vars(main))  # noqa: S102
 
 
 def _compiled(path: str) -> "CodeType":
@@ -94,18 +94,18 @@ def _run_module(name: str, args: "Sequence[str]") -> None:
 
 def _run_as_main(name: str, *, alter_argv: bool) -> None:
     # The very function that the interpreter calls for `-m`, so its rules and its words are the same.
-    from runpy import _run_module_as_main
+    from runpy import _run_module_as_main  # type: ignore[attr-defined]
 
     _run_module_as_main(name, alter_argv)
 
 
-def _become_main(attributes: "dict[str, object]") -> ModuleType:
+def _become_main(attributes: "dict[str, object]") -> "ModuleType":
     """A fresh ``__main__`` with what CPython puts into one."""
-    main = ModuleType("__main__")
-    main.__dict__.update(attributes)
-    main.__dict__["__builtins__"] = builtins
+    main = type(sys)("__main__")
+    names = vars(main)
+    names |= {**attributes, "__builtins__": builtins}
     if sys.version_info < (3, 14):
-        main.__dict__["__annotations__"] = {}
+        names["__annotations__"] = {}
     # Ours is still running: it must not lose its globals.
     sys.modules["__autoaccel_main__"] = sys.modules["__main__"]
     sys.modules["__main__"] = main
@@ -123,6 +123,8 @@ def _hide_own_frames(error: BaseException) -> None:
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_globals is globals():
         trace = trace.tb_next
+    if type(error).__module__ == "autoaccel.errors":
+        _cut_own_tail(trace)
     shown = sys.excepthook
 
     def excepthook(kind: type[BaseException], value: BaseException, full: "TracebackType | None") -> None:
@@ -133,6 +135,17 @@ def _hide_own_frames(error: BaseException) -> None:
         shown(kind, value, full)
 
     sys.excepthook = excepthook
+
+
+def _cut_own_tail(trace: "TracebackType | None") -> None:
+    """A source that does not build is not the loader's mistake: its frames tell the user nothing."""
+    last = None
+    while trace is not None:
+        if not trace.tb_frame.f_globals.get("__name__", "").startswith("autoaccel."):
+            last = trace
+        trace = trace.tb_next
+    if last is not None:
+        last.tb_next = None
 
 
 def _refuse(reason: str) -> None:

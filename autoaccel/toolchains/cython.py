@@ -268,9 +268,15 @@ class _Server:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[threading.Event, dict[str, Any]]] = {}
         self._guard = threading.Lock()
+        self._reading = threading.Lock()
         self.alive = True
         self._send({"sys_path": [os.path.abspath(entry) if entry else os.getcwd() for entry in sys.path]})
-        threading.Thread(target=self._read, name="autoaccel-cython", daemon=True).start()
+        self._threaded = True
+        try:
+            threading.Thread(target=self._read, name="autoaccel-cython", daemon=True).start()
+        except RuntimeError:
+            # Sub-interpreters allow no daemon threads: who asks reads, one at a time.
+            self._threaded = False
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any] | None:
         """The answer to a request; None where the server ended before."""
@@ -281,6 +287,9 @@ class _Server:
             self._waiting[number] = (done, answer)
         try:
             self._send({"id": number, **request})
+            if not self._threaded:
+                with self._reading:
+                    self._read(until=done)
             # In slices: on some systems a wait without an end can't be interrupted by Ctrl-C.
             while not done.wait(0.5):
                 if not self.alive:
@@ -317,8 +326,11 @@ class _Server:
         except OSError:
             self.alive = False
 
-    def _read(self) -> None:
+    def _read(self, until: threading.Event | None = None) -> None:
+        """Hand out answers, to the end or to the one that is waited for."""
         assert self._process.stdout is not None
+        if until is not None and until.is_set():
+            return
         for line in self._process.stdout:
             told = json.loads(line)
             with self._guard:
@@ -326,6 +338,8 @@ class _Server:
             if waiting is not None:
                 waiting[1].update(told)
                 waiting[0].set()
+            if until is not None and until.is_set():
+                return
         self.alive = False
         with self._guard:
             for done, _ in self._waiting.values():

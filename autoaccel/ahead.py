@@ -111,7 +111,8 @@ def import_root(directory: str) -> str:
     A ``sys.path`` entry that contains it decides; else it is the first folder upwards that is no package.
     """
     entries = [os.path.abspath(entry or os.getcwd()) for entry in sys.path]
-    own = os.path.dirname(os.path.abspath(sys.argv[0])) if sys.argv and sys.argv[0] else ""
+    # The folder of the program itself (the console script's) is nobody's import root.
+    own = os.path.dirname(os.path.abspath(sys.argv[0])) if sys.argv and os.path.isfile(sys.argv[0]) else ""
     here = directory
     while any(os.path.isfile(os.path.join(here, f"__init__{suffix}")) for suffix in (".py", ".pyx")):
         here = os.path.dirname(here)
@@ -171,7 +172,7 @@ def _excluded(source: Source, project: projects.Project | None) -> bool:
 def _one(source: Source, force: bool) -> Outcome:
     started = time.monotonic()
     try:
-        artifact = pipeline.obtain(source, reason="autoaccel build", force=force)
+        artifact = pipeline.obtain(source, force=force)
     except errors.AccelError as error:
         return Outcome(source, error, built=True, seconds=time.monotonic() - started)
     return Outcome(source, None, artifact.built, time.monotonic() - started)

@@ -1,0 +1,98 @@
+"""Putting the hook in and taking it out."""
+
+from __future__ import annotations
+
+import sys
+
+from .finder import AccelFinder, getenv
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["Handle", "install", "uninstall"]
+
+_MODES = ("build", "load", "check")
+
+#: What was installed and not taken out again, the latest last; only the last one is on ``sys.meta_path``.
+_stack: list[AccelFinder] = []
+
+
+class Handle:
+    """An installed hook; ``uninstall()`` takes it out, and so does the end of a ``with`` block."""
+
+    def __init__(self, finder: AccelFinder) -> None:
+        self.finder = finder
+
+    def uninstall(self) -> None:
+        """Take this hook out; modules that it loaded stay. The one that it replaced comes back. Twice is once."""
+        _adopt_import()
+        if self.finder in _stack:
+            _stack.remove(self.finder)
+            _activate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.uninstall()
+
+
+def install(
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    pure_python: Sequence[str] = (),
+    mode: str | None = None,
+) -> Handle:
+    """Put the hook in, in the place of the one that is there.
+
+    Args:
+        include: top-level names outside of the user's own roots (packages in site-packages) to look at all the same.
+        exclude: patterns (``fnmatch``) of full module names that are never claimed.
+        pure_python: patterns of full names of ``.py`` files that Cython compiles.
+        mode: ``"build"`` compiles what is missing, ``"load"`` never compiles, ``"check"`` trusts no time stamp and
+            compares the contents of all inputs at every import; None takes ``$AUTOACCEL``, else ``"build"``.
+
+    Returns:
+        The handle that undoes it.
+
+    Raises:
+        ValueError: an unknown mode.
+    """
+    told = mode or getenv("AUTOACCEL") or "build"
+    if mode is None and told in ("1", "on", "0", "off"):
+        told = "build"
+    if told not in _MODES:
+        raise ValueError(f"mode or $AUTOACCEL is {told!r}: known are 'build', 'load', 'check', and 'off' in $AUTOACCEL")
+    _adopt_import()
+    finder = AccelFinder(include, exclude, pure_python, told)
+    _stack.append(finder)
+    _activate()
+    return Handle(finder)
+
+
+def uninstall() -> None:
+    """Take every hook out."""
+    _adopt_import()
+    _stack.clear()
+    _activate()
+
+
+def _adopt_import() -> None:
+    """The finder that ``import autoaccel`` put in counts as the first."""
+    _stack[:0] = [entry for entry in sys.meta_path if isinstance(entry, AccelFinder) and entry not in _stack]
+
+
+def _activate() -> None:
+    """Have the last of the stack on ``sys.meta_path``, and no other."""
+    wanted = _stack[-1] if _stack else None
+    for entry in [entry for entry in sys.meta_path if isinstance(entry, AccelFinder)]:
+        if entry is not wanted:
+            entry.detach()
+    if wanted is not None and wanted not in sys.meta_path:
+        sys.meta_path.insert(0, wanted)

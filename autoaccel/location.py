@@ -1,0 +1,39 @@
+"""Where the cache is.
+
+The ladder: ``AUTOACCEL_CACHE_DIR``, else the platform's cache folder (what platformdirs gives; a test holds the two
+together), then a private folder for users without a writable home. A folder is used only when it is this user's alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+__all__ = ["fallback", "preferred"]
+
+#: What a relative $AUTOACCEL_CACHE_DIR meant when it was first asked for: a later chdir must not move the cache.
+_first: dict[str, str] = {}
+
+
+def preferred() -> str:
+    """The root that the user's environment names; it need not exist."""
+    told = os.environ.get("AUTOACCEL_CACHE_DIR")
+    if told:
+        return _first.setdefault(told, os.path.abspath(told))
+    home = os.environ.get("HOME") or os.environ.get("USERPROFILE") or ""
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA") or (home and home + "\\AppData\\Local")
+        return local + "\\autoaccel\\Cache" if local else fallback()
+    if sys.platform == "darwin":
+        return home + "/Library/Caches/autoaccel" if os.path.isabs(home) else fallback()
+    xdg = os.environ.get("XDG_CACHE_HOME") or ""
+    if os.path.isabs(xdg):
+        return xdg + "/autoaccel"
+    return home + "/.cache/autoaccel" if os.path.isabs(home) else fallback()
+
+
+def fallback() -> str:
+    """The private root for users whose home can't be written."""
+    if sys.platform == "win32":
+        return (os.environ.get("TEMP") or "C:\\Temp") + "\\autoaccel"
+    return f"/var/tmp/autoaccel-{os.geteuid()}"  # noqa: S108  (its owner and mode are checked)

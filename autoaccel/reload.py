@@ -1,0 +1,52 @@
+"""What the loader does rarely: renew a loaded module, and explain a library that does not load."""
+
+from __future__ import annotations
+
+import _imp
+import sys
+
+from . import errors
+from .loader import loaded
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from typing import Any
+
+    from .loader import NativeLoader, Source
+
+__all__ = ["explained", "renew"]
+
+
+def renew(loader: NativeLoader, module: Any, artifact: str) -> None:
+    """Put the content of the library at ``artifact`` into ``module``, in place; nothing where it is there already."""
+    spec: ModuleSpec = module.__spec__
+    if loaded.get(loader.name) == artifact:
+        loader.path = spec.cached = module.__cached__ = artifact
+        return
+    # A library is initialised once; the new one makes a module of its own, whose content moves over. Its functions keep
+    # it alive and see its globals.
+    try:
+        renewed: Any = loader.create(spec, artifact)
+    finally:
+        # Single-phase initialisation puts the new module there by itself.
+        sys.modules[loader.name] = module
+    for name in ("__spec__", "__loader__", "__package__", "__path__"):
+        if name in module.__dict__:
+            renewed.__dict__[name] = module.__dict__[name]
+    try:
+        _imp.exec_dynamic(renewed)
+    finally:
+        sys.modules[loader.name] = module
+    module.__dict__.update(renewed.__dict__)
+    module.__cached__ = artifact
+    module.__dict__["__autoaccel_renewed__"] = renewed
+    loaded[loader.name] = artifact
+
+
+def explained(error: ImportError, source: Source, artifact: str) -> ImportError:
+    """The error of the dynamic loader with advice; the module's own errors as they are."""
+    ours = error.path == artifact or "does not support loading in subinterpreters" in str(error)
+    if not ours or isinstance(error, ModuleNotFoundError):
+        return error
+    return errors.not_loadable(source.name, source.path, artifact, error.msg)
