@@ -69,8 +69,12 @@ def install(
         told = "build"
     if told not in _MODES:
         raise ValueError(f"mode or $AUTOACCEL is {told!r}: known are 'build', 'load', 'check', and 'off' in $AUTOACCEL")
+    return put(AccelFinder(include, exclude, pure_python, told))
+
+
+def put(finder: AccelFinder) -> Handle:
+    """Put a finder in, in the place of the one that is there."""
     _adopt_import()
-    finder = AccelFinder(include, exclude, pure_python, told)
     _stack.append(finder)
     _activate()
     return Handle(finder)

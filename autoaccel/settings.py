@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .errors import ConfigError, unknown_key
 from .plan import Options
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from .loader import Source
 
-__all__ = ["Settings", "jobs", "load", "lock_timeout", "options_from", "read_project"]
+__all__ = ["CYTHON_VARIABLE", "Settings", "jobs", "load", "lock_timeout", "options_from", "read_project"]
 
 #: Files that mark the top of a project; no pyproject.toml above it governs what is below.
 _TOP = ".git"
@@ -26,6 +27,9 @@ _WORDS = ("libraries", "runtime_library_dirs", "undef_macros", "extra_compile_ar
 _OPTION_KEYS = (*_PATHS, *_WORDS, "define_macros", "language")
 #: What setuptools takes beside these, and has no meaning for an import.
 _SETUPTOOLS_ONLY = ("name", "export_symbols", "swig_opts", "optional", "py_limited_api")
+
+#: JSON: build options, and `language_level`, for every Cython module; see `pyximport`.
+CYTHON_VARIABLE = "AUTOACCEL_CYTHON_OPTIONS"
 
 _KEYS = ("include", "exclude", "pure-python", "optimize", "debug", "cflags", "ldflags", "cython", "modules")
 _CYTHON_KEYS = ("directives", "language-level", "annotate")
@@ -78,6 +82,22 @@ def load(source: Source) -> Settings:
     Raises:
         ConfigError: pyproject.toml can't be parsed, or has a key that does not exist.
     """
+    found = _governing(source)
+    told = os.environ.get(CYTHON_VARIABLE)
+    if source.toolchain != "cython" or not told:
+        return found
+    where = f"${CYTHON_VARIABLE}"
+    try:
+        table = dict(_table(json.loads(told), where, "it"))
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    level = table.pop("language_level", None)
+    options = options_from(table, (found.root,), where).plus(found.options)
+    return replace(found, options=options, language_level=found.language_level or level)  # type: ignore[arg-type]
+
+
+def _governing(source: Source) -> Settings:
+    """The settings in the nearest pyproject.toml."""
     own = os.path.dirname(source.path)
     absent: list[str] = []
     here = own

@@ -9,7 +9,7 @@ import click
 
 from ..ahead import build as build_all
 from ..ahead import sources_below
-from ..errors import AccelError, BuildError
+from ..errors import AccelError, BuildError, ToolchainMissing
 from ..progress import quiet
 from .common import complain, duration, enter_folder, is_terminal, print_json
 
@@ -95,18 +95,21 @@ def _summary(outcomes: Sequence[Outcome], paths: Sequence[str], seconds: float) 
 
 
 def _show_errors(outcomes: Iterable[Outcome]) -> None:
-    """Every error in its own words, on stderr; what only differs in the module's name is said once."""
+    """Every error in its own words, on stderr; a tool that is missing for many modules is told once."""
     alike: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         if outcome.error is not None:
-            text = outcome.error.msg.replace(outcome.source.path, "").replace(outcome.source.name, "")
-            alike.setdefault(text, []).append(outcome)
+            missing = isinstance(outcome.error, ToolchainMissing)
+            text = outcome.error.msg.removeprefix(f"{outcome.source.name}: ") if missing else outcome.source.name
+            alike.setdefault(text.replace(outcome.source.path, ""), []).append(outcome)
     for first, *others in alike.values():
         assert first.error is not None
         text = first.error.msg.strip()
         if others:
             text += f"\n(the same for {', '.join(other.source.name for other in others)})"
-        click.echo(f"\n{text}\n", err=True)
+        click.echo(f"\n{text}", err=True)
+    if alike:
+        click.echo(err=True)
 
 
 def _as_data(outcome: Outcome) -> dict[str, object]:

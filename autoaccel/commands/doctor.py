@@ -44,7 +44,8 @@ def doctor(as_json: bool) -> int:
     with _log_kept() as said:
         rows = [_python(), _own(), *_cache(), *_compilers(), _python_headers(), _cython(), *_packages(), _ziglang()]
     rows += [{"what": "note", "state": "problem", "is": line} for line in said]
-    able = all(row["state"] == "ok" for row in rows if row["what"] in ("C compiler", "Python.h"))
+    here = {row["what"] for row in rows if row["state"] == "ok"}
+    able = "Python.h" in here and not here.isdisjoint({"C compiler", "C++ compiler"})
     if as_json:
         print_json({"can_compile": able, "checks": rows})
     else:

@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from types import ModuleType
 
 import click
 
@@ -36,12 +37,14 @@ class Found:
     Attributes:
         spec: what the import system found; None: nobody gets it.
         path: the folders that were searched.
+        places: the folders of its own, where it is a package.
         hint: why there is no spec.
         finder: autoaccel's; None where it is off.
     """
 
     spec: ModuleSpec | None
     path: tuple[str, ...]
+    places: tuple[str, ...] | None
     hint: str | None
     finder: AccelFinder | None
 
@@ -84,22 +87,40 @@ def _find(name: str) -> Found:
     finder = None
     if os.environ.get("AUTOACCEL") not in ("off", "0"):
         finder = install().finder
+    stand_ins: list[str] = []
+    try:
+        return _walk(name, finder, stand_ins)
+    finally:
+        for one in stand_ins:
+            sys.modules.pop(one, None)
+
+
+def _walk(name: str, finder: AccelFinder | None, stand_ins: list[str]) -> Found:
     path: tuple[str, ...] | None = None
+    places: tuple[str, ...] | None = None
     spec: ModuleSpec | None = None
     parts = name.split(".")
     for count in range(1, len(parts) + 1):
         full = ".".join(parts[:count])
+        if count > 1:
+            if places is None:
+                above = ".".join(parts[: count - 1])
+                return Found(None, (), None, f"No module named {full!r}; {above!r} is not a package", finder)
+            path = places
         try:
             spec = _spec(full, path)
         except ModuleNotFoundError as error:
-            return Found(None, path or tuple(sys.path), error.msg, finder)
+            return Found(None, path or tuple(sys.path), None, error.msg, finder)
         if spec is None:
-            return Found(None, path or tuple(sys.path), f"No module named {full!r}", finder)
-        if count < len(parts):
-            path = _places(spec)
-            if path is None:
-                return Found(None, (), f"No module named {name!r}; {full!r} is not a package", finder)
-    return Found(spec, path or tuple(sys.path), None, finder)
+            return Found(None, path or tuple(sys.path), None, f"No module named {full!r}", finder)
+        found = spec.submodule_search_locations
+        places = None if found is None else tuple(found)
+        if places is not None and full not in sys.modules:
+            # A namespace package asks its parent for its path; ours is never run, so an empty one stands for it.
+            sys.modules[full] = stand_in = ModuleType(full)
+            stand_in.__path__ = list(places)
+            stand_ins.append(full)
+    return Found(spec, path or tuple(sys.path), places, None, finder)
 
 
 def _spec(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
@@ -109,18 +130,6 @@ def _spec(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
         if spec is not None:
             return spec
     return None
-
-
-def _places(spec: ModuleSpec) -> tuple[str, ...] | None:
-    """The ``__path__`` that a package begins with; None for what is no package."""
-    places = spec.submodule_search_locations
-    if places is None:
-        return None
-    try:
-        return tuple(places)
-    except KeyError:
-        # A namespace package inside of a package that is not imported asks it for its path.
-        return tuple(places._path)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 # why
@@ -155,7 +164,7 @@ def _somebody_else(found: Found) -> dict[str, object]:
     if spec is None:
         return {"kind": "nobody", "why": found.hint}
     if spec.loader is None or spec.origin is None:
-        return {"kind": "namespace package", "source": None, "path": list(_places(spec) or ())}
+        return {"kind": "namespace package", "source": None, "path": list(found.places or ())}
     if spec.origin in ("built-in", "frozen"):
         return {"kind": f"{spec.origin} module", "source": None}
     parts = spec.origin.split(os.sep)
@@ -359,8 +368,9 @@ def _show(told: dict[str, Any]) -> None:
 
 def _show_state(told: dict[str, Any]) -> None:
     held = told["manifest"]
-    fact("manifest", "holds" if held["holds"] else f"does not hold: {held['why']}")
     artifact = told["artifact"]
+    state = "holds" if held["holds"] else f"{'none' if artifact is None else 'does not hold'}: {held['why']}"
+    fact("manifest", state)
     if artifact is not None:
         lines = [artifact["path"], f"key {artifact['key']}"]
         if "created" in artifact:

@@ -61,7 +61,7 @@ def plan(source: Source, how: Settings) -> Plan:
         toolchain="cython",
         options=options,
         tools=tuple(tools),
-        env=tuple((name, os.environ.get(name)) for name in compiler.ENV),
+        env=tuple((name, os.environ.get(name)) for name in (*compiler.ENV, settings.CYTHON_VARIABLE)),
         inputs=tuple(dict.fromkeys((*inputs, *options.sources, *options.depends))),
         absent=tuple(absent),
         details={
@@ -273,7 +273,8 @@ class _Server:
         self._send({"sys_path": [os.path.abspath(entry) if entry else os.getcwd() for entry in sys.path]})
         self._threaded = True
         try:
-            threading.Thread(target=self._read, name="autoaccel-cython", daemon=True).start()
+            self._reader = threading.Thread(target=self._read, name="autoaccel-cython", daemon=True)
+            self._reader.start()
         except RuntimeError:
             # Sub-interpreters allow no daemon threads: who asks reads, one at a time.
             self._threaded = False
@@ -313,6 +314,10 @@ class _Server:
                 self._process.wait(timeout=2)
             except (OSError, subprocess.TimeoutExpired):
                 process.end(self._process)
+            if self._threaded:
+                self._reader.join(timeout=2)
+            if self._process.stdout is not None:
+                self._process.stdout.close()
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
