@@ -48,7 +48,9 @@ def __dir__() -> "list[str]":
 
 
 _told = getenv("AUTOACCEL")
-if not _told or _told in ("1", "on", "build", "load", "check"):
+if any(type(_entry) is AccelFinder for _entry in sys.meta_path):
+    pass  # reloaded: it is there
+elif not _told or _told in ("1", "on", "build", "load", "check"):
     # The usual case of `hook.install`, without its room.
     sys.meta_path.insert(0, AccelFinder(mode=_told if _told in ("load", "check") else "build"))
 elif _told not in ("0", "off"):

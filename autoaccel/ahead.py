@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from . import csource, errors, pipeline, projects, settings
+from . import csource, errors, pipeline, process, projects, settings
 from .finder import PACKAGE_SOURCES, SUFFIXES
 from .loader import Source
 
@@ -65,18 +65,23 @@ def build(
     """
     sources = list(sources_below([os.fspath(path) for path in paths] or [os.getcwd()]))
     outcomes: dict[str, Outcome] = {}
-    with ThreadPoolExecutor(jobs or settings.jobs()) as pool:
-        running = [pool.submit(_one, source, force) for source in sources]
-        try:
-            for future in as_completed(running):
-                outcome = future.result()
-                outcomes[outcome.source.path] = outcome
-                if progress is not None:
-                    progress(outcome)
-        except BaseException:
-            for future in running:
-                future.cancel()
-            raise
+    try:
+        with ThreadPoolExecutor(jobs or settings.jobs()) as pool:
+            running = [pool.submit(_one, source, force) for source in sources]
+            try:
+                for future in as_completed(running):
+                    outcome = future.result()
+                    outcomes[outcome.source.path] = outcome
+                    if progress is not None:
+                        progress(outcome)
+            except BaseException:
+                # The pool waits for its threads, and they for their compilers.
+                for future in running:
+                    future.cancel()
+                process.interrupt()
+                raise
+    finally:
+        process.resume()
     return [outcomes[source.path] for source in sources]
 
 
@@ -93,7 +98,7 @@ def sources_below(paths: Sequence[str]) -> Iterator[Source]:
         if os.path.isdir(path):
             found = _below(path)
         elif os.path.isfile(path):
-            source = _source_of(path)
+            source = _source_of(path, os.path.dirname(path))
             if source is None:
                 raise errors.not_a_source(path)
             found = iter([source])
@@ -105,22 +110,20 @@ def sources_below(paths: Sequence[str]) -> Iterator[Source]:
                 yield source
 
 
-def import_root(directory: str) -> str:
-    """The folder from which modules in ``directory`` are imported.
+def import_root(directory: str, top: str) -> str:
+    """The folder from which modules in ``directory``, which was found below ``top``, are imported.
 
-    A ``sys.path`` entry that contains it decides; else it is the first folder upwards that is no package.
+    That is the first folder upwards that is no package. A folder below ``top`` without ``__init__`` is taken for a
+    namespace package, for whose root a ``sys.path`` entry above it serves, else ``top``.
     """
-    entries = [os.path.abspath(entry or os.getcwd()) for entry in sys.path]
-    # The folder of the program itself (the console script's) is nobody's import root.
-    own = os.path.dirname(os.path.abspath(sys.argv[0])) if sys.argv and os.path.isfile(sys.argv[0]) else ""
     here = directory
     while any(os.path.isfile(os.path.join(here, f"__init__{suffix}")) for suffix in (".py", ".pyx")):
         here = os.path.dirname(here)
-    if here == directory:
-        # A namespace package has no mark of its own: the longest entry above tells.
-        above = [one for one in entries if (directory + os.sep).startswith(one + os.sep) and one not in (own, os.sep)]
-        return max(above, key=len, default=here)
-    return here
+    if here != directory or here == top:
+        return here
+    entries = [os.path.abspath(entry) for entry in sys.path if entry]
+    between = [one for one in entries if (here + os.sep).startswith(one + os.sep) and one.startswith(top + os.sep)]
+    return max(between, key=len, default=top)
 
 
 def _below(top: str) -> Iterator[Source]:
@@ -136,18 +139,18 @@ def _below(top: str) -> Iterator[Source]:
                 if os.path.isfile(path):
                     yield Source(name, path, toolchain, package)
         for file in sorted(files):
-            source = _source_of(os.path.join(folder, file), files)
+            source = _source_of(os.path.join(folder, file), top, files)
             if source is not None and not _excluded(source, project):
                 yield source
 
 
-def _source_of(path: str, names: Sequence[str] | None = None) -> Source | None:
+def _source_of(path: str, top: str, names: Sequence[str] | None = None) -> Source | None:
     """The module that a file is the source of; None where the finder would not claim it."""
     folder, file = os.path.split(path)
     stem, suffix = os.path.splitext(file)
     if not stem.isidentifier():
         return None
-    root = import_root(folder)
+    root = import_root(folder, top)
     inside = os.path.relpath(folder, root)
     parts = [] if inside == os.curdir else inside.split(os.sep)
     if not all(part.isidentifier() for part in parts):

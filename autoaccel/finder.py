@@ -94,6 +94,8 @@ class AccelFinder:
         #: path entry -> the finder that was there when we looked
         self._known: dict[object, object] = {}
         self._adopted: list[DirectoryFinder] = []
+        #: whether ``pkgutil`` was loaded before us
+        self._listed = "pkgutil" not in sys.modules
         #: modules that a project's pyproject.toml declares -> (source path, toolchain, package, the project's folder)
         self._declared: dict[str, tuple[str, str, bool, str]] = {}
 
@@ -153,7 +155,8 @@ class AccelFinder:
     def detach(self) -> None:
         """Leave ``sys.meta_path``, and give every directory its plain finder back."""
         # By identity: a finder of somebody else's may compare as it likes.
-        sys.meta_path[:] = [entry for entry in sys.meta_path if entry is not self]
+        hint = "autoaccel.unclaimed"
+        sys.meta_path[:] = [one for one in sys.meta_path if one is not self and type(one).__module__ != hint]
         for finder in self._adopted:
             finder.__class__ = finder.plain  # type: ignore[assignment]
         self._adopted.clear()
@@ -172,16 +175,19 @@ class AccelFinder:
                 return
             if entry in cache and cache[entry] is self._known.get(entry):
                 return
+        if not self._listed:
+            self._listed = True
+            from . import listing  # noqa: F401  (registers itself with pkgutil)
         finder = cache[entry] if entry in cache else PathFinder._path_importer_cache(entry)  # type: ignore[attr-defined]
         if isinstance(finder, FileFinder) and not isinstance(finder, DirectoryFinder):
-            wanted = self._wanted(finder.path)
+            wanted = self.wanted(finder.path)
             if wanted:
                 self._adopted.append(_adopt(finder, self, wanted if isinstance(wanted, frozenset) else None))
                 if wanted is True:
                     self._learn(finder.path)
         self._known[entry] = finder
 
-    def _wanted(self, directory: str) -> "frozenset[str] | bool":
+    def wanted(self, directory: str) -> "frozenset[str] | bool":
         """True: everything in it is the user's; False: nothing is; a set: only these top-level names are wanted."""
         if directory.startswith(_STDLIB):
             if len(directory) == len(_STDLIB) or not directory.startswith(_SITE, len(_STDLIB)):
@@ -235,6 +241,8 @@ class DirectoryFinder(FileFinder):
     _stems: "frozenset[str]"
     _listed: "set[str] | None"
     _racy: bool
+    #: whether what follows the look at native sources is FileFinder's own search
+    _short: bool
 
     if TYPE_CHECKING:  # FileFinder's own
         _path_mtime: float
@@ -264,9 +272,9 @@ class DirectoryFinder(FileFinder):
                 found = self._source(fullname, stem, names)
                 if found is not None and not self.owner.excluded(fullname):
                     return self.owner.spec_of(found[0], names, found[1], found[2])
-            if not _relax_case():
+            if self._short:
                 return self._python_spec(fullname, stem, names, target)
-        return super().find_spec(fullname, target) if _relax_case() else None
+        return None if self._short else super().find_spec(fullname, target)
 
     def _source(self, fullname: str, stem: str, names: "set[str]") -> "tuple[Source, object, object] | None":
         """The native source of the module in this directory; its manifest and its row, if they have been made."""
@@ -347,6 +355,7 @@ def _adopt(finder: FileFinder, owner: AccelFinder, only: "frozenset[str] | None"
     adopted._stems = frozenset()
     adopted._listed = None
     adopted._racy = False
+    adopted._short = plain is FileFinder and not _relax_case()
     return adopted  # type: ignore[no-any-return]
 
 

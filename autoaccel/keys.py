@@ -106,7 +106,7 @@ def digest(*values: object) -> str:
 
 def _encoded(value: object) -> Iterable[bytes]:
     if is_dataclass(value) and not isinstance(value, type):
-        value = {one.name: getattr(value, one.name) for one in fields(value)}
+        value = {one.name: getattr(value, one.name) for one in fields(value) if one.metadata.get("key", True)}
     if isinstance(value, dict):
         value = ("dict", *sorted((str(key), item) for key, item in value.items()))
     if isinstance(value, tuple | list):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import FileFinder, ModuleSpec, PathFinder
 
 from .csource import claims
-from .finder import PACKAGE_SOURCES, SUFFIXES, DirectoryFinder
+from .finder import PACKAGE_SOURCES, SUFFIXES, AccelFinder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["pkgutil_spec", "register"]
 
+#: ``pkgutil``, once it lists native modules.
+registered: list[Any] = []
+
 
 def pkgutil_spec() -> ModuleSpec | None:
     """The spec of ``pkgutil``, whose loader registers our listing after the module has run."""
     spec = PathFinder.find_spec("pkgutil")
-    if spec is not None and spec.loader is not None:
+    if spec is not None and spec.loader is not None and not registered:
         plain: Any = spec.loader
         run = plain.exec_module
 
@@ -35,9 +38,13 @@ def pkgutil_spec() -> ModuleSpec | None:
 
 def register(pkgutil: Any) -> None:
     """Have ``pkgutil`` list native modules too."""
-    plain = pkgutil.iter_importer_modules.dispatch(DirectoryFinder)
+    plain = pkgutil.iter_importer_modules.dispatch(FileFinder)
 
-    def modules(finder: DirectoryFinder, prefix: str = "") -> Iterator[tuple[str, bool]]:
+    def modules(finder: FileFinder, prefix: str = "") -> Iterator[tuple[str, bool]]:
+        hook = next((entry for entry in sys.meta_path if isinstance(entry, AccelFinder)), None)
+        if hook is None or hook.wanted(finder.path) is not True:
+            yield from plain(finder, prefix)
+            return
         seen = set()
         for name, package in plain(finder, prefix):
             seen.add(name)
@@ -46,7 +53,8 @@ def register(pkgutil: Any) -> None:
             if prefix + name not in seen:
                 yield prefix + name, package
 
-    pkgutil.iter_importer_modules.register(DirectoryFinder, modules)
+    pkgutil.iter_importer_modules.register(FileFinder, modules)
+    registered.append(pkgutil)
 
 
 def _native(directory: str) -> Iterator[tuple[str, bool]]:
@@ -64,5 +72,5 @@ def _native(directory: str) -> Iterator[tuple[str, bool]]:
                 yield stem, False
 
 
-if "pkgutil" in sys.modules:
+if "pkgutil" in sys.modules and not registered:
     register(sys.modules["pkgutil"])

@@ -127,7 +127,7 @@ class Manifest:
         artifact: path of the library; ``seen`` its stat identity.
         key: the artifact's key in the store.
         inputs: rows (path, mtime_ns, ctime_ns, size, inode) of files that the user may edit; always checked.
-        absent: rows (directory, mtime_ns, inode, names that must stay absent in it).
+        absent: rows (directory, mtime_ns, inode, names that must stay absent in it; none: nothing may change in it).
         siblings: names with this module's stem that must stay absent beside the source.
         context: hash of the context, which the modules of a folder mostly share: (rows of the toolchain's and the
             system's files; absent rows likewise; paths that must stay absent; names that must stay absent beside the
@@ -491,8 +491,10 @@ def _context_reason(context: str, names: "Container[str]", system: bool) -> "str
         else:
             return "a part of the manifest is gone"
     rows, absent, paths, siblings, variables, values = _contexts[context]
-    os = sys.modules.get("os")
-    environment: Any = os.environ._data if os is not None else _os.environ
+    os: Any = sys.modules.get("os")
+    environment: Any = getattr(os.environ, "_data", None) if os is not None else _os.environ
+    if environment is None:  # somebody has put a plain dict there
+        environment = {os.fsencode(name): os.fsencode(value) for name, value in os.environ.items()}
     if tuple(map(environment.get, variables)) != values:
         return f"${_differing(environment, variables, values)} has changed"
     if _missing.get(context) is not names:
@@ -521,6 +523,8 @@ def _absent_reason(rows: "Iterable[Absent]") -> "str | None":
         seen = identity(directory)
         if seen is None or (seen[0] == mtime_ns and seen[3] == inode):
             continue
+        if not names:
+            return f"the content of {directory} has changed"
         listing = _listing(directory)
         for name in names:
             if name in listing:

@@ -20,6 +20,8 @@ class Options:
 
     Attributes:
         language: ``"c"``, ``"c++"`` or None for what the source's suffix says.
+        absent: paths that were tried before the ones above, in vain.
+        folders: folders that a pattern was looked for in.
     """
 
     sources: tuple[str, ...] = ()
@@ -34,6 +36,8 @@ class Options:
     extra_link_args: tuple[str, ...] = ()
     depends: tuple[str, ...] = ()
     language: str | None = None
+    absent: tuple[str, ...] = field(default=(), metadata={"key": False})
+    folders: tuple[str, ...] = field(default=(), metadata={"key": False})
 
     def plus(self, other: Options) -> Options:
         """Both, ``other`` last, each element once (arguments as often as they are given)."""
@@ -80,6 +84,7 @@ class Plan:
         env: (name, value or None) of the environment variables that matter.
         inputs: absolute paths of the files read so far; the source is among them.
         absent: absolute paths whose appearance would change the plan.
+        folders: absolute paths of folders in which any change may change the plan.
         details: the toolchain's own choices; part of the key, so only plain values.
     """
 
@@ -90,6 +95,7 @@ class Plan:
     env: tuple[tuple[str, str | None], ...]
     inputs: tuple[str, ...]
     absent: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
     details: Mapping[str, object] = field(default_factory=dict)
 
 

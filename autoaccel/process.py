@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from subprocess import TimeoutExpired
 
@@ -14,7 +15,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Result", "TimeoutExpired", "end", "environment", "find_program", "run", "shown"]
+__all__ = [
+    "Result",
+    "TimeoutExpired",
+    "end",
+    "environment",
+    "find_program",
+    "interrupt",
+    "interrupted",
+    "resume",
+    "run",
+    "shown",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,8 @@ def run(args: Sequence[str], *, cwd: str, env: Mapping[str, str], timeout: float
     Raises:
         OSError: the program can't be started.
     """
+    if _over.is_set():
+        raise KeyboardInterrupt
     # A session of its own: Ctrl-C in a terminal reaches us first, and the tool's children end with it.
     child = subprocess.Popen(
         list(args),
@@ -64,12 +78,39 @@ def run(args: Sequence[str], *, cwd: str, env: Mapping[str, str], timeout: float
         stderr=subprocess.STDOUT,
         start_new_session=sys.platform != "win32",
     )
+    _running.add(child)
     try:
         output, _ = child.communicate(timeout=timeout)
     except BaseException:
         end(child)
         raise
+    finally:
+        _running.discard(child)
+    if _over.is_set():
+        raise KeyboardInterrupt
     return Result(child.returncode, output.decode("utf-8", "replace"))
+
+
+#: Programs that threads of this process wait for, and whether they are to give up.
+_running: set[subprocess.Popen[bytes]] = set()
+_over = threading.Event()
+
+
+def interrupted() -> bool:
+    """Whether `interrupt` was called: who waits for something else than a program gives up as well."""
+    return _over.is_set()
+
+
+def interrupt() -> None:
+    """End all programs that threads of this process wait for; their waits, and later ones, raise KeyboardInterrupt."""
+    _over.set()
+    for child in list(_running):
+        end(child)
+
+
+def resume() -> None:
+    """Programs may be run again."""
+    _over.clear()
 
 
 def end(child: subprocess.Popen[bytes]) -> None:

@@ -139,6 +139,7 @@ def options_from(table: Mapping[str, object], bases: Sequence[str], where: str) 
         ConfigError: an unknown key or a value of the wrong type.
     """
     values: dict[str, object] = {}
+    search = _Search(bases)
     for spelled, value in table.items():
         key = spelled.replace("-", "_")
         if key in _SETUPTOOLS_ONLY:
@@ -152,14 +153,64 @@ def options_from(table: Mapping[str, object], bases: Sequence[str], where: str) 
         else:
             words = [_text(item, where, spelled) for item in _sequence(value, where, spelled)]
             if key in ("sources", "depends"):
-                words = [path for word in words for path in _expanded(word, bases)]
+                words = [path for word in words for path in search.expanded(word)]
             elif key == "include_dirs":
                 # Both the source's and the project's folder are meant by somebody.
-                words = [path for word in words for path in _everywhere(word, bases)]
+                words = [path for word in words for path in search.everywhere(word)]
             elif key in _PATHS:
-                words = [_resolved(word, bases) for word in words]
+                words = [search.resolved(word) for word in words]
             values[key] = tuple(words)
-    return Options(**values)  # type: ignore[arg-type]
+    return Options(**values, absent=tuple(search.absent), folders=tuple(search.folders))  # type: ignore[arg-type]
+
+
+class _Search:
+    """Relative paths looked for in several folders, with a record of what was not there."""
+
+    def __init__(self, bases: Sequence[str]) -> None:
+        self._bases = tuple(dict.fromkeys(bases))
+        self.absent: dict[str, None] = {}
+        self.folders: dict[str, None] = {}
+
+    def resolved(self, word: str) -> str:
+        """The first that exists, else where it should be."""
+        paths = self._paths(word)
+        for path in paths:
+            if os.path.exists(path):
+                return path
+            self.absent[path] = None
+        return paths[0]
+
+    def everywhere(self, word: str) -> list[str]:
+        """All folders that exist, else where one should be."""
+        paths = self._paths(word)
+        self.absent.update(dict.fromkeys(path for path in paths if not os.path.isdir(path)))
+        return [path for path in paths if os.path.isdir(path)] or paths[:1]
+
+    def expanded(self, word: str) -> list[str]:
+        """A file, or the files that a pattern names."""
+        if not glob.has_magic(word):
+            return [self.resolved(word)]
+        for pattern in self._paths(word):
+            self.folders.update(dict.fromkeys(_searched(pattern)))
+            found = sorted(glob.glob(pattern, recursive=True))
+            if found:
+                return found
+        return [self.resolved(word)]
+
+    def _paths(self, word: str) -> list[str]:
+        return [
+            os.path.normpath(os.path.join(base, word)) for base in (self._bases if not os.path.isabs(word) else ("",))
+        ]
+
+
+def _searched(pattern: str) -> list[str]:
+    """The folders whose content decides what a pattern names."""
+    here = os.path.dirname(pattern)
+    while glob.has_magic(here):
+        here = os.path.dirname(here)
+    if here == os.path.dirname(pattern):
+        return [here] if os.path.isdir(here) else []
+    return [folder for folder, _, _ in os.walk(here)]
 
 
 def _from_project(source: Source, path: str, absent: Iterable[str]) -> Settings:
@@ -194,13 +245,13 @@ def _from_project(source: Source, path: str, absent: Iterable[str]) -> Settings:
         inputs=(path,),
         absent=tuple(absent),
         options=options,
-        optimize=str(mine["optimize"]) if "optimize" in mine else None,
-        debug=bool(mine.get("debug", False)),
+        optimize=_level(mine.get("optimize"), where),
+        debug=_flag(mine.get("debug", False), where, "debug"),
         cflags=tuple(_text(word, where, "cflags") for word in _sequence(mine.get("cflags", []), where, "cflags")),
         ldflags=tuple(_text(word, where, "ldflags") for word in _sequence(mine.get("ldflags", []), where, "ldflags")),
         directives=dict(_table(cython.get("directives", {}), f"{path}: [tool.autoaccel.cython]", "directives")),
         language_level=None if level is None else str(level),
-        annotate=bool(cython.get("annotate", False)),
+        annotate=_flag(cython.get("annotate", False), f"{path}: [tool.autoaccel.cython]", "annotate"),
     )
 
 
@@ -231,30 +282,6 @@ def _top(directory: str) -> str:
         here = above
 
 
-def _resolved(word: str, bases: Sequence[str]) -> str:
-    if os.path.isabs(word):
-        return os.path.normpath(word)
-    paths = [os.path.normpath(os.path.join(base, word)) for base in bases]
-    return next((path for path in paths if os.path.exists(path)), paths[0])
-
-
-def _everywhere(word: str, bases: Sequence[str]) -> list[str]:
-    if os.path.isabs(word):
-        return [os.path.normpath(word)]
-    paths = list(dict.fromkeys(os.path.normpath(os.path.join(base, word)) for base in bases))
-    return [path for path in paths if os.path.isdir(path)] or paths[:1]
-
-
-def _expanded(word: str, bases: Sequence[str]) -> list[str]:
-    """A source, or the files that its pattern names."""
-    if glob.has_magic(word):
-        for base in bases:
-            found = sorted(glob.glob(os.path.join(base, word), recursive=True))
-            if found:
-                return [os.path.normpath(path) for path in found]
-    return [_resolved(word, bases)]
-
-
 def _macro(item: object, where: str) -> tuple[str, str | None]:
     if isinstance(item, str):
         name, equals, value = item.partition("=")
@@ -275,6 +302,18 @@ def _text(value: object, where: str, key: str) -> str:
     if isinstance(value, str):
         return value
     raise ConfigError(f"{where}: `{key}` must hold strings, not {value!r}")
+
+
+def _flag(value: object, where: str, key: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ConfigError(f"{where}: `{key}` must be true or false, not {value!r}")
+
+
+def _level(value: object, where: str) -> str | None:
+    if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
+        return None if value is None else str(value)
+    raise ConfigError(f'{where}: `optimize` must be what follows -O: 0, 1, 2, 3, "s" or "fast", not {value!r}')
 
 
 def _number(name: str, default: float) -> float:

@@ -233,12 +233,13 @@ class Store:
                 together[source] = marshal.dumps(values)
                 replace(manifest.pack_path(self.root, directory), manifest.pack(together))
 
-    def revalidate(self, known: manifest.Manifest, *, system: bool) -> Artifact | None:
+    def revalidate(self, known: manifest.Manifest, *, system: bool, keep: bool = True) -> Artifact | None:
         """The manifest's artifact, if the inputs that only seem to have changed have their content still.
 
         Args:
             known: the manifest.
             system: whether the toolchain and the system's headers count.
+            keep: write down what was found, so that the next import need not look.
         """
         meta = _read_meta(os.path.dirname(known.artifact))
         if meta is None or meta.get("key") != known.key:
@@ -256,8 +257,9 @@ class Store:
         if manifest.stale_reason(now, system=system) is not None:
             return None
         known.seen = contents.identity(known.artifact)
-        with contextlib.suppress(OSError):
-            self._write_manifest(manifest.values(known))
+        if keep:
+            with contextlib.suppress(OSError):
+                self._write_manifest(manifest.values(known))
         return Artifact(known.artifact, known.key, built=False, seconds=float(meta["seconds"]))
 
     # failures
@@ -275,10 +277,7 @@ class Store:
                 name=told["name"],
                 path=told["path"],
                 diagnostics=[
-                    Diagnostic(
-                        d["file"], d["line"], d["column"], d["message"], level=d["level"], rendered=d["rendered"]
-                    )
-                    for d in told["diagnostics"]
+                    Diagnostic(**{slot: one[slot] for slot in Diagnostic.__slots__}) for one in told["diagnostics"]
                 ],
                 log=told["log"],
             )
@@ -487,6 +486,10 @@ def _absent_rows(plan: Plan, meta: Meta) -> tuple[list[manifest.Absent], tuple[s
         (siblings if folder == own else absent.setdefault(folder, set())).add(name)
     mine: list[manifest.Absent] = []
     theirs: list[manifest.Absent] = []
+    for folder in plan.folders:
+        seen = manifest.identity(folder) or manifest.FRESH
+        settled = time.time_ns() - seen[0] > keys.COARSE_GRAIN_NS
+        mine.append((folder, seen[0] if settled else 0, seen[3], ()))
     for folder, names in sorted(absent.items()):
         seen = manifest.identity(folder) or manifest.FRESH
         # A folder that has just changed is listed at the next look, whatever its stamp says.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from . import errors
@@ -19,7 +20,9 @@ class Hint:
         """Raise ``ModuleNotFoundError`` with the reason, where there is one to give, in an import."""
         file = self.files.get(fullname)
         # Who only looks (importlib.util.find_spec) is to get None as the answer.
-        if file is not None and sys._getframe(2).f_code.co_name == "_find_and_load_unlocked":  # noqa: SLF001
+        if file is None or sys.meta_path[-1] is not self or not os.path.isfile(file):
+            return
+        if sys._getframe(2).f_code.co_name == "_find_and_load_unlocked":  # noqa: SLF001
             raise errors.unclaimed(fullname, file)
 
 

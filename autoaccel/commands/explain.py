@@ -300,17 +300,19 @@ def _next(
     """What the loader and the pipeline would decide, without their building."""
     if known is not None and reason is None and mode != "check":
         return Next("load", "the manifest holds", known.artifact)
+    if known is not None and _same_content(known, system=mode != "load"):
+        return Next("look up", "the files that seem to have changed have their content still", known.artifact)
     if mode == "load":
         return Next("fail", f"AUTOACCEL=load forbids to compile, and {reason}")
     if plan is None:
         assert problem is not None
-        if isinstance(problem, ToolchainMissing) and known is not None and not _stale(known, "load"):
-            return Next("load", "the tools to build it are missing, and its sources have not changed", known.artifact)
+        if isinstance(problem, ToolchainMissing) and known is not None and _same_content(known, system=False):
+            return Next("look up", "a tool to build it is missing, and its sources have not changed", known.artifact)
         return Next("fail", problem.msg)
     contents = keys.Contents()
     key = keys.plan_key(plan, contents)
     kept = store.open_store()
-    artifact = kept.find(key, contents)
+    artifact = kept.find(key, contents, repair=False)
     if artifact is not None:
         return Next("look up", "the cache has a build of exactly these contents", artifact[0].path)
     failure = kept.recall(key, contents)
@@ -319,11 +321,33 @@ def _next(
     return Next("build", "the cache has no build of these contents")
 
 
-def _artifact(known: manifest.Manifest) -> dict[str, object]:
-    data: dict[str, object] = {"path": known.artifact, "key": known.key}
-    with suppress(OSError, ValueError):
+def _same_content(known: manifest.Manifest, *, system: bool) -> bool:
+    """What `Store.revalidate` decides, without its taking note of it."""
+    meta = _meta(known)
+    if meta is None or meta.get("key") != known.key:
+        return False
+    contents = keys.Contents()
+    told = dict(meta["inputs"])
+    if any(told.get(row[0], "") != contents.digest(row[0]) for row in known.inputs):
+        return False
+    now = manifest.Manifest(manifest.values(known))
+    now.inputs = tuple((row[0], *(manifest.identity(row[0]) or manifest.FRESH)) for row in known.inputs)
+    return contents.digest(known.artifact) == meta["sha256"] and manifest.stale_reason(now, system=system) is None
+
+
+def _meta(known: manifest.Manifest) -> dict[str, Any] | None:
+    try:
         with open(os.path.join(os.path.dirname(known.artifact), "meta.json"), encoding="utf-8") as file:
             meta = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return meta if isinstance(meta, dict) else None
+
+
+def _artifact(known: manifest.Manifest) -> dict[str, object]:
+    data: dict[str, object] = {"path": known.artifact, "key": known.key}
+    meta = _meta(known)
+    if meta is not None:
         data |= {key: meta[key] for key in ("size", "created", "seconds")}
         data |= {"inputs": len(meta["inputs"]), "inputs_of_the_project": len(known.inputs)}
     return data

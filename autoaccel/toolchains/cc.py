@@ -57,9 +57,10 @@ def plan(source: Source, how: Settings) -> Plan:
         toolchain=source.toolchain,
         options=options,
         tools=tuple(tools),
+        folders=options.folders,
         env=tuple((name, os.environ.get(name)) for name in compiler.ENV),
         inputs=tuple(dict.fromkeys((source.path, *how.inputs, *options.sources, *options.depends))),
-        absent=how.absent,
+        absent=(*how.absent, *options.absent),
         details={"optimize": how.optimize, "debug": how.debug, "cflags": how.cflags, "ldflags": how.ldflags},
     )
 

@@ -61,9 +61,10 @@ def plan(source: Source, how: Settings) -> Plan:
         toolchain="cython",
         options=options,
         tools=tuple(tools),
+        folders=options.folders,
         env=tuple((name, os.environ.get(name)) for name in (*compiler.ENV, settings.CYTHON_VARIABLE)),
         inputs=tuple(dict.fromkeys((*inputs, *options.sources, *options.depends))),
-        absent=tuple(absent),
+        absent=(*absent, *options.absent),
         details={
             "directives": {key: repr(value) for key, value in how.directives.items()},
             "language_level": how.language_level,
@@ -295,6 +296,8 @@ class _Server:
             while not done.wait(0.5):
                 if not self.alive:
                     return None
+                if process.interrupted():
+                    raise KeyboardInterrupt
         except OSError:
             return None
         except BaseException:
