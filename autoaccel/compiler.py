@@ -48,25 +48,30 @@ _CANDIDATES = {"c": ("cc", "gcc", "clang"), "c++": ("c++", "g++", "clang++")}
 #: What a user writes is compiled as this Python was: -O3 as a rule.
 _OPTIMIZE = ("-O3",)
 
-#: What a generator writes (Cython) is long, and mostly runs once. These passes of GCC give the speed of -O3 (geometric
-#: mean over 21 kernels within 1 %, the worst 11 % slower) at 2.6 times its compile speed; see docs/benchmarks.md.
+#: What a generator writes (Cython) is long, and mostly runs once. -O2 with the vectoriser of -O3 and without the passes
+#: that cost most has the speed of -O3 (21 kernels: geometric mean 0.99, the slowest 1.06) at 2.4 times the compile speed
+#: of Python's own flags. Not -O1 with passes added: there GCC keeps counted loops that -O2 solves. docs/benchmarks.md.
 _GCC_GENERATED = (
-    "-O1",
+    "-O2",
     "-ftree-vectorize",
     "-fvect-cost-model=dynamic",
-    "-finline-functions",
-    "-finline-small-functions",
-    "-fstrict-aliasing",
-    "-ftree-vrp",
-    "-fthread-jumps",
-    "-falign-functions",
-    "-falign-jumps",
-    "-falign-loops",
-    "-falign-labels",
-    "-freorder-blocks-algorithm=stc",
-    "-fexpensive-optimizations",
-    "-fcaller-saves",
-    "-foptimize-sibling-calls",
+    "-fno-code-hoisting",
+    "-fno-gcse",
+    "-fno-tree-pre",
+    "-fno-schedule-insns2",
+    "-fno-ipa-cp",
+    "-fno-ipa-bit-cp",
+    "-fno-ipa-sra",
+    "-fno-ipa-vrp",
+    "-fno-ipa-icf",
+    "-fno-rerun-cse-after-loop",
+    "-fno-cse-follow-jumps",
+    "-fno-crossjumping",
+    "-fno-tree-tail-merge",
+    "-fno-partial-inlining",
+    "-fno-reorder-blocks-and-partition",
+    "-fno-store-merging",
+    "-fno-optimize-strlen",
 )
 #: Other compilers vectorise at -O2.
 _GENERATED = ("-O2",)
@@ -89,6 +94,7 @@ class Compiler:
         files: its programs, whose stat identity tells that it was replaced.
         search: its own include folders, in its order.
         traces: whether its linker writes a dependency file.
+        generated: how it is told to optimise what a generator wrote.
     """
 
     command: tuple[str, ...]
@@ -98,6 +104,7 @@ class Compiler:
     files: tuple[str, ...]
     search: tuple[str, ...]
     traces: bool
+    generated: tuple[str, ...]
 
     def tool(self) -> Tool:
         """As a part of plans and keys."""
@@ -218,7 +225,7 @@ def build_library(
     result = process.run(command, cwd=workdir, env=env)
     log += [process.shown(command), result.output]
     if result.status != 0:
-        error = errors.compile_failed(name, path, "the linker", result.output, hint=_link_hint(result.output))
+        error = errors.compile_failed(name, path, "the linker", result.output, hint=_link_hint(name, result.output))
         probes = _library_probes(options)
         raise Failed(error, log="\n".join(log), inputs=inputs, absent=[*absent, *probes], complete=False)
     inputs += [*options.extra_objects, *_libraries(_dependencies(library + ".d", workdir))]
@@ -436,7 +443,7 @@ def _optimisation(compiler: Compiler, how: Settings, unit: Unit) -> list[str]:
         return extra
     if not unit.generated:
         return [*_OPTIMIZE, *extra]
-    return [*(_GCC_GENERATED if compiler.kind == "gcc" else _GENERATED), *extra]
+    return [*compiler.generated, *extra]
 
 
 def _own_link_flags(compiler: Compiler) -> list[str]:
@@ -528,10 +535,13 @@ def _compile_failure(
         header = missing["header"]
         if header == "Python.h":
             raise errors.no_python_headers(name, path, sysconfig.get_paths()["include"])
-        hint = (
-            f"`{header}` was looked for beside the source, then in: {', '.join(options.include_dirs)}. "
-            "Name its folder in the first lines of the source: `# distutils: include_dirs = …` (`//` in C)."
-        )
+        if unit.language == "c" and "." not in header:
+            hint = f"`{header}` is a header of C++. {errors.advice(name, 'language = c++')}"
+        else:
+            hint = (
+                f"`{header}` was looked for beside the source, then in: {', '.join(options.include_dirs)}. "
+                f"If it is elsewhere, name its folder. {errors.advice(name, 'include_dirs = …')}"
+            )
         absent = [
             *absent,
             *(os.path.join(folder, header) for folder in (os.path.dirname(unit.path), *options.include_dirs)),
@@ -546,12 +556,12 @@ def _compile_failure(
     )
 
 
-def _link_hint(output: str) -> str:
+def _link_hint(name: str, output: str) -> str:
     library = re.search(r"cannot find -l(\S+)|library not found for -l(\S+)|library '(\S+)' not found", output)
     if library is not None:
         wanted = next(group for group in library.groups() if group).rstrip(":")
         return (
-            f"The library `{wanted}` is not where the linker looks: install its development package, "
-            "or name its folder: `# distutils: library_dirs = …` (`//` in C)."
+            f"The library `{wanted}` is not where the linker looks: install its development package, or name its folder. "
+            f"{errors.advice(name, 'library_dirs = …')}"
         )
     return ""

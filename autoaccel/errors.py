@@ -91,6 +91,14 @@ class BuildError(AccelError):
         self.log = log
 
 
+def advice(name: str, setting: str) -> str:
+    """Where to write a build setting."""
+    return (
+        f"Write `# distutils: {setting}` (`//` in C) into the first lines of the source, or the same under "
+        f'`[tool.autoaccel.modules."{name}"]` in pyproject.toml.'
+    )
+
+
 def compile_failed(
     name: str, path: str, tool: str, output: str, diagnostics: Sequence[Diagnostic] = (), *, hint: str = ""
 ) -> BuildError:
@@ -224,13 +232,13 @@ def not_loadable(name: str, path: str, artifact: str, reason: str) -> LoadError:
     if "undefined symbol" in reason or "symbol not found" in reason:
         symbol = reason.rpartition("undefined symbol:")[2].strip() or "that symbol"
         hint = (
-            f"\n`{symbol}` is declared and used, and no compiled source or library has it. Name them in the first "
-            "lines of the source: `# distutils: sources = …` or `# distutils: libraries = …` (`//` in C)."
+            f"\n`{symbol}` is declared and used, and no compiled source or library has it. Name the source "
+            f"or the library (`libraries = …`). {advice(name, 'sources = …')}"
         )
     elif "cannot open shared object file" in reason or "image not found" in reason:
         hint = (
-            "\nA library that it was linked with is not on the loader's path: install it, "
-            "or name its folder in `# distutils: runtime_library_dirs = …`."
+            "\nA library that it was linked with is not on the loader's path: install it, or name its folder. "
+            f"{advice(name, 'runtime_library_dirs = …')}"
         )
     elif "subinterpreter" in reason or "interpreter" in reason:
         hint = (

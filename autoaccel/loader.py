@@ -71,7 +71,8 @@ FRESH: "Identity" = (0, 0, 0, 0)
 
 _stat = _os.stat
 _SEP = "\\" if sys.platform == "win32" else "/"
-_SALT = 0x6163_6365_6C00
+#: Changes with what is written: a record of another shape is no record.
+_SALT = 0x6163_6365_6C03
 _LIMIT = 1 << 24
 _READ = _os.O_RDONLY | getattr(_os, "O_BINARY", 0) | getattr(_os, "O_NOFOLLOW", 0) | getattr(_os, "O_CLOEXEC", 0)
 
@@ -364,8 +365,9 @@ def trusted(directory: str) -> bool:
 
 
 def slot(name: str, source: str) -> str:
-    """The file name of the manifest of this module built from this source, for this ABI."""
-    return source_hash(_SALT, f"{name}\0{source}\0{TAG}".encode("utf-8", "surrogateescape")).hex()
+    """The file name of the manifest of this module built from this source, for this ABI and this autoaccel."""
+    version = sys.modules["autoaccel"].__version__
+    return source_hash(_SALT, f"{name}\0{source}\0{TAG}\0{version}".encode("utf-8", "surrogateescape")).hex()
 
 
 def read(name: str, source: str) -> "Manifest | None":
@@ -375,8 +377,8 @@ def read(name: str, source: str) -> "Manifest | None":
     if pack is None:
         pack = _packs[directory] = read_pack(directory)
     if source in pack:
-        manifest = Manifest(marshal.loads(pack[source]))
-        if manifest.name == name:
+        manifest = _manifest(pack[source])
+        if manifest is not None and manifest.name == name:
             return manifest
     return read_alone(name, source)
 
@@ -387,7 +389,8 @@ def read_pack(directory: str) -> "dict[str, bytes]":
         data = read_checked(f"{root}/{BUCKET}/packs/{slot('', directory)}")
         if data is not None:
             pack: dict[str, bytes] = marshal.loads(data)
-            return pack
+            if isinstance(pack, dict):
+                return pack
     return {}
 
 
@@ -395,15 +398,18 @@ def read_alone(name: str, source: str) -> "Manifest | None":
     """The manifest of a module as the last build or look wrote it; None where there is none."""
     for root in roots():
         data = read_checked(f"{root}/{BUCKET}/manifests/{slot(name, source)}")
-        if data is not None:
-            try:
-                manifest = Manifest(marshal.loads(data))
-            except (ValueError, TypeError, EOFError):
-                continue
-            # The file name is a 64-bit hash: two modules may share it.
-            if manifest.name == name and manifest.source == source:
-                return manifest
+        manifest = _manifest(data) if data is not None else None
+        # The file name is a 64-bit hash: two modules may share it.
+        if manifest is not None and manifest.name == name and manifest.source == source:
+            return manifest
     return None
+
+
+def _manifest(data: bytes) -> "Manifest | None":
+    try:
+        return Manifest(marshal.loads(data))
+    except (ValueError, TypeError, EOFError):
+        return None
 
 
 def read_checked(path: str) -> "bytes | None":
@@ -485,8 +491,9 @@ def _context_reason(context: str, names: "Container[str]", system: bool) -> "str
     if context not in _contexts:
         for root in roots():
             data = read_checked(f"{root}/{BUCKET}/contexts/{context}")
-            if data is not None:
-                _contexts[context] = marshal.loads(data)
+            content = marshal.loads(data) if data is not None else ()
+            if len(content) == 6:
+                _contexts[context] = content
                 break
         else:
             return "a part of the manifest is gone"

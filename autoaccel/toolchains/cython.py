@@ -297,7 +297,7 @@ class _Server:
                 if not self.alive:
                     return None
                 if process.interrupted():
-                    raise KeyboardInterrupt
+                    raise KeyboardInterrupt  # noqa: TRY301  (as if it came from the wait)
         except OSError:
             return None
         except BaseException:
