@@ -50,7 +50,7 @@ _OPTIMIZE = ("-O3",)
 
 #: What a generator writes (Cython) is long, and mostly runs once. -O2 with the vectoriser of -O3 and without the passes
 #: that cost most has the speed of -O3 (21 kernels: geometric mean 0.99, the slowest 1.06) at 2.4 times the compile speed
-#: of Python's own flags. Not -O1 with passes added: there GCC keeps counted loops that -O2 solves. docs/benchmarks.md.
+#: of Python's own flags. Not -O1 with passes added: there GCC keeps counted loops that -O2 solves.
 _GCC_GENERATED = (
     "-O2",
     "-ftree-vectorize",
@@ -337,9 +337,14 @@ def _ask(command: tuple[str, ...], language: str) -> Compiler | None:
     identity = keys.digest(command, told, [keys.file_digest(one) for one in files])
     linker = process.run([*command, "-Wl,--help"], cwd=os.sep, env=env, timeout=120).output
     traces = "--dependency-file" in linker
-    return Compiler(
-        command, kind, version.strip(), identity, tuple(dict.fromkeys((command[0], *files))), search, traces
-    )
+    generated = _GENERATED
+    if kind == "gcc":
+        # Versions differ in what passes they know.
+        check = [*command, *_GCC_GENERATED, "-fsyntax-only", "-x", language, os.devnull]
+        known = process.run(check, cwd=os.sep, env=env, timeout=120).status == 0
+        generated = _GCC_GENERATED if known else _GCC_GENERATED[:3]
+    programs = tuple(dict.fromkeys((command[0], *files)))
+    return Compiler(command, kind, version.strip(), identity, programs, search, traces, generated)
 
 
 def _zig(language: str) -> Compiler | None:
@@ -561,7 +566,7 @@ def _link_hint(name: str, output: str) -> str:
     if library is not None:
         wanted = next(group for group in library.groups() if group).rstrip(":")
         return (
-            f"The library `{wanted}` is not where the linker looks: install its development package, or name its folder. "
+            f"The library `{wanted}` is not where the linker looks: install its development files, or name its folder. "
             f"{errors.advice(name, 'library_dirs = …')}"
         )
     return ""
