@@ -48,7 +48,7 @@ _CANDIDATES = {"c": ("cc", "gcc", "clang"), "c++": ("c++", "g++", "clang++")}
 #: What a user writes is compiled as this Python was: -O3 as a rule.
 _OPTIMIZE = ("-O3",)
 
-#: What a generator writes (Cython) is long, and mostly runs once. -O2 with the vectoriser of -O3 and without the passes
+#: What a generator writes (Cython) is long, and mostly runs once. -O2 with the vectoriser of -O3, without the passes
 #: that cost most has the speed of -O3 (21 kernels: geometric mean 0.99, the slowest 1.06) at 2.4 times the compile speed
 #: of Python's own flags. Not -O1 with passes added: there GCC keeps counted loops that -O2 solves.
 _GCC_GENERATED = (
@@ -337,7 +337,7 @@ def _ask(command: tuple[str, ...], language: str) -> Compiler | None:
     identity = keys.digest(command, told, [keys.file_digest(one) for one in files])
     linker = process.run([*command, "-Wl,--help"], cwd=os.sep, env=env, timeout=120).output
     traces = "--dependency-file" in linker
-    generated = _GENERATED
+    generated: tuple[str, ...] = _GENERATED
     if kind == "gcc":
         # Versions differ in what passes they know.
         check = [*command, *_GCC_GENERATED, "-fsyntax-only", "-x", language, os.devnull]

@@ -209,9 +209,12 @@ class AccelFinder:
             if not above or above == here or _exists(f"{here}{_SEP}.git"):
                 return
             here = above
+        path = f"{here}{_SEP}pyproject.toml"
+        if not _speaks(path):
+            return
         from . import projects
 
-        project = projects.declared(f"{here}{_SEP}pyproject.toml")
+        project = projects.declared(path)
         if project is None:
             return
         for name, declared in project.modules.items():
@@ -384,6 +387,21 @@ def _exists(path: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def _speaks(path: str) -> bool:
+    """Whether a pyproject.toml may say anything to the finder."""
+    text = b""
+    try:
+        descriptor = _os.open(path, _os.O_RDONLY | getattr(_os, "O_BINARY", 0))
+        try:
+            while chunk := _os.read(descriptor, 1 << 16):
+                text += chunk
+        finally:
+            _os.close(descriptor)
+    except OSError:
+        return False
+    return b"tool.autoaccel" in text or b"ext-modules" in text
 
 
 def _own_import(fullname: str) -> bool:

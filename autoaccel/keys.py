@@ -59,7 +59,9 @@ class Contents:
         self.digest(path)
         seen, when = self._seen[path]
         coarse = seen[0] % 1_000_000_000 == 0 and seen[1] % 1_000_000_000 == 0
-        settled = when - max(seen[0], seen[1]) > (COARSE_GRAIN_NS if coarse else _GRAIN_NS)
+        # The change time decides: nobody can set it, and a change makes a new one. Windows has none.
+        changed = seen[0] if sys.platform == "win32" else seen[1]
+        settled = when - changed > (COARSE_GRAIN_NS if coarse else _GRAIN_NS)
         return seen if settled else manifest.FRESH
 
     def changed_since(self, path: str, moment_ns: int) -> bool:

@@ -31,10 +31,17 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a program ended: ``status`` is its exit code (negative: the signal), ``output`` all that it printed."""
+    """How a program ended.
+
+    Attributes:
+        status: its exit code; negative: the signal that ended it.
+        output: what it printed; without what it said on stderr, if that was asked for apart.
+        errors: that, else ``""``.
+    """
 
     status: int
     output: str
+    errors: str = ""
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -54,13 +61,21 @@ def shown(args: Sequence[str]) -> str:
     return shlex.join(args)
 
 
-def run(args: Sequence[str], *, cwd: str, env: Mapping[str, str], timeout: float | None = None) -> Result:
+def run(
+    args: Sequence[str],
+    *,
+    cwd: str,
+    env: Mapping[str, str],
+    timeout: float | None = None,
+    apart: bool = False,
+) -> Result:
     """Run a program to its end. Whatever interrupts the wait (Ctrl-C too) ends it and all that it started.
 
     Args:
         args: program and arguments.
         cwd: folder to run in.
         env: the whole environment.
+        apart: keep stderr apart from stdout.
         timeout: seconds, after which it is killed and `TimeoutExpired` raised.
 
     Raises:
@@ -75,12 +90,12 @@ def run(args: Sequence[str], *, cwd: str, env: Mapping[str, str], timeout: float
         env=dict(env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE if apart else subprocess.STDOUT,
         start_new_session=sys.platform != "win32",
     )
     _running.add(child)
     try:
-        output, _ = child.communicate(timeout=timeout)
+        output, errors = child.communicate(timeout=timeout)
     except BaseException:
         end(child)
         raise
@@ -88,7 +103,7 @@ def run(args: Sequence[str], *, cwd: str, env: Mapping[str, str], timeout: float
         _running.discard(child)
     if _over.is_set():
         raise KeyboardInterrupt
-    return Result(child.returncode, output.decode("utf-8", "replace"))
+    return Result(child.returncode, output.decode("utf-8", "replace"), (errors or b"").decode("utf-8", "replace"))
 
 
 #: Programs that threads of this process wait for, and whether they are to give up.

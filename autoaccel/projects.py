@@ -8,19 +8,11 @@ from _imp import source_hash
 
 from . import loader
 
-try:
-    import posix as _os
-except ImportError:  # Windows
-    import nt as _os  # type: ignore[no-redef]
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MARKERS", "Project", "declared", "record_path"]
-
-#: A pyproject.toml with none of these says nothing to the finder.
-MARKERS = (b"tool.autoaccel", b"ext-modules")
+__all__ = ["Project", "declared", "record_path"]
 
 
 class Project:
@@ -51,7 +43,7 @@ class Project:
 def declared(path: str) -> "Project | None":
     """What the pyproject.toml at ``path`` tells the finder; None where it tells nothing."""
     seen = loader.identity(path)
-    return _remembered(path, seen) if seen is not None and _speaks(path) else None
+    return _remembered(path, seen) if seen is not None else None
 
 
 def record_path(root: str, path: str) -> str:
@@ -70,19 +62,3 @@ def _remembered(path: str, seen: "loader.Identity") -> Project:
     from . import declare
 
     return declare.project(path, seen)
-
-
-def _speaks(path: str) -> bool:
-    try:
-        descriptor = _os.open(path, _os.O_RDONLY | getattr(_os, "O_BINARY", 0))
-    except OSError:
-        return False
-    try:
-        text = b""
-        while chunk := _os.read(descriptor, 1 << 16):
-            text += chunk
-    except OSError:
-        return False
-    finally:
-        _os.close(descriptor)
-    return any(marker in text for marker in MARKERS)

@@ -87,27 +87,17 @@ def pyxbld(source: Source, path: str, root: str) -> Options:
         Failed: it raises, or gives no Extension.
         ToolchainMissing: pyximport or setuptools is not installed.
     """
-    import subprocess
-
     command = [sys.executable, "-c", _PROBE, json.dumps(sys.path), source.name, source.path, _PROBED]
-    # A child of its own streams: what the user's program prints must not be taken for the answer.
-    result = subprocess.run(
-        command,
-        cwd=root,
-        env=process.environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode != 0:
+    # Streams apart: what the user's program says on stderr must not be taken for the answer.
+    result = process.run(command, cwd=root, env=process.environment(), apart=True)
+    if result.status != 0:
         for package in ("pyximport", "setuptools", "distutils"):
-            if f"No module named '{package}'" in result.stderr:
+            if f"No module named '{package}'" in result.errors:
                 wanted = "cython" if package == "pyximport" else "setuptools"
                 raise errors.no_package(source.name, path, wanted, wanted)
-        error = errors.compile_failed(source.name, path, "the build file", result.stderr)
-        raise Failed(error, log=result.stderr, complete=False)
-    told = json.loads(result.stdout.strip().rpartition("\n")[2])
+        error = errors.compile_failed(source.name, path, "the build file", result.errors)
+        raise Failed(error, log=result.errors, complete=False)
+    told = json.loads(result.output.strip().rpartition("\n")[2])
     told["sources"] = [one for one in told["sources"] if os.path.abspath(os.path.join(root, one)) != source.path]
     if told["language"] is None:
         del told["language"]
