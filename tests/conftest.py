@@ -10,6 +10,7 @@ import textwrap
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,45 @@ def need(*what: str) -> None:
         if os.environ.get("CI"):
             pytest.fail(told)
         pytest.skip(told)
+
+
+C_MODULE = """
+#include <Python.h>
+{before}
+static PyObject *value(PyObject *self, PyObject *unused) {{ return PyLong_FromLong({value}); }}
+static PyMethodDef methods[] = {{{{"value", value, METH_NOARGS, NULL}}, {{NULL, NULL, 0, NULL}}}};
+static int run(PyObject *module) {{ {run}; return 0; }}
+static PyModuleDef_Slot slots[] = {{{{Py_mod_exec, (void *)run}}, {{0, NULL}}}};
+static struct PyModuleDef definition = {{PyModuleDef_HEAD_INIT, "{name}", NULL, 0, methods, slots}};
+PyMODINIT_FUNC {init}(void) {{ return PyModuleDef_Init(&definition); }}
+"""
+
+
+def c_module(
+    name: str, value: object = 1, *, before: str = "", run: str = "", init: str | None = None, single: bool = False
+) -> str:
+    """C source of the module ``name`` with a function ``value()``: small, because a suite compiles many."""
+    stem = name.rpartition(".")[2]
+    text = C_MODULE.format(name=name, value=value, before=before, run=run, init=init or f"PyInit_{stem}")
+    if single:
+        text = text.replace("0, methods, slots", "-1, methods").replace("PyModuleDef_Init", "PyModule_Create")
+        text = text.replace("static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)run}, {0, NULL}};", "")
+        text = text.replace("{ return PyModule_Create", "{ (void)run; " + run + " return PyModule_Create")
+    return text
+
+
+@dataclass
+class CountingCompiler:
+    """A C compiler that notes every start; the tests count its compiles."""
+
+    path: Path
+    log: Path
+
+    @property
+    def compiles(self) -> int:
+        """How many files it has compiled so far."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return sum(" -c " in line for line in lines)
 
 
 @dataclass
@@ -92,6 +132,23 @@ class Project:
         assert result.err == "", result.err
         return result.out.strip()
 
+    def c(self, file: str, value: object = 1, **how: Any) -> Path:
+        """Write a C file that is the module of its name; see `c_module`."""
+        return self.write(file, c_module(Path(file).name.partition(".")[0], value, **how))
+
+    def compiler(self, before: str = "") -> CountingCompiler:
+        """Use a compiler that notes its starts, and runs a line of shell before each."""
+        need("cc")
+        made = CountingCompiler(self.cache.parent / "counting-cc", self.cache.parent / "counting-cc.log")
+        made.path.write_text(f"#!/bin/sh\necho \"cc $*\" >> '{made.log}'\n{before}\nexec {shutil.which('cc')} \"$@\"\n")
+        made.path.chmod(0o755)
+        self.env["CC"] = str(made.path)
+        return made
+
+    def files(self) -> set[str]:
+        """Every file and folder below the root: what must stay as the user left it."""
+        return {str(path.relative_to(self.root)) for path in self.root.rglob("*") if "__pycache__" not in path.parts}
+
     def artifacts(self) -> list[Path]:
         """The libraries in the cache."""
         return sorted(self.cache.glob("v1/artifacts/*/*/*/*.so"))
@@ -102,4 +159,6 @@ def project(tmp_path: Path) -> Project:
     """An empty project with an empty cache."""
     root = tmp_path / "project"
     root.mkdir()
+    # The top of all projects here: what lies above the tests' folder is not theirs.
+    (tmp_path / ".git").mkdir()
     return Project(root, tmp_path / "cache")

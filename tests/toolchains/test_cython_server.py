@@ -32,7 +32,8 @@ class Client:
         self.count = 0
         self.answers: queue.Queue[bytes] = queue.Queue()
         self.process = subprocess.Popen([sys.executable, SCRIPT, "--idle", "300", *options], stdin=-1, stdout=-1)
-        threading.Thread(target=self.pump, daemon=True).start()
+        self.reader = threading.Thread(target=self.pump, daemon=True)
+        self.reader.start()
 
     def enter(self, project: Path) -> Client:
         """Put `project` first on the sys.path that the server is told."""
@@ -44,8 +45,9 @@ class Client:
 
     def pump(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.answers.put(line)
+        with self.process.stdout as lines:
+            for line in lines:
+                self.answers.put(line)
 
     def send(self, **message: Any) -> None:
         assert self.process.stdin is not None
@@ -74,6 +76,7 @@ class Client:
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
+        self.reader.join(PATIENCE)
         return self.process.wait(PATIENCE)
 
 
@@ -469,17 +472,16 @@ def test_noise_on_stdin_is_answered(client: Client, tmp_path: Path) -> None:
 
 
 def test_python_without_cython_is_told(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-I", "-S", SCRIPT], stdin=-1, stdout=-1)
-    assert process.stdin is not None
-    assert process.stdout is not None
     request = {"id": 1, "source": str(tmp_path / "a.pyx"), "module": "a", "output": str(tmp_path / "a.c")}
-    process.stdin.write(b'{"sys_path": []}\n' + json.dumps(request).encode() + b"\n")
-    process.stdin.flush()
-    answer = json.loads(process.stdout.readline())
+    with subprocess.Popen([sys.executable, "-I", "-S", SCRIPT], stdin=-1, stdout=-1) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b'{"sys_path": []}\n' + json.dumps(request).encode() + b"\n")
+        process.stdin.flush()
+        answer = json.loads(process.stdout.readline())
     assert (answer["id"], answer["kind"]) == (1, "cython")
     assert "No module named 'Cython'" in answer["text"]
-    process.stdin.close()
-    assert process.wait(PATIENCE) == 0
+    assert process.returncode == 0
 
 
 # ---------------------------------------------------------------- the process

@@ -1,0 +1,171 @@
+"""``autoaccel build``: what it prints, for people and for programs, and how it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import need
+
+pytestmark = pytest.mark.core
+
+
+@pytest.fixture(autouse=True)
+def compiler_needed() -> None:
+    need("cc")
+
+
+@pytest.fixture
+def three(project):
+    """Two modules that build, and one that does not."""
+    project.write("pkg/__init__.py", "")
+    project.c("pkg/good.c", 3)
+    project.c("pkg/bad.c", before="int broken = ;")
+    project.c("top.c", 4)
+    project.write("helper.c", "int helper(void) { return 1; }")
+    return project
+
+
+def test_one_line_for_each_module_and_its_errors_at_the_end(accel, three):
+    ended = accel("build")
+    lines = ended.out.splitlines()
+    assert ended.status == 1
+    assert sorted(re.sub(r"\d+\.\d\d s", "N s", line) for line in lines) == [
+        "built pkg.good N s",
+        "built top N s",
+        "failed pkg.bad",
+    ]
+    assert ended.err.count("expected expression") == 1
+    assert f"pkg.bad: gcc failed on {three.root}/pkg/bad.c" in ended.err.replace(": cc failed", ": gcc failed")
+    assert re.search(r"\n2 built, 1 failed in \d+\.\d\d s\n\Z", ended.err)
+    assert "\x1b" not in ended.out + ended.err
+
+
+def test_what_was_built_is_loaded_and_not_built_again(accel, three):
+    counting = three.compiler()
+    (three.root / "pkg" / "bad.c").unlink()
+    assert accel("build").status == 0
+    compiles = counting.compiles
+    assert three.ok("import autoaccel, top, pkg.good; print(top.value(), pkg.good.value())") == "4 3"
+    again = accel("build")
+    assert (again.status, sorted(again.out.splitlines())) == (0, ["cached pkg.good", "cached top"])
+    assert counting.compiles == compiles
+
+
+def test_force_builds_again(accel, project):
+    project.c("top.c")
+    accel("build")
+    assert accel("build", "--force").out.startswith("built top ")
+
+
+def test_a_file_and_a_folder_as_paths(accel, three):
+    assert accel("build", "top.c").out.startswith("built top ")
+    ended = accel("build", "pkg", "--jobs", "1")
+    assert sorted(line.split()[1] for line in ended.out.splitlines()) == ["pkg.bad", "pkg.good"]
+
+
+def test_modules_have_the_names_by_which_the_folder_s_programs_import_them(accel, project):
+    project.c("plain/inner.c")
+    assert accel("build").out.startswith("built plain.inner ")
+    assert accel("build", cwd=project.root / "plain").out.startswith("built inner ")
+
+
+def test_a_folder_without_sources(accel, project):
+    ended = accel("build")
+    assert (ended.status, ended.out, ended.err) == (0, "", f"no native sources in {project.root}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nowhere"], "{root}/nowhere does not exist"),
+        (["notes.txt"], "{root}/notes.txt is not the source of a native module"),
+        (["--jobs", "0"], "Invalid value for '-j' / '--jobs'"),
+        (["--what"], "No such option"),
+    ],
+)
+def test_bad_usage(accel, project, words, told):
+    project.write("notes.txt", "")
+    ended = accel("build", *words)
+    assert (ended.status, ended.out) == (2, "")
+    assert told.format(root=project.root) in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_json_holds_what_the_lines_and_the_errors_say(accel, three):
+    ended = accel("build", "--json")
+    assert (ended.status, ended.err) == (1, "")
+    modules = {module["name"]: module for module in ended.json["modules"]}
+    assert {name: module["outcome"] for name, module in modules.items()} == {
+        "pkg.bad": "failed",
+        "pkg.good": "built",
+        "top": "built",
+    }
+    bad = modules["pkg.bad"]
+    assert bad["source"] == f"{three.root}/pkg/bad.c"
+    assert bad["error"]["kind"] == "BuildError"
+    first = bad["error"]["diagnostics"][0]
+    assert (first["file"], first["line"], first["level"]) == (bad["source"], 2, "error")
+
+
+def test_the_same_advice_is_given_once(accel, project):
+    for name in "abc":
+        project.c(f"{name}.c")
+    project.env["CC"] = "no-such-compiler"
+    ended = accel("build")
+    assert ended.status == 1
+    assert ended.err.count("Install one: ") == 1
+    assert "(the same for b, c)" in ended.err
+
+
+def test_a_terminal_shows_a_bar_and_a_summary(accel, three):
+    status, shown = accel.in_terminal("build")
+    assert status == 1
+    assert "━" in shown
+    assert "3/3" in shown
+    assert re.search(r"failed.* pkg\.bad", shown)
+    assert shown.count("expected expression") == 1
+    assert re.search(r"2 built, 1 failed in \d+\.\d\d s\r\n\Z", shown)
+    assert "autoaccel: building" not in shown
+
+
+def test_a_file_in_the_folder_is_no_part_of_the_tool(accel, project):
+    for name in ("json", "click", "filelock", "rich"):
+        project.write(f"{name}.py", "raise SystemExit('the wrong module was imported')")
+    project.c("top.c")
+    entry = "import sys; sys.argv = ['autoaccel', 'build']; from autoaccel.cli import main; main()"
+    project.write("bin/autoaccel", entry)
+    ended = accel.python("bin/autoaccel", "build")
+    assert (ended.status, ended.out[:10]) == (0, "built top ")
+
+
+def test_ctrl_c_ends_it_with_130_and_leaves_nothing_behind(accel, project):
+    project.c("top.c")
+    project.compiler(before='case "$*" in *" -c "*) exec sleep 40;; esac')
+    child = subprocess.Popen(
+        [sys.executable, "-m", "autoaccel", "build"],
+        cwd=project.root,
+        env=project.environ(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = project.cache.parent / "counting-cc.log"
+    end = time.monotonic() + 60
+    while not log.exists() or " -c " not in log.read_text():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    try:
+        _, err = child.communicate(timeout=20)
+    finally:
+        child.kill()
+        child.communicate()
+    assert child.returncode == 130
+    assert "Traceback" not in err
+    assert list(project.cache.glob("v1/work/*")) == []

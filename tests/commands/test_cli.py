@@ -1,0 +1,49 @@
+"""The command line as a whole: words before the verb, help, bad words."""
+
+from __future__ import annotations
+
+import pytest
+
+import autoaccel
+
+pytestmark = pytest.mark.core
+
+
+def test_version(accel):
+    assert accel("--version").out == f"autoaccel {autoaccel.__version__}\n"
+
+
+@pytest.mark.parametrize("words", [[], ["run"], ["build"], ["explain"], ["doctor"], ["cache"], ["cache", "clear"]])
+def test_help_with_both_words(accel, words):
+    short, long = accel(*words, "-h"), accel(*words, "--help")
+    assert (short.status, short.err) == (0, "")
+    assert short.out == long.out
+    assert short.out.startswith(" ".join(["Usage: autoaccel", *words]))
+
+
+def test_help_names_every_verb_without_cutting_its_sentence(accel):
+    shown = accel("-h").out
+    for verb in ("build", "cache", "doctor", "explain", "run"):
+        assert f"\n  {verb} " in shown
+    assert "..." not in shown.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize("words", [["buidl"], ["--what"], ["cache", "what"]])
+def test_words_that_mean_nothing(accel, words):
+    ended = accel(*words)
+    assert (ended.status, ended.out) == (2, "")
+    assert "Usage: autoaccel" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_a_broken_setting_is_one_line(accel, project):
+    project.c("top.c")
+    ended = accel("build", AUTOACCEL_JOBS="many")
+    assert (ended.status, ended.err) == (2, "autoaccel: $AUTOACCEL_JOBS must be a number, not 'many'\n")
+
+
+def test_verbose_tells_why_each_module_is_built(accel, project):
+    project.c("top.c")
+    ended = accel("-v", "build")
+    assert f"autoaccel: top: building {project.root}/top.c" in ended.err
+    assert accel("build", "-v").status == 2

@@ -1,0 +1,170 @@
+"""The C compiler: how it is found and asked, what it is told, what it tells."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from autoaccel import compiler
+from autoaccel.errors import Diagnostic
+from tests.conftest import Project, c_module, need
+
+CODE = "import autoaccel, sample; print(sample.value())"
+
+
+def log_of(project: Project) -> str:
+    (artifact,) = project.artifacts()
+    return (artifact.parent / "build.log").read_text()
+
+
+class TestFinding:
+    """What setuptools would use, else another, asked once."""
+
+    def test_it_is_asked_once_and_remembered(self, project: Project) -> None:
+        counting = project.compiler()
+        project.c("sample.c", 1)
+        project.c("other.c", 2)
+        assert project.ok(CODE) == "1"
+        asked = counting.log.read_text().count("-E -v")
+        assert asked == 1
+        assert project.ok("import autoaccel, other; print(other.value())") == "2"
+        assert counting.log.read_text().count("-E -v") == asked
+
+    def test_arguments_in_cc(self, project: Project) -> None:
+        need("cc")
+        project.c("sample.c", "NUMBER")
+        assert project.ok(CODE, CC="cc -DNUMBER=3") == "3"
+        assert project.ok(CODE, CC="cc -DNUMBER=4") == "4"
+
+    def test_a_compiler_that_does_not_answer_like_one(self, project: Project) -> None:
+        project.c("sample.c")
+        for name, text in (("silent", "#!/bin/sh\nexit 0\n"), ("failing", "#!/bin/sh\nexit 3\n"), ("garbage", "\0\0\0")):
+            path = project.write(f"bin/{name}", text)
+            path.chmod(0o755)
+            assert f"(tried: {path})" in project.run(CODE, CC=str(path)).err
+
+    def test_clang_serves_as_well(self, project: Project) -> None:
+        need("clang")
+        project.c("sample.c", 5)
+        assert project.ok(CODE, CC="clang") == "5"
+
+    def test_another_one_is_found_where_pythons_own_is_missing(self, project: Project) -> None:
+        need("gcc")
+        tools = project.root / "bin"
+        tools.mkdir()
+        # Only one of the usual names is on the path.
+        (tools / "cc").symlink_to(Path(shutil.which("gcc") or "").resolve())
+        for name in ("as", "ld"):
+            (tools / name).symlink_to(shutil.which(name) or "")
+        project.c("sample.c", 5)
+        assert project.ok(CODE, PATH=str(tools)) == "5"
+
+
+class TestFlags:
+    """Python's own flags that change meaning, then the user's; optimised, quiet."""
+
+    def test_the_users_flags_come_last_and_whole(self, project: Project) -> None:
+        need("cc")
+        project.c("sample.c", "NUMBER")
+        assert project.ok(CODE, CFLAGS="-DNUMBER=1 -O1 -g", LDFLAGS="-Wl,-s") == "1"
+        log = log_of(project)
+        assert "-DNUMBER=1 -O1 -g" in log
+        assert "-O2" not in log
+        assert "-O3" not in log
+        assert "-Wl,-s" in log
+
+    def test_without_a_word_it_optimises(self, project: Project) -> None:
+        need("gcc")
+        project.c("sample.c", 1)
+        assert project.ok(CODE, CC="gcc") == "1"
+        words = log_of(project).split()
+        assert {"-O3", "-fPIC", "-fwrapv", "-DNDEBUG"} <= set(words)
+        assert "-g" not in words
+        assert not [word for word in words if word.startswith("-flto")]
+
+    def test_optimize_and_debug_in_pyproject(self, project: Project) -> None:
+        need("cc")
+        project.write("pyproject.toml", "[tool.autoaccel]\noptimize = 0\ndebug = true\n")
+        project.c("sample.c", 1)
+        assert project.ok(CODE) == "1"
+        words = log_of(project).split()
+        assert {"-O0", "-g"} <= set(words)
+        assert "-O2" not in words
+
+    def test_a_macro_with_quotes_and_blanks(self, project: Project) -> None:
+        need("cc")
+        project.write(
+            "sample.c",
+            '// distutils: define_macros = VERSION="1.0"\n' + c_module("sample", "(int)sizeof(TEXT)", before="#define TEXT VERSION"),
+        )
+        project.write(
+            "pyproject.toml", "[tool.autoaccel.modules.sample]\ndefine-macros = [['NAME', '\"a b\"'], 'FLAG']\n"
+        )
+        project.write("sample.c", c_module("sample", "(int)sizeof(NAME)", before="#ifndef FLAG\n#error no flag\n#endif"))
+        assert project.ok(CODE) == "4"
+
+    @pytest.mark.parametrize("variable", ["CFLAGS", "LDFLAGS", "CC", "CPPFLAGS", "LDSHARED"])
+    def test_unbalanced_quotes_in_cflags(self, project: Project, variable: str) -> None:
+        need("cc")
+        project.c("sample.c", 1)
+        run = project.run(CODE, **{variable: "cc -shared '" if variable in ("CC", "LDSHARED") else "-DX='a"})
+        assert run.last.startswith("autoaccel.errors.ConfigError: "), run.err
+        assert f"${variable}" in run.last
+
+    def test_runtime_library_dirs(self, project: Project) -> None:
+        need("cc")
+        import subprocess
+
+        folder = project.root / "lib"
+        project.write("lib/number.c", "int number(void) { return 6; }\n")
+        subprocess.run(["cc", "-shared", "-fPIC", "number.c", "-o", "libnumber.so"], cwd=folder, check=True, timeout=60)
+        lines = "// distutils: libraries = number\n// distutils: library_dirs = lib\n// distutils: runtime_library_dirs = " + str(folder)
+        project.write("sample.c", lines + "\n" + c_module("sample", "number()", before="int number(void);"))
+        assert project.ok(CODE) == "6"
+
+
+class TestDiagnostics:
+    """What the compiler says, as data."""
+
+    GCC = (
+        "In file included from x.c:1:\n"
+        "/a/own.h:2:5: error: unknown type name 'foo'\n"
+        "    2 |     foo bar;\n"
+        "      |     ^~~\n"
+        "/a/x.c: In function 'f':\n"
+        "/a/x.c:7:12: warning: unused variable [-Wunused]\n"
+        "    7 | int y;\n"
+        "/a/x.c:9:1: note: declared here\n"
+        "/a/x.c:10: fatal error: too bad\n"
+    )
+
+    def test_messages_of_gcc_and_clang(self) -> None:
+        found = compiler.diagnostics(self.GCC)
+        assert [(one.file, one.line, one.column, one.level, one.message) for one in found] == [
+            ("/a/own.h", 2, 5, "error", "unknown type name 'foo'"),
+            ("/a/x.c", 7, 12, "warning", "unused variable [-Wunused]"),
+            ("/a/x.c", 9, 1, "note", "declared here"),
+            ("/a/x.c", 10, 0, "error", "too bad"),
+        ]
+        assert "foo bar;\n      |     ^~~" in found[0].rendered
+        assert isinstance(found[0], Diagnostic)
+
+    def test_other_output_is_none(self) -> None:
+        assert compiler.diagnostics("") == ()
+        assert compiler.diagnostics("all is well: 3 files\nhttp://x:80: hello\n") == ()
+
+
+def test_the_memory_of_a_compiler_holds_only_for_the_same_program(project: Project) -> None:
+    counting = project.compiler()
+    project.c("sample.c", 1)
+    project.ok(CODE)
+    (path,) = project.cache.glob("v1/tools/*.json")
+    told = json.loads(path.read_text())
+    assert told["compiler"]["command"] == [str(counting.path)]
+    os.utime(counting.path)
+    project.ok("import autoaccel; from autoaccel import compiler; compiler.find('c', name='x', path='/x.c')")
+    assert counting.log.read_text().count("-E -v") == 2

@@ -1,0 +1,131 @@
+"""Keys: no two values look alike, and everything that decides the bytes is in."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from autoaccel import keys
+from autoaccel.keys import Contents, digest, plan_key, variant_key
+from autoaccel.loader import FRESH, Source, identity
+from autoaccel.plan import Options, Plan, Tool
+
+
+def test_values_that_look_alike_have_different_digests() -> None:
+    values: list[object] = [
+        None, "", "None", b"", b"None", 0, "0", False, 1, True, "1", 1.0, (), ("",), ((),), ("a", "b"), ("ab",), ("a", "b", ""),
+        ("a", ("b",)), (("a",), "b"), "a,b", {"a": "b"}, ("dict", ("a", "b")), {"a": None}, {"a": {"b": 1}}, {"a": "1"}, {"a": 1},
+        "s1:a", ("s1:a",), b"a", "a", "ä", "\udcff", Options(), Options(libraries=("a",)), Options(sources=("a",)),
+    ]  # fmt: skip
+    alike = [(one, two) for one, two in combinations(values, 2) if digest(one) == digest(two)]
+    # A mapping counts as the sorted list of its pairs, bools and numbers by how they are written.
+    assert alike == [({"a": "b"}, ("dict", ("a", "b")))]
+    assert digest("a", "b") != digest("ab") != digest(("a", "b"))
+    assert digest(["a"]) == digest(("a",))
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+
+
+def test_what_has_no_place_in_a_key_is_refused() -> None:
+    with pytest.raises(TypeError, match="object has no place in a key"):
+        digest(object())
+    with pytest.raises(TypeError, match="set has no place in a key"):
+        digest({"a"})
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    path = tmp_path / "x.c"
+    path.write_text("int x;")
+    return Plan(
+        source=Source("x", str(path), "c"),
+        toolchain="c",
+        options=Options(libraries=("m",)),
+        tools=(Tool("cc", "cc 1", "id-1", ("/usr/bin/cc",)),),
+        env=(("CFLAGS", None),),
+        inputs=(str(path),),
+        details={"optimize": None},
+    )
+
+
+def test_everything_that_decides_is_in_the_key(plan: Plan, tmp_path: Path) -> None:
+    same = plan_key(plan, Contents())
+    assert len(same) == 40
+    assert plan_key(replace(plan), Contents()) == same
+    path = plan.source.path
+    others = [
+        replace(plan, source=Source("y", path, "c")),
+        replace(plan, source=Source("x", path, "c", True)),
+        replace(plan, source=Source("x", str(tmp_path / "y.c"), "c")),
+        replace(plan, toolchain="c++"),
+        replace(plan, options=Options(libraries=("n",))),
+        replace(plan, options=Options(libraries=("m",), define_macros=(("A", None),))),
+        replace(plan, options=Options(libraries=("m",), define_macros=(("A", ""),))),
+        replace(plan, tools=(Tool("cc", "cc 1", "id-2", ("/usr/bin/cc",)),)),
+        replace(plan, tools=()),
+        replace(plan, env=(("CFLAGS", ""),)),
+        replace(plan, env=(("CFLAGS", "-O3"),)),
+        replace(plan, inputs=(path, str(tmp_path / "missing.h"))),
+        replace(plan, details={"optimize": "3"}),
+    ]
+    found = [plan_key(other, Contents()) for other in others]
+    assert len({same, *found}) == 1 + len(others)
+    Path(path).write_text("int y;")
+    assert plan_key(plan, Contents()) != same
+
+
+def test_where_the_tools_files_are_does_not_count(plan: Plan) -> None:
+    moved = replace(plan, tools=(Tool("cc", "cc 1 (another line)", "id-1", ("/opt/cc",)),))
+    assert plan_key(moved, Contents()) == plan_key(plan, Contents())
+
+
+def test_variants_depend_on_what_was_read_and_not_on_its_order() -> None:
+    one = variant_key("k", [("a", "1"), ("b", "2")], ["x", "y"])
+    assert one == variant_key("k", [("b", "2"), ("a", "1")], ["y", "x"])
+    others = [
+        variant_key("l", [("a", "1"), ("b", "2")], ["x", "y"]),
+        variant_key("k", [("a", "2"), ("b", "2")], ["x", "y"]),
+        variant_key("k", [("a", "1"), ("b", "2")], ["x"]),
+        variant_key("k", [("a", "1")], ["x", "y"]),
+    ]
+    assert len({one, *others}) == 5
+
+
+def test_contents_are_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("one")
+    contents = Contents()
+    first = contents.digest(str(path))
+    path.write_text("two")
+    assert contents.digest(str(path)) == first
+    assert Contents().digest(str(path)) != first
+    assert Contents().digest(str(tmp_path / "nowhere")) is None
+    assert keys.file_digest(str(tmp_path)) is None
+
+
+def test_a_file_that_is_too_fresh_has_no_identity_to_trust(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("one")
+    assert Contents().identity(str(path)) == FRESH
+    deadline = time.monotonic() + 20
+    while Contents().identity(str(path)) == FRESH:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert Contents().identity(str(path)) == identity(str(path))
+    # Whole seconds only: a clock that coarse needs more time.
+    assert Contents().identity(str(tmp_path / "nowhere")) == FRESH
+
+
+def test_a_change_after_a_moment_is_seen_whatever_its_mtime(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("one")
+    before = time.time_ns() - 10_000_000_000
+    assert Contents().changed_since(str(path), before)
+    later = time.time_ns() + 10_000_000_000
+    assert not Contents().changed_since(str(path), later)
+    os.utime(path, (1, 1))
+    assert Contents().changed_since(str(path), before)

@@ -1,0 +1,191 @@
+"""Who may import whom, read from the source: imports point one way, and the warm room carries nothing heavy."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "autoaccel"
+
+#: What a warm file may load of the standard library: what every interpreter has loaded already.
+WARM_STDLIB = {
+    "sys", "marshal", "time", "posix", "nt", "_imp", "_thread", "_frozen_importlib", "_frozen_importlib_external",
+}  # fmt: skip
+WARM = {"__init__", "finder", "loader", "projects", "csource"}
+
+#: Module -> what it may import of ours at its top. Fronts are not here: they may import anything, and nobody them.
+TABLE = {
+    "__init__": {"finder"},
+    "errors": set(),
+    "csource": set(),
+    "location": set(),
+    "plan": set(),
+    "process": set(),
+    "progress": set(),
+    "exports": set(),
+    "finder": set(),
+    "loader": {"finder"},
+    "projects": {"loader"},
+    "hook": {"finder"},
+    "unclaimed": {"errors"},
+    "listing": {"csource", "finder"},
+    "reload": {"errors", "loader"},
+    "manifest": {"loader", "location"},
+    "settings": {"errors", "plan"},
+    "keys": {"manifest", "plan"},
+    "store": {"errors", "keys", "manifest", "plan"},
+    "declare": {"csource", "errors", "finder", "manifest", "projects", "settings"},
+    "toolchains.base": {"errors", "plan"},
+    "toolchains.cython_server": set(),
+    "compiler": {"errors", "keys", "manifest", "plan", "process", "settings", "toolchains.base"},
+    "toolchains.headers": {"errors", "plan", "process", "settings", "toolchains.base", "toolchains.cython_server"},
+    "toolchains.cc": {"compiler", "errors", "keys", "plan", "process", "settings", "toolchains.base", "toolchains.headers"},
+    "toolchains.cython": {
+        "compiler", "errors", "keys", "plan", "process", "settings",
+        "toolchains.base", "toolchains.cython_server", "toolchains.headers",
+    },
+    "toolchains": {"toolchains.base", "toolchains.cc", "toolchains.cython"},
+    "pipeline": {
+        "csource", "errors", "exports", "finder", "keys", "loader", "manifest", "plan", "progress", "settings", "store",
+        "toolchains", "toolchains.base",
+    },
+}  # fmt: skip
+
+#: The edges against the current, each inside a function: a rare case of a room that is usually not entered.
+UPWARD = {
+    ("__init__", "hook"),
+    ("finder", "loader"),
+    ("finder", "listing"),
+    ("finder", "projects"),
+    ("finder", "unclaimed"),
+    ("loader", "csource"),
+    ("loader", "errors"),
+    ("loader", "location"),
+    ("loader", "pipeline"),
+    ("loader", "reload"),
+    ("projects", "declare"),
+    ("declare", "store"),
+    ("compiler", "store"),
+    ("errors", "csource"),
+}
+
+FRONTS = {"__main__", "ahead", "cli", "pyximport"}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        found[name.removesuffix(".__init__") if name != "__init__" else name] = path
+    return found
+
+
+MODULES = modules()
+
+
+def is_front(name: str) -> bool:
+    return name in FRONTS or name.split(".")[0] == "commands"
+
+
+def imports(name: str) -> Iterator[tuple[str, bool]]:
+    """(what, whether inside a function) for each import: ours as ``.name``, others by their full name."""
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    package = name.split(".") if MODULES[name].name == "__init__.py" else name.split(".")[:-1]
+    package = [] if name == "__init__" else package
+    yield from _imports(tree, package, inside=False)
+
+
+def _imports(node: ast.AST, package: list[str], *, inside: bool) -> Iterator[tuple[str, bool]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+            continue
+        if isinstance(child, ast.Import):
+            yield from ((alias.name, inside) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom) and child.level == 0:
+            yield str(child.module), inside
+        elif isinstance(child, ast.ImportFrom):
+            base = package[: len(package) - child.level + 1]
+            parts = [*base, *(child.module or "").split(".")] if child.module else base
+            if ".".join(parts) in MODULES and child.module:
+                yield "." + ".".join(parts), inside
+            else:
+                for alias in child.names:
+                    full = ".".join([*parts, alias.name])
+                    yield "." + (full if full in MODULES else "__init__"), inside
+        deeper = inside or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        yield from _imports(child, package, inside=deeper)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not is_front(name)])
+def test_a_room_imports_what_the_table_allows(name: str) -> None:
+    assert name in TABLE, f"say in the table what {name} may import"
+    for what, inside in imports(name):
+        if what.startswith("."):
+            target = what[1:]
+            allowed = target in TABLE[name] or (name, target) in UPWARD
+            if target != "__init__":
+                assert allowed, f"{name} imports {target}"
+                if (name, target) in UPWARD and name != "__init__":
+                    assert inside, f"{name} imports {target} outside of a function"
+            assert not is_front(target), f"{name} imports the front {target}"
+
+
+def test_the_table_names_what_exists() -> None:
+    named = set(TABLE) | set().union(*TABLE.values()) | {name for edge in UPWARD for name in edge}
+    assert named <= set(MODULES)
+    there = {(name, what[1:]) for name in TABLE for what, _ in imports(name)}
+    assert there >= UPWARD, UPWARD - there
+
+
+def test_imports_at_the_top_make_no_circle() -> None:
+    done: list[str] = []
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join((*above, name))
+        if name not in done:
+            for target in sorted(TABLE.get(name, ())):
+                visit(target, (*above, name))
+            done.append(name)
+
+    for name in TABLE:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("name", sorted(WARM))
+def test_the_warm_room_loads_nothing_that_is_not_loaded(name: str) -> None:
+    top = {what for what, inside in imports(name) if not inside and not what.startswith(".")}
+    assert top <= WARM_STDLIB
+
+
+def test_there_is_one_door_to_subprocess() -> None:
+    doors = {name for name in MODULES for what, _ in imports(name) if what.partition(".")[0] == "subprocess"}
+    # The compile server talks over pipes for as long as its process lives.
+    assert doors <= {"process", "toolchains.cython"}
+
+
+def test_the_compile_server_needs_nothing_of_ours() -> None:
+    assert not [what for what, _ in imports("toolchains.cython_server") if what.startswith((".", "autoaccel"))]
+
+
+@pytest.mark.parametrize("name", ["finder", "loader", "keys", "store", "pipeline", "manifest"])
+def test_nobody_asks_which_toolchain_it_is(name: str) -> None:
+    from autoaccel.toolchains import TOOLCHAINS
+
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            words = [one.value for one in ast.walk(node) if isinstance(one, ast.Constant)]
+            assert not set(TOOLCHAINS) & {word for word in words if isinstance(word, str)}, ast.unparse(node)
+
+
+def test_only_what_is_declared_is_imported_from_outside() -> None:
+    declared = {"click", "rich", "filelock"}
+    found = {what.partition(".")[0] for name in MODULES for what, _ in imports(name) if not what.startswith(".")}
+    extras = {"pyximport", "Cython", "IPython", "watchdog", "numba"}
+    assert found - set(sys.stdlib_module_names) - {"nt", "posix", "autoaccel"} <= declared | extras

@@ -1,0 +1,128 @@
+"""Modules that only a pyproject.toml tells of, and what it says to the finder."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Project, c_module, need
+
+
+def declare(name: str, *sources: str) -> str:
+    listed = ", ".join(repr(source) for source in sources)
+    return f"[[tool.setuptools.ext-modules]]\nname = '{name}'\nsources = [{listed}]\n"
+
+
+def test_an_extension_whose_source_is_elsewhere(project: Project) -> None:
+    need("cc")
+    project.write("pyproject.toml", declare("pkg.fast", "csrc/impl.c", "csrc/more.c"))
+    project.write("pkg/__init__.py", "")
+    project.write("csrc/impl.c", c_module("pkg.fast", "number()", before="int number(void);"))
+    project.write("csrc/more.c", "int number(void) { return 4; }\n")
+    code = "import autoaccel, pkg.fast; print(pkg.fast.value(), pkg.fast.__name__, pkg.fast.__file__)"
+    assert [project.ok(code) for _ in range(2)] == [f"4 pkg.fast {project.root}/csrc/impl.c"] * 2
+
+
+def test_from_a_src_folder_and_from_a_subfolder(project: Project) -> None:
+    need("cc")
+    project.write("pyproject.toml", declare("fast", "csrc/impl.c"))
+    project.write("csrc/impl.c", c_module("fast", 4))
+    (project.root / "src").mkdir()
+    assert project.ok("import autoaccel, fast; print(fast.value())", cwd=project.root / "src") == "4"
+
+
+def test_a_declaration_does_not_leak_into_a_sibling(project: Project) -> None:
+    need("cc")
+    project.write("proj/pyproject.toml", declare("pkg.fast", "csrc/impl.c"))
+    project.write("proj/csrc/impl.c", c_module("fast", 1))
+    project.write("proj2/pkg/__init__.py", "")
+    project.write("proj2/pkg/fast.py", "def value(): return 'own'\n")
+    out = project.ok(
+        f"import sys; sys.path[:0] = ['{project.root}/proj2', '{project.root}/proj']; "
+        "import autoaccel, pkg.fast; print(pkg.fast.value())"
+    )
+    assert out == "own"
+
+
+def test_a_declared_source_that_is_gone(project: Project) -> None:
+    project.write("pyproject.toml", declare("fast", "csrc/impl.pyx"))
+    project.write("fast.py", "def value(): return 'python'\n")
+    assert project.ok("import autoaccel, fast; print(fast.value())") == "python"
+
+
+def test_a_declaration_that_changes(project: Project) -> None:
+    need("cc")
+    project.write("one.c", c_module("fast", 1))
+    project.write("two.c", c_module("fast", 2))
+    code = "import autoaccel, fast; print(fast.value())"
+    for name, value in (("one", "1"), ("two", "2"), ("one", "1")):
+        project.write("pyproject.toml", declare("fast", f"{name}.c"))
+        assert project.ok(code) == value
+    project.write("pyproject.toml", "")
+    assert project.run(code).last == "ModuleNotFoundError: No module named 'fast'"
+
+
+def test_find_spec_of_a_declared_module(project: Project) -> None:
+    project.write("pyproject.toml", declare("fast", "csrc/impl.c"))
+    path = project.write("csrc/impl.c", c_module("fast", 4))
+    out = project.ok("import autoaccel, importlib.util as u; print(u.find_spec('fast').origin, u.find_spec('pkg'))")
+    assert out == f"{path} None"
+
+
+def test_python_files_that_are_compiled_when_asked_for(project: Project) -> None:
+    need("Cython", "cc")
+    project.write("pyproject.toml", "[tool.autoaccel]\npure-python = ['pkg.hot*']\n")
+    project.write("pkg/__init__.py", "")
+    project.write("pkg/hot.py", "import cython\ndef value():\n    return cython.compiled\n")
+    project.write("pkg/cold.py", "import cython\ndef value():\n    return cython.compiled\n")
+    out = project.ok("import autoaccel; from pkg import hot, cold; print(hot.value(), cold.value(), hot.__file__)")
+    assert out == f"True False {project.root}/pkg/hot.py"
+
+
+def test_names_that_are_excluded_and_included(project: Project) -> None:
+    need("cc")
+    project.write("pyproject.toml", "[tool.autoaccel]\nexclude = ['left']\ninclude = ['installed']\n")
+    project.c("left.c", 1)
+    project.c("site-packages/installed/fast.c", 2)
+    project.write("site-packages/installed/__init__.py", "")
+    project.c("site-packages/other.c", 3)
+    out = project.ok(
+        """
+        import sys, autoaccel
+        sys.path.append("site-packages")
+        import installed.fast
+        print(installed.fast.value())
+        for name in "left", "other":
+            try:
+                __import__(name)
+            except ModuleNotFoundError as error:
+                print(error)
+        """
+    ).splitlines()
+    assert out == ["2", "No module named 'left'", "No module named 'other'"]
+
+
+def test_a_damaged_record_is_made_again(project: Project) -> None:
+    need("cc")
+    project.write("pyproject.toml", declare("fast", "impl.c"))
+    project.write("impl.c", c_module("fast", 4))
+    code = "import autoaccel, fast; print(fast.value())"
+    assert project.ok(code) == "4"
+    (record,) = project.cache.glob("v1/projects/*")
+    for content in (b"", b"garbage", record.read_bytes()[:-1], bytes(100)):
+        record.write_bytes(content)
+        assert project.ok(code) == "4"
+
+
+def test_no_toml_is_parsed_on_a_hit(project: Project) -> None:
+    need("cc")
+    project.write("pyproject.toml", declare("fast", "impl.c"))
+    project.write("impl.c", c_module("fast", 4))
+    code = "import sys, autoaccel, fast; print(fast.value(), 'tomllib' in sys.modules, 'autoaccel.declare' in sys.modules)"
+    project.ok(code)
+    assert project.ok(code) == "4 False False"
+
+
+def test_a_pyproject_that_is_broken_does_not_break_other_imports(project: Project) -> None:
+    project.write("pyproject.toml", "[tool.autoaccel\n")
+    project.write("plain.py", "")
+    assert project.ok("import autoaccel, plain, colorsys; print('fine')") == "fine"
