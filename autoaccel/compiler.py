@@ -535,7 +535,8 @@ def _compile_failure(
     missing = _MISSING.search(result.output)
     hint = ""
     # No dependency file is written when a header is missing: the message tells what included it.
-    inputs = [*inputs, *(one for one in _INCLUDED.findall(result.output) if os.path.isfile(one))]
+    told = (*_INCLUDED.findall(result.output), *(one.file for one in diagnostics(result.output)))
+    inputs = [*inputs, *(one for one in dict.fromkeys(told) if os.path.isfile(one))]
     if missing is not None:
         header = missing["header"]
         if header == "Python.h":

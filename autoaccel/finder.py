@@ -94,6 +94,8 @@ class AccelFinder:
         #: path entry -> the finder that was there when we looked
         self._known: dict[object, object] = {}
         self._adopted: list[DirectoryFinder] = []
+        #: pyproject.toml files that have been read, or are being read
+        self._projects: set[str] = set()
         #: whether ``pkgutil`` was loaded before us
         self._listed = "pkgutil" not in sys.modules
         #: modules that a project's pyproject.toml declares -> (source path, toolchain, package, the project's folder)
@@ -149,6 +151,7 @@ class AccelFinder:
     def invalidate_caches(self) -> None:
         """Look at toolchains, projects and the cache's place again (called by ``importlib.invalidate_caches``)."""
         self._known.clear()
+        self._projects.clear()
         if _loader_room is not None:
             _loader_room.forget()
 
@@ -179,13 +182,13 @@ class AccelFinder:
             self._listed = True
             from . import listing  # noqa: F401  (registers itself with pkgutil)
         finder = cache[entry] if entry in cache else PathFinder._path_importer_cache(entry)  # type: ignore[attr-defined]
+        self._known[entry] = finder
         if isinstance(finder, FileFinder) and not isinstance(finder, DirectoryFinder):
             wanted = self.wanted(finder.path)
             if wanted:
                 self._adopted.append(_adopt(finder, self, wanted if isinstance(wanted, frozenset) else None))
                 if wanted is True:
                     self._learn(finder.path)
-        self._known[entry] = finder
 
     def wanted(self, directory: str) -> "frozenset[str] | bool":
         """True: everything in it is the user's; False: nothing is; a set: only these top-level names are wanted."""
@@ -210,8 +213,10 @@ class AccelFinder:
                 return
             here = above
         path = f"{here}{_SEP}pyproject.toml"
-        if not _speaks(path):
+        # Reading it imports modules, each of which looks at the roots that are new to us: this project's others, too.
+        if path in self._projects or not _speaks(path):
             return
+        self._projects.add(path)
         from . import projects
 
         project = projects.declared(path)

@@ -129,7 +129,7 @@ def _build(store: Store, plan: Plan, key: str, before: keys.Contents) -> Artifac
                 built = toolchain.build(plan, work)
                 _check_export(plan, built)
             except Failed as failure:
-                raise _failed(store, plan, key, failure) from None
+                raise _failed(store, plan, key, failure, started[1]) from None
             return _keep(store, plan, key, built, work, before, started)
     except OSError as problem:
         if store.private:
@@ -172,7 +172,7 @@ def _check_export(plan: Plan, built: Built) -> None:
         raise Failed(error, log=built.log, inputs=built.inputs, absent=built.absent)
 
 
-def _failed(store: Store, plan: Plan, key: str, failure: Failed) -> BuildError:
+def _failed(store: Store, plan: Plan, key: str, failure: Failed, started: int) -> BuildError:
     """The error for the user, with its log kept, and remembered for those who try the same next."""
     error = failure.error
     kept = store.failure_log(key, failure.log)
@@ -185,5 +185,7 @@ def _failed(store: Store, plan: Plan, key: str, failure: Failed) -> BuildError:
         if (content := contents.digest(path)) is not None
     }
     absent = (*plan.absent, *failure.absent)
-    store.remember_failure(key, error, inputs, absent, complete=failure.complete)
+    # What was mended in the meantime is not what failed.
+    if not any(contents.changed_since(path, started) for path in inputs):
+        store.remember_failure(key, error, inputs, absent, complete=failure.complete)
     return error

@@ -216,7 +216,7 @@ class Store:
             context,
         )
         with contextlib.suppress(OSError):
-            if not os.path.exists(path):
+            if manifest.read_checked(path) is None:
                 replace(path, common)
             self._write_manifest(values)
 

@@ -108,7 +108,9 @@ class Project:
         env.pop("PYTHONDONTWRITEBYTECODE", None)
         return env
 
-    def start(self, code: str, *, python: str = sys.executable, cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:
+    def start(
+        self, code: str, *, python: str = sys.executable, cwd: Path | None = None, **env: str
+    ) -> subprocess.Popen[str]:
         """A fresh interpreter that runs ``code`` in the project's folder, in the background."""
         return subprocess.Popen(
             [python, "-c", textwrap.dedent(code)],
@@ -140,7 +142,7 @@ class Project:
         """Use a compiler that notes its starts, and runs a line of shell before each."""
         need("cc")
         made = CountingCompiler(self.cache.parent / "counting-cc", self.cache.parent / "counting-cc.log")
-        made.path.write_text(f"#!/bin/sh\necho \"cc $*\" >> '{made.log}'\n{before}\nexec {shutil.which('cc')} \"$@\"\n")
+        made.path.write_text(f'#!/bin/sh\necho "cc $*" >> \'{made.log}\'\n{before}\nexec {shutil.which("cc")} "$@"\n')
         made.path.chmod(0o755)
         self.env["CC"] = str(made.path)
         return made

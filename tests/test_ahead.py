@@ -52,7 +52,9 @@ def test_everything_below_is_built_and_the_imports_compile_nothing(project: Proj
     assert project.ok(code) == "1 2 3 4"
     assert compiler.compiles == 5
     assert project.ok("import autoaccel; print([one.built for one in autoaccel.build()])") == str([False] * 5)
-    assert project.ok("import autoaccel; print([one.built for one in autoaccel.build('top.c', force=True)])") == "[True]"
+    assert (
+        project.ok("import autoaccel; print([one.built for one in autoaccel.build('top.c', force=True)])") == "[True]"
+    )
     assert compiler.compiles == 6
 
 
@@ -61,7 +63,11 @@ def test_names_are_those_of_the_finder(project: Project, monkeypatch: pytest.Mon
     monkeypatch.chdir(project.root)
     found = {source.name: source for source in sources_below([str(project.root)])}
     assert sorted(found) == ["inner", "pkg.deep.most", "pkg.inner", "space.left", "top"]
-    assert [source.name for source in sources_below(["pkg", "pkg/inner.c", "top.c"])] == ["pkg.inner", "pkg.deep.most", "top"]
+    assert [source.name for source in sources_below(["pkg", "pkg/inner.c", "top.c"])] == [
+        "pkg.inner",
+        "pkg.deep.most",
+        "top",
+    ]
 
 
 def test_a_failure_does_not_stop_the_others(project: Project) -> None:
@@ -80,7 +86,7 @@ def test_a_failure_does_not_stop_the_others(project: Project) -> None:
 
 
 def test_paths_that_are_wrong(project: Project) -> None:
-    with pytest.raises(FileNotFoundError, match="nowhere does not exist$"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere does not exist$"):
         autoaccel.build(project.root / "nowhere")
     path = project.write("helper.c", "int x;\n")
     with pytest.raises(AccelError) as raised:

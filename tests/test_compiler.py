@@ -42,7 +42,11 @@ class TestFinding:
 
     def test_a_compiler_that_does_not_answer_like_one(self, project: Project) -> None:
         project.c("sample.c")
-        for name, text in (("silent", "#!/bin/sh\nexit 0\n"), ("failing", "#!/bin/sh\nexit 3\n"), ("garbage", "\0\0\0")):
+        for name, text in (
+            ("silent", "#!/bin/sh\nexit 0\n"),
+            ("failing", "#!/bin/sh\nexit 3\n"),
+            ("garbage", "\0\0\0"),
+        ):
             path = project.write(f"bin/{name}", text)
             path.chmod(0o755)
             assert f"(tried: {path})" in project.run(CODE, CC=str(path)).err
@@ -99,12 +103,15 @@ class TestFlags:
         need("cc")
         project.write(
             "sample.c",
-            '// distutils: define_macros = VERSION="1.0"\n' + c_module("sample", "(int)sizeof(TEXT)", before="#define TEXT VERSION"),
+            '// distutils: define_macros = VERSION="1.0"\n'
+            + c_module("sample", "(int)sizeof(TEXT)", before="#define TEXT VERSION"),
         )
         project.write(
             "pyproject.toml", "[tool.autoaccel.modules.sample]\ndefine-macros = [['NAME', '\"a b\"'], 'FLAG']\n"
         )
-        project.write("sample.c", c_module("sample", "(int)sizeof(NAME)", before="#ifndef FLAG\n#error no flag\n#endif"))
+        project.write(
+            "sample.c", c_module("sample", "(int)sizeof(NAME)", before="#ifndef FLAG\n#error no flag\n#endif")
+        )
         assert project.ok(CODE) == "4"
 
     @pytest.mark.parametrize("variable", ["CFLAGS", "LDFLAGS", "CC", "CPPFLAGS", "LDSHARED"])
@@ -122,7 +129,10 @@ class TestFlags:
         folder = project.root / "lib"
         project.write("lib/number.c", "int number(void) { return 6; }\n")
         subprocess.run(["cc", "-shared", "-fPIC", "number.c", "-o", "libnumber.so"], cwd=folder, check=True, timeout=60)
-        lines = "// distutils: libraries = number\n// distutils: library_dirs = lib\n// distutils: runtime_library_dirs = " + str(folder)
+        lines = (
+            "// distutils: libraries = number\n// distutils: library_dirs = lib\n// distutils: runtime_library_dirs = "
+            + str(folder)
+        )
         project.write("sample.c", lines + "\n" + c_module("sample", "number()", before="int number(void);"))
         assert project.ok(CODE) == "6"
 

@@ -14,6 +14,14 @@ from tests.conftest import Project, need
 IMPORT = "import autoaccel, sample"
 
 
+def where(key: str, name: str = "sample") -> str:
+    """The advice where to write an option."""
+    return (
+        f"Write `# distutils: {key} = …` (`//` in C) into the first lines of the source, "
+        f'or the same under `[tool.autoaccel.modules."{name}"]` in pyproject.toml.'
+    )
+
+
 def message(project: Project, code: str = IMPORT, **env: str) -> str:
     """The text of the exception that ends ``code``, less the place of the build log, which is checked."""
     run = project.run(
@@ -61,7 +69,9 @@ class TestSources:
         text = path.read_text()
         number = next(index for index, line in enumerate(text.splitlines(), 1) if "1 +" in line)
         told = message(project, CC="gcc")
-        assert told.startswith(f"autoaccel.errors.BuildError: sample: gcc failed on {path}\n\n{path}: In function ‘value’:\n{path}:{number}:")
+        assert told.startswith(
+            f"autoaccel.errors.BuildError: sample: gcc failed on {path}\n\n{path}: In function ‘value’:\n{path}:{number}:"
+        )
         lines = told.splitlines()
         error = next(line for line in lines if " error: " in line)
         column = int(error.split(":")[2 + error.count(":", 0, error.index(path.name))])
@@ -79,7 +89,7 @@ class TestSources:
             "      |          ^~~~~~~\n"
             "compilation terminated.\n\n"
             f"`own.h` was looked for beside the source, then in: {project.root}. "
-            "Name its folder in the first lines of the source: `# distutils: include_dirs = …` (`//` in C)."
+            f"If it is elsewhere, name its folder. {where('include_dirs')}"
         )
 
     def test_a_missing_library(self, project: Project) -> None:
@@ -89,8 +99,8 @@ class TestSources:
         told = message(project, CC="gcc")
         assert told.startswith(f"autoaccel.errors.BuildError: sample: the linker failed on {path}\n\n")
         assert told.endswith(
-            "\n\nThe library `nowhere_to_be_found` is not where the linker looks: install its development package, "
-            "or name its folder: `# distutils: library_dirs = …` (`//` in C)."
+            "\n\nThe library `nowhere_to_be_found` is not where the linker looks: install its development files, "
+            f"or name its folder. {where('library_dirs')}"
         )
 
     @pytest.mark.core
@@ -256,13 +266,15 @@ def test_hints_for_libraries_that_do_not_load() -> None:
     told = errors.not_loadable("x", "/x.c", "/x.so", "/x.so: undefined symbol: foo")
     assert str(told) == (
         "x: the library built from /x.c can't be loaded: /x.so: undefined symbol: foo\n"
-        "`foo` is declared and used, and no compiled source or library has it. Name them in the first "
-        "lines of the source: `# distutils: sources = …` or `# distutils: libraries = …` (`//` in C)."
+        "`foo` is declared and used, and no compiled source or library has it. Name the source or the library "
+        f"(`libraries = …`). {where('sources', 'x')}"
     )
-    told = errors.not_loadable("x", "/x.c", "/x.so", "libfoo.so.1: cannot open shared object file: No such file or directory")
+    told = errors.not_loadable(
+        "x", "/x.c", "/x.so", "libfoo.so.1: cannot open shared object file: No such file or directory"
+    )
     assert str(told).endswith(
         "\nA library that it was linked with is not on the loader's path: install it, "
-        "or name its folder in `# distutils: runtime_library_dirs = …`."
+        f"or name its folder. {where('runtime_library_dirs', 'x')}"
     )
     assert (told.name, told.path) == ("x", "/x.so")
 

@@ -263,7 +263,9 @@ class TestOddPlaces:
         )
         assert out == "zip 6\nNo module named 'inzip'"
 
-    @pytest.mark.parametrize("folder", ["with space", "a$b", "c#d", "co:lon", "quo'te\"s", "ünï", "back\\slash", "-dash"])
+    @pytest.mark.parametrize(
+        "folder", ["with space", "a$b", "c#d", "co:lon", "quo'te\"s", "ünï", "back\\slash", "-dash"]
+    )
     def test_a_folder_with_an_unusual_name(self, project: Project, folder: str) -> None:
         need("cc")
         project.write(f"{folder}/own.h", "#define ONE 1\n")
@@ -289,7 +291,9 @@ class TestOddPlaces:
     def test_a_working_folder_that_is_gone(self, project: Project) -> None:
         gone = project.root / "gone"
         gone.mkdir()
-        out = project.ok("import os, autoaccel; os.rmdir(os.getcwd()); import colorsys; print(colorsys.__name__)", cwd=gone)
+        out = project.ok(
+            "import os, autoaccel; os.rmdir(os.getcwd()); import colorsys; print(colorsys.__name__)", cwd=gone
+        )
         assert out == "colorsys"
 
     def test_the_empty_entry_follows_the_working_folder(self, project: Project) -> None:

@@ -279,7 +279,10 @@ class TestCython:
 
     def test_a_build_file_that_appears_and_changes(self, project: Project) -> None:
         need("setuptools")
-        project.write("sample.pyx", 'cdef extern from *:\n    """\n    #ifndef N\n    #define N 0\n    #endif\n    """\n    int N\ndef value(): return N\n')
+        project.write(
+            "sample.pyx",
+            'cdef extern from *:\n    """\n    #ifndef N\n    #define N 0\n    #endif\n    """\n    int N\ndef value(): return N\n',
+        )
         assert project.ok(self.CODE) == "0"
         for value in "1", "2":
             project.write(
@@ -298,7 +301,9 @@ class TestFailures:
 
     FAILS = "import autoaccel\ntry:\n    import sample\nexcept autoaccel.BuildError as error:\n    print(error)\n"
 
-    def test_ten_workers_do_not_compile_the_same_broken_file(self, project: Project, compiler: CountingCompiler) -> None:
+    def test_ten_workers_do_not_compile_the_same_broken_file(
+        self, project: Project, compiler: CountingCompiler
+    ) -> None:
         project.c("sample.c", "broken here")
         first = project.ok(self.FAILS)
         again = [project.ok(self.FAILS) for _ in range(2)]
@@ -370,7 +375,9 @@ class TestWithoutACompiler:
         compiler.path.unlink()
         assert project.ok(CODE) == "1"
 
-    def test_without_a_compiler_a_touched_source_still_loads(self, project: Project, compiler: CountingCompiler) -> None:
+    def test_without_a_compiler_a_touched_source_still_loads(
+        self, project: Project, compiler: CountingCompiler
+    ) -> None:
         path = project.c("sample.c", 1)
         assert project.ok(CODE) == "1"
         compiler.path.unlink()
@@ -394,7 +401,9 @@ class TestEditedMeanwhile:
     def test_a_source_edited_during_the_build(self, project: Project) -> None:
         path = project.c("sample.c", 1)
         second = project.write("second.txt", c_module("sample", 2))
-        edit = f"""case "$*" in *" -c "*) if [ -f '{second}' ]; then cat '{second}' > '{path}'; rm '{second}'; fi;; esac"""
+        edit = (
+            f"""case "$*" in *" -c "*) if [ -f '{second}' ]; then cat '{second}' > '{path}'; rm '{second}'; fi;; esac"""
+        )
         project.compiler(edit)
         assert project.ok(CODE) == "2"
         assert project.artifacts() == []
@@ -445,7 +454,9 @@ class TestInterrupted:
         mark = str(os.getpid() % 1000)
         project.compiler(self.SLOW.format(flag=flag, mark=mark))
         project.c("sample.c", 3)
-        child = project.start("import autoaccel\ntry:\n    import sample\nexcept BaseException as error:\n    print(repr(error)); raise\n")
+        child = project.start(
+            "import autoaccel\ntry:\n    import sample\nexcept BaseException as error:\n    print(repr(error)); raise\n"
+        )
         wait_for(Path(f"{flag}.started").exists, "the compiler")
         flag.unlink()
         return child, f"sleep 4711{mark}"
@@ -474,9 +485,13 @@ class TestInterrupted:
 
     def test_ctrl_c_while_cython_translates(self, project: Project) -> None:
         need("Cython")
-        text = "cdef int x = 0\n" + "\n".join(f"def f{i}(a, b=1, *c, **d): return [a + b for _ in c]" for i in range(1500))
+        text = "cdef int x = 0\n" + "\n".join(
+            f"def f{i}(a, b=1, *c, **d): return [a + b for _ in c]" for i in range(1500)
+        )
         project.write("slow_one.pyx", text)
-        child = project.start("import autoaccel\ntry:\n    import slow_one\nexcept BaseException as error:\n    print(repr(error)); raise\n")
+        child = project.start(
+            "import autoaccel\ntry:\n    import slow_one\nexcept BaseException as error:\n    print(repr(error)); raise\n"
+        )
         wait_for(lambda: list(project.cache.glob("v1/work/*")), "the build")
         time.sleep(0.7)
         child.send_signal(signal.SIGINT)
@@ -488,5 +503,7 @@ class TestInterrupted:
     def test_no_server_is_left_when_the_process_ends(self, project: Project) -> None:
         need("Cython")
         project.write("sample.pyx", "def value(): return 1\n")
-        out = project.ok("import autoaccel, sample; from autoaccel.toolchains import cython; print(cython._server._process.pid)")
+        out = project.ok(
+            "import autoaccel, sample; from autoaccel.toolchains import cython; print(cython._server._process.pid)"
+        )
         wait_for(lambda: not Path(f"/proc/{out}").exists(), "the compile server to end")

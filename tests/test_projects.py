@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.conftest import Project, c_module, need
 
 
@@ -117,7 +115,9 @@ def test_no_toml_is_parsed_on_a_hit(project: Project) -> None:
     need("cc")
     project.write("pyproject.toml", declare("fast", "impl.c"))
     project.write("impl.c", c_module("fast", 4))
-    code = "import sys, autoaccel, fast; print(fast.value(), 'tomllib' in sys.modules, 'autoaccel.declare' in sys.modules)"
+    code = (
+        "import sys, autoaccel, fast; print(fast.value(), 'tomllib' in sys.modules, 'autoaccel.declare' in sys.modules)"
+    )
     project.ok(code)
     assert project.ok(code) == "4 False False"
 

@@ -167,7 +167,10 @@ def test_a_file_that_appears_where_it_is_looked_for_first(project: Project) -> N
     need("cc")
     project.write("pyproject.toml", "")
     project.write("pkg/number.c", "int number(void) { return 1; }\n")
-    project.write("pkg/sample.c", "// distutils: sources = number.c\n" + c_module("sample", "number()", before="int number(void);"))
+    project.write(
+        "pkg/sample.c",
+        "// distutils: sources = number.c\n" + c_module("sample", "number()", before="int number(void);"),
+    )
     code = "import autoaccel, pkg.sample; print(pkg.sample.value())"
     assert project.ok(code) == "1"
     project.write("number.c", "int number(void) { return 2; }\n")

@@ -156,7 +156,13 @@ class TestOtherFinders:
         if when == "after":
             lines.reverse()
         out = project.ok(
-            "\n".join([*lines, "import sample, pkg.inner, plain", "print(sample.value(), pkg.inner.value(), plain.claw, pkg.claw)"])
+            "\n".join(
+                [
+                    *lines,
+                    "import sample, pkg.inner, plain",
+                    "print(sample.value(), pkg.inner.value(), plain.claw, pkg.claw)",
+                ]
+            )
         )
         assert out == "1 2 True True"
 
@@ -228,7 +234,10 @@ class TestOtherFinders:
                 sys.meta_path.append(Finder)
             """,
         )
-        project.write("env/lib/site-packages/__editable__.mapped.pth", "import __editable___mapped_finder; __editable___mapped_finder.install()\n")
+        project.write(
+            "env/lib/site-packages/__editable__.mapped.pth",
+            "import __editable___mapped_finder; __editable___mapped_finder.install()\n",
+        )
         out = project.ok(
             f"import site; site.addsitedir({str(site)!r}); import autoaccel, flat.inner, mapped.inner; "
             "print(flat.inner.value(), mapped.inner.value())"
@@ -239,7 +248,10 @@ class TestOtherFinders:
         project.c("sample.c", 3)
         project.write("conftest.py", "import autoaccel\n")
         project.write("helper.py", "def check(x):\n    assert x == 3\n")
-        project.write("test_it.py", "import sample, helper\n\ndef test_it():\n    helper.check(sample.value())\n    left = sample.value()\n    assert left == 4\n")
+        project.write(
+            "test_it.py",
+            "import sample, helper\n\ndef test_it():\n    helper.check(sample.value())\n    left = sample.value()\n    assert left == 4\n",
+        )
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", "-c", "/dev/null"],
             cwd=project.root, env=project.environ(), capture_output=True, text=True, timeout=120,
@@ -350,7 +362,10 @@ class TestLookingAtModules:
     def test_pickle(self, project: Project) -> None:
         need("Cython")
         project.write("pkg/__init__.py", "")
-        project.write("pkg/shapes.pyx", "cdef class Box:\n    cdef public int n\n    def __init__(self, n=0):\n        self.n = n\ndef grow(n): return n + 1\n")
+        project.write(
+            "pkg/shapes.pyx",
+            "cdef class Box:\n    cdef public int n\n    def __init__(self, n=0):\n        self.n = n\ndef grow(n): return n + 1\n",
+        )
         dumped = project.ok(
             "import autoaccel, pickle; from pkg.shapes import Box, grow; print(pickle.dumps((Box(5), grow, Box)).hex())"
         )
@@ -374,7 +389,10 @@ class TestLookingAtModules:
         need("Cython")
         project.write("pkg/__init__.pyx", "x = 20\n")
         project.write("pkg/inner.pyx", "def twice(n): return 2 * n\n")
-        project.write("pkg/__main__.py", "import sys\nfrom . import x\nfrom .inner import twice\nprint(__name__, twice(x) + 2, sys.argv[1:])\n")
+        project.write(
+            "pkg/__main__.py",
+            "import sys\nfrom . import x\nfrom .inner import twice\nprint(__name__, twice(x) + 2, sys.argv[1:])\n",
+        )
         project.write("start/sitecustomize.py", "import autoaccel\n")
         done = subprocess.run(
             [sys.executable, "-m", "pkg", "a"], cwd=project.root, capture_output=True, text=True, timeout=120,
@@ -389,7 +407,9 @@ class TestLookingAtModules:
 
     def test_a_warning_about_the_module_names_a_line(self, project: Project) -> None:
         project.c("sample.c", 1)
-        out = project.ok("import autoaccel, linecache, sample; print(linecache.getlines(sample.__file__, vars(sample))[0].strip())")
+        out = project.ok(
+            "import autoaccel, linecache, sample; print(linecache.getlines(sample.__file__, vars(sample))[0].strip())"
+        )
         assert out == "#include <Python.h>"
 
     def test_nothing_is_said_on_stdout_or_stderr(self, project: Project) -> None:
@@ -442,7 +462,9 @@ class TestThreads:
 
     def test_a_module_that_imports_another_cold_one(self, project: Project) -> None:
         need("Cython")
-        project.write("outer.pyx", "import inner\nfrom later import value as later\ndef value(): return inner.value() + later()\n")
+        project.write(
+            "outer.pyx", "import inner\nfrom later import value as later\ndef value(): return inner.value() + later()\n"
+        )
         project.c("inner.c", 1)
         project.c("later.c", 10)
         assert project.ok("import autoaccel, outer; print(outer.value())") == "11"
@@ -472,10 +494,14 @@ class TestInterpreters:
     def test_a_second_interpreter_imports_too(self, project: Project) -> None:
         pytest.importorskip("_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters")
         slots = "{Py_mod_exec, (void *)run}"
-        several = "{Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED}, " if sys.version_info >= (3, 12) else ""
+        several = (
+            "{Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED}, "
+            if sys.version_info >= (3, 12)
+            else ""
+        )
         project.write("sample.c", c_module("sample", 7).replace(slots, several + slots))
         name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
-        inner = f"import sys; sys.path[:] = PATH; import autoaccel, sample; print(sample.value(), flush=True)"
+        inner = "import sys; sys.path[:] = PATH; import autoaccel, sample; print(sample.value(), flush=True)"
         out = project.ok(
             f"""
             import {name} as interpreters, sys, autoaccel, sample
@@ -531,7 +557,14 @@ def test_processes_started_by_multiprocessing(project: Project) -> None:
                 print(pool.map(work, range(4)))
         """,
     )
-    done = subprocess.run([sys.executable, str(script)], cwd=project.root, env=project.environ(), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=project.root,
+        env=project.environ(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert (done.stdout, done.stderr) == ("[7, 7, 7, 7]\n", "")
 
 
@@ -545,7 +578,9 @@ def test_an_except_import_error_around_the_import(project: Project) -> None:
 def test_a_script_in_another_folder(project: Project) -> None:
     project.c("tools/sample.c", 7)
     script = project.write("tools/script.py", "import autoaccel, sample\nprint(sample.value())\n")
-    done = subprocess.run([sys.executable, str(script)], cwd="/", env=project.environ(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd="/", env=project.environ(), capture_output=True, text=True, timeout=60
+    )
     assert (done.stdout, done.stderr) == ("7\n", "")
     assert Path(script).exists()
 

@@ -56,7 +56,9 @@ WAYS = ("truncated", "empty", "flipped", "zeroed", "other", "gone", "folder")
 class TestDamage:
     """Whatever happened to a file of the cache: the right result, and no crash."""
 
-    @pytest.mark.parametrize("how", [pytest.param(how, marks=pytest.mark.core if how == "truncated" else ()) for how in WAYS])
+    @pytest.mark.parametrize(
+        "how", [pytest.param(how, marks=pytest.mark.core if how == "truncated" else ()) for how in WAYS]
+    )
     def test_a_damaged_library(self, project: Project, how: str) -> None:
         project.c("sample.c", 7)
         assert project.ok(CODE) == "7"
@@ -129,7 +131,9 @@ class TestDamage:
         project.c("sample.c", 7)
         assert project.ok(CODE) == "7"
 
-    @pytest.mark.parametrize("folder", ["artifacts", "manifests", "packs", "contexts", "locks", "work", "tools", "failures"])
+    @pytest.mark.parametrize(
+        "folder", ["artifacts", "manifests", "packs", "contexts", "locks", "work", "tools", "failures"]
+    )
     def test_a_part_of_the_cache_is_deleted(self, project: Project, folder: str) -> None:
         project.c("sample.c", 7)
         assert project.ok(CODE) == "7"
@@ -187,7 +191,9 @@ class TestPlaces:
         temporary = project.cache.parent / "tmp"
         temporary.mkdir()
         project.env["TMPDIR"] = str(temporary)
-        code = ELSEWHERE.format(nowhere) + CODE.replace("; print", "; import importlib; importlib.reload(sample); print")
+        code = ELSEWHERE.format(nowhere) + CODE.replace(
+            "; print", "; import importlib; importlib.reload(sample); print"
+        )
         run = project.run(code)
         assert (run.status, run.out) == (0, "7\n"), run.err
         assert run.err.startswith("nothing can be kept in the cache ([Errno 20] Not a directory: ")
@@ -292,9 +298,18 @@ class TestPlaces:
 
     def test_home_is_unset(self, project: Project) -> None:
         project.c("sample.c", 7)
-        env = {name: value for name, value in project.environ().items() if name not in ("HOME", "AUTOACCEL_CACHE_DIR", "XDG_CACHE_HOME")}
+        env = {
+            name: value
+            for name, value in project.environ().items()
+            if name not in ("HOME", "AUTOACCEL_CACHE_DIR", "XDG_CACHE_HOME")
+        }
         done = subprocess.run(
-            [sys.executable, "-c", self.elsewhere(project) + CODE], cwd=project.root, env=env, capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", self.elsewhere(project) + CODE],
+            cwd=project.root,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert (done.returncode, done.stdout, done.stderr) == (0, "7\n", "")
         assert (project.cache.parent / "fallback" / "v1").is_dir()
@@ -303,7 +318,10 @@ class TestPlaces:
         project.c("one/first.c", 1)
         project.c("two/second.c", 2)
         project.env["AUTOACCEL_CACHE_DIR"] = "../cache"
-        out = project.ok("import os, autoaccel, first; os.chdir('../two/..'); os.chdir('two'); import second; print(first.value(), second.value())", cwd=project.root / "one")
+        out = project.ok(
+            "import os, autoaccel, first; os.chdir('../two/..'); os.chdir('two'); import second; print(first.value(), second.value())",
+            cwd=project.root / "one",
+        )
         assert out == "1 2"
         assert len(list(project.root.glob("cache/v1/manifests/*"))) == 2
 
@@ -345,7 +363,9 @@ class TestContents:
         for value in 1, 2, 1, 3, 2:
             project.c("sample.c", value)
             assert project.ok(CODE) == str(value)
-            now = {path: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in project.artifacts()}
+            now = {
+                path: (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in project.artifacts()
+            }
             assert now | seen == now
             seen = now
         assert len(seen) == 3

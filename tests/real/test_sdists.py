@@ -110,8 +110,19 @@ def wheels(requirements: tuple[str, ...]) -> Path:
     return folder / "site-packages"
 
 
+def import_all(package: Package, source: Path, path: list[Path], cache: Path) -> None:
+    """Compile the package's modules as a user does: by importing them, in its folder, without more than the hook."""
+    code = f"import autoaccel, {', '.join(package.modules)}"
+    environ = {**os.environ, "AUTOACCEL_CACHE_DIR": str(cache), "PYTHONPATH": os.pathsep.join(map(str, path))}
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    command = [sys.executable, "-c", code]
+    made = subprocess.run(command, cwd=source, env=environ, capture_output=True, text=True, check=False, timeout=280)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout + made.stderr == ""
+
+
 def run_tests(package: Package, folder: Path, path: list[Path], tests: Path | None, **env: str) -> dict[str, dict]:
-    """The package's own tests in a fresh interpreter that has ``path`` on its sys.path."""
+    """How the package's own tests end in a fresh interpreter that has ``path`` on its sys.path."""
     folder.mkdir()
     (folder / "probe.py").write_text(PROBE)
     (folder / "pytest.ini").write_text("[pytest]\n")
@@ -158,14 +169,16 @@ def test_an_unpacked_sdist_passes_its_own_tests_as_its_wheel_does(name: str, tmp
         file.write("\n" + package.pyproject)
     before = files_in(source)
     tests = source / package.tests if package.tests else None
-    # A sitecustomize puts the hook into the children of the tests too.
+    # A sitecustomize puts the hook into the tests and their children; it must not compile anything again.
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text("import autoaccel\n")
 
     cache = tmp_path / "cache"
-    path = [source / package.root, *needs, site, ROOT]
-    ours = run_tests(package, tmp_path / "ours", path, tests, AUTOACCEL_CACHE_DIR=str(cache))
+    path = [source / package.root, *needs, ROOT]
+    import_all(package, source, path, cache)
+    env = {"AUTOACCEL_CACHE_DIR": str(cache), "AUTOACCEL": "load"}
+    ours = run_tests(package, tmp_path / "ours", [site, *path], tests, **env)
     theirs = run_tests(package, tmp_path / "theirs", [wheel, *needs], tests)
 
     ends = Counter(theirs["ends"].values())

@@ -68,7 +68,7 @@ def test_a_binding_that_is_not_installed(project: Project) -> None:
 
 def test_sources_of_both_languages(project: Project) -> None:
     need("cc", "c++")
-    project.write("one.cpp", 'extern "C" int one() { return sizeof(\'a\') == 1 ? 10 : 20; }\n')
+    project.write("one.cpp", "extern \"C\" int one() { return sizeof('a') == 1 ? 10 : 20; }\n")
     project.write("two.c", "int two(void) { return sizeof('a') == 1 ? 1 : 2; }\n")
     text = c_module("sample", "one() + two()", before="int one(void); int two(void);")
     project.write("sample.c", "// distutils: sources = one.cpp two.c\n" + text)
@@ -107,7 +107,9 @@ def test_the_same_object_names_do_not_collide(project: Project) -> None:
 def test_symbols_of_two_modules_do_not_mix(project: Project) -> None:
     need("cc")
     for name, value in (("sample", 1), ("other", 2)):
-        project.write(f"{name}.c", c_module(name, "shared_name()", before=f"int shared_name(void) {{ return {value}; }}"))
+        project.write(
+            f"{name}.c", c_module(name, "shared_name()", before=f"int shared_name(void) {{ return {value}; }}")
+        )
     assert project.ok("import autoaccel, sample, other; print(sample.value(), other.value())") == "1 2"
 
 
@@ -121,5 +123,7 @@ def test_text_in_another_encoding(project: Project) -> None:
     need("cc")
     project.write("sample.c", b"// \xe4\xf6 distutils\n" + c_module("sample", 5).encode())
     assert project.ok(CODE) == "5"
-    project.write("sample.c", b"\xef\xbb\xbf// distutils: define_macros = NUMBER=6\n" + c_module("sample", "NUMBER").encode())
+    project.write(
+        "sample.c", b"\xef\xbb\xbf// distutils: define_macros = NUMBER=6\n" + c_module("sample", "NUMBER").encode()
+    )
     assert project.ok(CODE) == "6"

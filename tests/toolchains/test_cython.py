@@ -15,13 +15,29 @@ def tools() -> None:
 @pytest.mark.core
 def test_classes_and_functions_across_modules(project: Project) -> None:
     project.write("geo/__init__.py", "")
-    project.write("geo/point.pxd", "cdef class Point:\n    cdef public int x, y\n    cdef int norm(self)\ncdef inline int twice(int n): return 2 * n\n")
-    project.write("geo/point.pyx", "cdef class Point:\n    def __init__(self, x, y):\n        self.x = x; self.y = y\n    cdef int norm(self):\n        return self.x + self.y\n")
-    project.write("geo/use.pyx", "from geo.point cimport Point, twice\nfrom .point cimport Point as P\ndef measure(Point p):\n    return twice(p.norm())\n")
-    out = project.ok("import autoaccel; from geo.point import Point; from geo.use import measure; print(measure(Point(3, 4)))")
+    project.write(
+        "geo/point.pxd",
+        "cdef class Point:\n    cdef public int x, y\n    cdef int norm(self)\ncdef inline int twice(int n): return 2 * n\n",
+    )
+    project.write(
+        "geo/point.pyx",
+        "cdef class Point:\n    def __init__(self, x, y):\n        self.x = x; self.y = y\n    cdef int norm(self):\n        return self.x + self.y\n",
+    )
+    project.write(
+        "geo/use.pyx",
+        "from geo.point cimport Point, twice\nfrom .point cimport Point as P\ndef measure(Point p):\n    return twice(p.norm())\n",
+    )
+    out = project.ok(
+        "import autoaccel; from geo.point import Point; from geo.use import measure; print(measure(Point(3, 4)))"
+    )
     assert out == "14"
-    project.write("geo/point.pxd", "cdef class Point:\n    cdef public int x, y\n    cdef int norm(self)\ncdef inline int twice(int n): return 3 * n\n")
-    out = project.ok("import autoaccel; from geo.point import Point; from geo.use import measure; print(measure(Point(3, 4)))")
+    project.write(
+        "geo/point.pxd",
+        "cdef class Point:\n    cdef public int x, y\n    cdef int norm(self)\ncdef inline int twice(int n): return 3 * n\n",
+    )
+    out = project.ok(
+        "import autoaccel; from geo.point import Point; from geo.use import measure; print(measure(Point(3, 4)))"
+    )
     assert out == "21"
 
 
@@ -51,7 +67,7 @@ def test_memoryviews_fused_types_generators_and_errors(project: Project) -> None
     )
     assert out.out == "3 3.5 [0, 1, 2]\n"
     assert out.last == "ValueError: here"
-    assert "sample.pyx\", line 14, in sample.fail" in out.err
+    assert 'sample.pyx", line 14, in sample.fail' in out.err
 
 
 def test_cpp_mode_by_a_header_line(project: Project) -> None:
@@ -116,7 +132,10 @@ def test_an_unknown_directive_is_an_error_of_the_build(project: Project) -> None
 
 
 def test_files_that_a_pyxdep_names(project: Project) -> None:
-    project.write("sample.pyx", 'cdef extern from *:\n    """\n    #include "data/number.inc"\n    """\n    int NUMBER\ndef value(): return NUMBER\n')
+    project.write(
+        "sample.pyx",
+        'cdef extern from *:\n    """\n    #include "data/number.inc"\n    """\n    int NUMBER\ndef value(): return NUMBER\n',
+    )
     project.write("sample.pyxdep", "data/*.inc\n")
     for value in "1", "2":
         project.write("data/number.inc", f"#define NUMBER {value}\n")
@@ -150,7 +169,9 @@ def test_a_source_named_like_a_module_that_cython_needs(project: Project) -> Non
 
 def test_a_relative_cimport_in_a_package_without_init(project: Project) -> None:
     project.write("space/types.pxd", "ctypedef int number\ncdef enum:\n    BASE = 40\n")
-    project.write("space/use.pyx", "from .types cimport number, BASE\ndef value():\n    cdef number n = BASE\n    return n + 2\n")
+    project.write(
+        "space/use.pyx", "from .types cimport number, BASE\ndef value():\n    cdef number n = BASE\n    return n + 2\n"
+    )
     assert project.ok("import autoaccel, space.use; print(space.use.value())") == "42"
 
 
