@@ -183,12 +183,12 @@ class AccelFinder:
             from . import listing  # noqa: F401  (registers itself with pkgutil)
         finder = cache[entry] if entry in cache else PathFinder._path_importer_cache(entry)  # type: ignore[attr-defined]
         self._known[entry] = finder
-        if isinstance(finder, FileFinder) and not isinstance(finder, DirectoryFinder):
-            wanted = self.wanted(finder.path)
-            if wanted:
+        wanted = isinstance(finder, FileFinder) and self.wanted(finder.path)
+        if wanted:
+            if not isinstance(finder, DirectoryFinder):
                 self._adopted.append(_adopt(finder, self, wanted if isinstance(wanted, frozenset) else None))
-                if wanted is True:
-                    self._learn(finder.path)
+            if wanted is True:
+                self._learn(finder.path)
 
     def wanted(self, directory: str) -> "frozenset[str] | bool":
         """True: everything in it is the user's; False: nothing is; a set: only these top-level names are wanted."""
