@@ -181,7 +181,7 @@ class AccelFinder:
         if not self._listed:
             self._listed = True
             from . import listing  # noqa: F401  (registers itself with pkgutil)
-        finder = cache[entry] if entry in cache else PathFinder._path_importer_cache(entry)  # type: ignore[attr-defined]
+        finder: Any = cache[entry] if entry in cache else PathFinder._path_importer_cache(entry)  # type: ignore[attr-defined]
         self._known[entry] = finder
         wanted = isinstance(finder, FileFinder) and self.wanted(finder.path)
         if wanted:
