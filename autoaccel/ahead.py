@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from . import csource, errors, pipeline, process, projects, settings
 from .finder import PACKAGE_SOURCES, SUFFIXES
-from .loader import Source
+from .sources import Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from .loader import Source
-
-__all__ = ["PACKAGE_SOURCES", "SUFFIXES", "AccelFinder", "DirectoryFinder", "getenv"]
-
 #: The one table of what is ours. (suffix, toolchain, whether only the content tells that the file is a module), in the
 #: order of precedence.
 SUFFIXES = (
@@ -119,7 +115,7 @@ class AccelFinder:
             # Another project's package of the same name is not meant.
             near = path is None or any(entry == root or str(entry).startswith(root + _SEP) for entry in path)
             if near and not self.excluded(fullname) and _path_isfile(file):
-                return self.spec_of(_room().Source(fullname, file, toolchain, package), None)
+                return self.spec_of(fullname, file, toolchain, package)
         elif fullname == "pkgutil":
             from .listing import pkgutil_spec
 
@@ -127,21 +123,28 @@ class AccelFinder:
         return None
 
     def spec_of(
-        self, source: "Source", names: "set[str] | None", manifest: object = None, seen: object = None
+        self,
+        name: str,
+        path: str,
+        toolchain: str,
+        package: bool,
+        names: "set[str] | None" = None,
+        record: "tuple[Any, ...] | None" = None,
+        seen: "tuple[Any, ...] | None" = None,
     ) -> ModuleSpec:
         """The spec of a native source: ``origin`` is the source; the artifact becomes ``cached`` when it is loaded.
 
         Args:
-            source: the module.
+            name, path, toolchain, package: the source; see `sources.Source`.
             names: the listing of its directory, if there is one as of now.
-            manifest: its manifest, if it has been read.
+            record: what its manifest holds, if it has been read.
             seen: the source's row as of now, if it has been made.
         """
-        loader = _room().NativeLoader(source, names, self.mode, manifest, seen)
-        spec = ModuleSpec(source.name, loader, origin=source.path, is_package=source.package)
+        loader = _room().NativeLoader(name, path, toolchain, package, self.mode, names, record, seen)
+        spec = ModuleSpec(name, loader, origin=path, is_package=package)
         spec._set_fileattr = True  # type: ignore[attr-defined]
-        if source.package:
-            spec.submodule_search_locations = [source.path.rpartition(_SEP)[0]]
+        if package:
+            spec.submodule_search_locations = [path.rpartition(_SEP)[0]]
         return spec
 
     def excluded(self, name: str) -> bool:
@@ -279,42 +282,43 @@ class DirectoryFinder(FileFinder):
             if (self.only is None or fullname in self.only) and not _own_import(fullname):
                 found = self._source(fullname, stem, names)
                 if found is not None and not self.owner.excluded(fullname):
-                    return self.owner.spec_of(found[0], names, found[1], found[2])
+                    path, toolchain, package, record, seen = found
+                    return self.owner.spec_of(fullname, path, toolchain, package, names, record, seen)
             if self._short:
                 return self._python_spec(fullname, stem, names, target)
         return None if self._short else super().find_spec(fullname, target)
 
-    def _source(self, fullname: str, stem: str, names: "set[str]") -> "tuple[Source, object, object] | None":
-        """The native source of the module in this directory; its manifest and its row, if they have been made."""
+    def _source(self, fullname: str, stem: str, names: "set[str]") -> "tuple[Any, ...] | None":
+        """(path, toolchain, package, record, row) of the native source here; the last two if they have been made."""
         directory = stem in names
         if directory:
             inside = _path_join(self.path, stem)
             for file, toolchain in PACKAGE_SOURCES:
                 path = _path_join(inside, file)
                 if _path_isfile(path):
-                    return _room().Source(fullname, path, toolchain, True), None, None
+                    return path, toolchain, True, None, None
         for suffix, toolchain, ask in SUFFIXES:
             if stem + suffix not in names or (directory and self._is_package(stem)):
                 continue
             path = _path_join(self.path, stem + suffix)
-            found: tuple[Source, object, object] | None = _room().recognise(fullname, path, toolchain, ask)
+            found = _room().recognise(fullname, path, ask)
             if found is not None:
-                return found
+                return path, toolchain, False, *found
             if _path_isfile(path):
                 from .unclaimed import note
 
                 note(fullname, path)
         pure = self.owner.pure
-        return self._pure_source(fullname, stem, names) if pure and _matches(fullname, pure) else None
+        return self._pure_source(stem, names) if pure and _matches(fullname, pure) else None
 
-    def _pure_source(self, fullname: str, stem: str, names: "set[str]") -> "tuple[Source, object, object] | None":
+    def _pure_source(self, stem: str, names: "set[str]") -> "tuple[Any, ...] | None":
         """A ``.py`` file that the project wants compiled."""
         for path, package in (
             (_path_join(self.path, stem, "__init__.py"), True),
             (_path_join(self.path, stem + ".py"), False),
         ):
             if (stem if package else stem + ".py") in names and _path_isfile(path):
-                return _room().Source(fullname, path, "cython", package), None, None
+                return path, "cython", package, None, None
         return None
 
     def _is_package(self, stem: str) -> bool:

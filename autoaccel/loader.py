@@ -9,8 +9,8 @@ The manifests of a folder's modules are also kept together in one *pack*, so tha
 one file. A pack is a copy that may lag behind: what it lacks is read from the manifest; what it has wrong is looked
 at again.
 
-On disk a manifest is eight bytes of SipHash over the rest, then a marshalled tuple in the order of `Manifest`. The
-check comes before unmarshalling, because marshal trusts its input.
+On disk a manifest is eight bytes of SipHash over the rest, then a marshalled tuple, a *record*, in the order of
+`manifest.Manifest`, which explains it. The check comes before unmarshalling, because marshal trusts its input.
 """
 
 import _imp
@@ -30,35 +30,17 @@ except ImportError:  # Windows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Iterable
     from types import ModuleType
     from typing import Any
 
+    from .sources import Source
+
+    #: See `manifest.Manifest`.
+    Record = tuple[Any, ...]
     Row = tuple[str, int, int, int, int]
     Absent = tuple[str, int, int, tuple[str, ...]]
     Identity = tuple[int, int, int, int]
-
-__all__ = [
-    "BUCKET",
-    "FRESH",
-    "TAG",
-    "Manifest",
-    "NativeLoader",
-    "Source",
-    "artifact_reason",
-    "forget",
-    "identity",
-    "in_cold_room",
-    "loaded",
-    "read",
-    "read_alone",
-    "read_checked",
-    "read_pack",
-    "recognise",
-    "roots",
-    "slot",
-    "stale_reason",
-]
 
 #: The format of everything below the cache's root; a change of layout is a new bucket beside the old one.
 BUCKET = "v1"
@@ -82,15 +64,12 @@ loaded: "dict[str, str]" = {}
 #: Threads that are inside the cold room now.
 _building: "set[int]" = set()
 
-#: What the cold room imports: inside a build, a user's source of such a name is not meant.
-_OWN_NEEDS = sys.stdlib_module_names | {"autoaccel", "filelock", "rich", "click", "setuptools", "Cython", "pyximport"}
-
 #: Trusted cache roots that exist, best first.
 _roots: "tuple[str, ...] | None" = None
 
 #: Hash -> context: what the modules of a folder and a toolchain have in common.
 _contexts: "dict[str, tuple[Any, ...]]" = {}
-#: Folder -> its pack: source path -> a marshalled manifest.
+#: Folder -> its pack: source path -> a marshalled record.
 _packs: "dict[str, dict[str, bytes]]" = {}
 #: Contexts whose toolchain and system held when this process looked.
 _held: "set[str]" = set()
@@ -98,103 +77,47 @@ _held: "set[str]" = set()
 _missing: "dict[str, object]" = {}
 
 
-class Source:
-    """A file that is the module ``name``.
-
-    Attributes:
-        name: the module's full dotted name.
-        path: the source file, as the import system spells its directory.
-        toolchain: the word in the table of toolchains (``"cython"``, ``"c"``, …).
-        package: whether the module is a package (``__init__.pyx``).
-    """
-
-    __slots__ = ("name", "package", "path", "toolchain")
-
-    def __init__(self, name: str, path: str, toolchain: str, package: bool = False) -> None:
-        self.name = name
-        self.path = path
-        self.toolchain = toolchain
-        self.package = package
-
-    def __repr__(self) -> str:
-        return f"Source({self.name!r}, {self.path!r}, {self.toolchain!r})"
-
-
-class Manifest:
-    """What a build of one module depended on.
-
-    Attributes:
-        name, source, toolchain: the module, its source path, the toolchain's word.
-        artifact: path of the library; ``seen`` its stat identity.
-        key: the artifact's key in the store.
-        inputs: rows (path, mtime_ns, ctime_ns, size, inode) of files that the user may edit; always checked.
-        absent: rows (directory, mtime_ns, inode, names that must stay absent in it; none: nothing may change in it).
-        siblings: names with this module's stem that must stay absent beside the source.
-        context: hash of the context, which the modules of a folder mostly share: (rows of the toolchain's and the
-            system's files; absent rows likewise; paths that must stay absent; names that must stay absent beside the
-            source; names and values of environment variables in the interpreter's own encoding). The first three are
-            checked once per process.
-    """
-
-    __slots__ = (
-        "absent",
-        "artifact",
-        "context",
-        "env",
-        "inputs",
-        "key",
-        "name",
-        "seen",
-        "siblings",
-        "source",
-        "toolchain",
-    )
-
-    def __init__(self, values: "Any") -> None:
-        self.name: str
-        self.inputs: tuple[Row, ...]
-        self.absent: tuple[Absent, ...]
-        (
-            self.name,
-            self.source,
-            self.toolchain,
-            self.artifact,
-            self.seen,
-            self.key,
-            self.inputs,
-            self.absent,
-            self.siblings,
-            self.context,
-        ) = values
-
-
 class NativeLoader(ExtensionFileLoader):
     """Loads the module that a native source becomes; ``path`` is the artifact once it is known, the source before.
 
     Args:
-        source: the module.
-        names: the listing of the source's directory as of now.
+        name: the module's full name.
+        origin: the source's path.
+        toolchain: the word in the table of toolchains.
+        package: whether the source is a package's ``__init__``.
         mode: ``"build"``, ``"load"`` (never compile) or ``"check"`` (trust no time stamp).
-        manifest: the module's manifest, if the caller has just read it.
+        names: the listing of the source's directory as of now.
+        record: what the module's manifest holds, if the caller has just read it.
         seen: the source's row as of now, if the caller has just made it.
     """
 
     def __init__(
         self,
-        source: Source,
-        names: "Container[str] | None" = None,
+        name: str,
+        origin: str,
+        toolchain: str,
+        package: bool,
         mode: str = "build",
-        manifest: "Manifest | None" = None,
+        names: "set[str] | None" = None,
+        record: "Record | None" = None,
         seen: "Row | None" = None,
     ) -> None:
-        self.name = source.name
-        self.path = source.path
-        self.source = source
+        self.name = name
+        self.path = self.origin = origin
+        self.toolchain = toolchain
+        self.package = package
         self.mode = mode
         self._names = names
-        self._manifest = manifest
+        self._record = record
         self._seen = seen
         self._created: ModuleType | None = None
+
+    @property
+    def source(self) -> "Source":
+        """The source, as the cold rooms take it."""
+        from .sources import Source
+
+        return Source(self.name, self.origin, self.toolchain, self.package)
 
     def create_module(self, spec: ModuleSpec) -> "ModuleType":
         """The uninitialised module, built first where no artifact holds.
@@ -219,21 +142,21 @@ class NativeLoader(ExtensionFileLoader):
 
         # On a reload no listing is at hand, and everything is looked at again.
         forget()
-        self._manifest = self._names = self._seen = None
+        self._record = self._names = self._seen = None
         renew(self, module, self.hold() or self._build())
 
     def is_package(self, fullname: str) -> bool:
         """Whether the source is a package's ``__init__``."""
-        return self.source.package
+        return self.package
 
     def get_resource_reader(self, name: "str | None" = None) -> "Any":
         """The reader of the source's folder: data files lie beside the source, not in the cache."""
-        if not self.source.package:
+        if not self.package:
             return None
         from importlib.machinery import SourceFileLoader
         from importlib.readers import FileReader
 
-        return FileReader(SourceFileLoader(self.name, self.source.path))
+        return FileReader(SourceFileLoader(self.name, self.origin))
 
     def create(self, spec: ModuleSpec, artifact: str) -> "ModuleType":
         """The uninitialised module in the library at ``artifact``."""
@@ -249,22 +172,22 @@ class NativeLoader(ExtensionFileLoader):
             if problem is error:
                 raise
         else:
-            module.__file__ = self.source.path
+            module.__file__ = self.origin
             return module
         finally:
-            spec.origin = self.source.path
+            spec.origin = self.origin
         raise problem
 
     def hold(self) -> "str | None":
         """Path of the artifact that is what a build now would give, if a manifest tells of one."""
-        manifest = self._manifest or read(self.source.name, self.source.path)
+        record = self._record or read(self.name, self.origin)
         if (
-            manifest is not None
+            record is not None
             and self.mode != "check"
-            and stale_reason(manifest, self._names, self._seen, system=self.mode != "load") is None
-            and artifact_reason(manifest) is None
+            and stale_reason(record, self._names, self._seen, system=self.mode != "load") is None
+            and artifact_reason(record) is None
         ):
-            artifact: str = manifest.artifact
+            artifact: str = record[3]
             return artifact
         return None
 
@@ -287,18 +210,20 @@ class NativeLoader(ExtensionFileLoader):
         raise problem
 
 
-def recognise(name: str, path: str, toolchain: str, ask: bool) -> "tuple[Source, Manifest | None, Row | None] | None":
-    """The file at ``path`` as the source of the module ``name``, with its manifest and row; None where it is not.
+def recognise(name: str, path: str, ask: bool) -> "tuple[Record | None, Row | None] | None":
+    """What is known of the file at ``path`` as the source of the module ``name``; None where it is not.
 
     Args:
         name: the full name of the module.
         path: a file of the right name.
-        toolchain: what would build it.
         ask: whether only the content tells; what was built from this very file needs no second look.
+
+    Returns:
+        The record of its manifest, and its row, as far as they have been made.
     """
-    manifest = read(name, path)
+    record = read(name, path)
     seen = None
-    if manifest is None or ask:
+    if record is None or ask:
         try:
             status = _stat(path)
         except (OSError, ValueError):
@@ -306,12 +231,12 @@ def recognise(name: str, path: str, toolchain: str, ask: bool) -> "tuple[Source,
         if status.st_mode & 0o170000 != 0o100000:
             return None
         seen = (path, status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
-        if ask and (manifest is None or seen not in manifest.inputs):
+        if ask and (record is None or seen not in record[6]):
             from .csource import claims
 
             if not claims(name, path):
                 return None
-    return Source(name, path, toolchain), manifest, seen
+    return record, seen
 
 
 def forget() -> None:
@@ -325,7 +250,17 @@ def forget() -> None:
 
 def in_cold_room(fullname: str) -> bool:
     """Whether this thread is building, and ``fullname`` is a module that the build itself may import."""
-    return bool(_building) and get_ident() in _building and fullname.partition(".")[0] in _OWN_NEEDS
+    if not _building or get_ident() not in _building:
+        return False
+    top = fullname.partition(".")[0]
+    return top in sys.stdlib_module_names or top in (
+        "autoaccel",
+        "filelock",
+        "rich",
+        "click",
+        "setuptools",
+        "pyximport",
+    )
 
 
 # where manifests are
@@ -370,16 +305,16 @@ def slot(name: str, source: str) -> str:
     return source_hash(_SALT, f"{name}\0{source}\0{TAG}\0{version}".encode("utf-8", "surrogateescape")).hex()
 
 
-def read(name: str, source: str) -> "Manifest | None":
-    """The manifest of a module, from its folder's pack or on its own; None where there is none."""
+def read(name: str, source: str) -> "Record | None":
+    """The record of a module, from its folder's pack or its own manifest; None where there is none."""
     directory = source.rpartition(_SEP)[0]
     pack = _packs.get(directory)
     if pack is None:
         pack = _packs[directory] = read_pack(directory)
     if source in pack:
-        manifest = _manifest(pack[source])
-        if manifest is not None and manifest.name == name:
-            return manifest
+        record = _record(pack[source])
+        if record is not None and record[0] == name:
+            return record
     return read_alone(name, source)
 
 
@@ -394,22 +329,23 @@ def read_pack(directory: str) -> "dict[str, bytes]":
     return {}
 
 
-def read_alone(name: str, source: str) -> "Manifest | None":
-    """The manifest of a module as the last build or look wrote it; None where there is none."""
+def read_alone(name: str, source: str) -> "Record | None":
+    """The record of a module as the last build or look wrote it; None where there is none."""
     for root in roots():
         data = read_checked(f"{root}/{BUCKET}/manifests/{slot(name, source)}")
-        manifest = _manifest(data) if data is not None else None
+        record = _record(data) if data is not None else None
         # The file name is a 64-bit hash: two modules may share it.
-        if manifest is not None and manifest.name == name and manifest.source == source:
-            return manifest
+        if record is not None and record[:2] == (name, source):
+            return record
     return None
 
 
-def _manifest(data: bytes) -> "Manifest | None":
+def _record(data: bytes) -> "Record | None":
     try:
-        return Manifest(marshal.loads(data))
+        record: Record = marshal.loads(data)
     except (ValueError, TypeError, EOFError):
         return None
+    return record if type(record) is tuple and len(record) == 10 else None
 
 
 def read_checked(path: str) -> "bytes | None":
@@ -444,21 +380,18 @@ def identity(path: str) -> "Identity | None":
 
 
 def stale_reason(
-    manifest: Manifest,
-    names: "Container[str] | None" = None,
-    known: "Row | None" = None,
-    *,
-    system: bool = True,
+    record: "Record", names: "set[str] | None" = None, known: "Row | None" = None, *, system: bool = True
 ) -> "str | None":
-    """Why the build that ``manifest`` tells of may not be what a build now would give; None where it holds.
+    """Why the build that a manifest tells of may not be what a build now would give; None where it holds.
 
     Args:
-        manifest: what was recorded.
+        record: what was written down.
         names: the listing of the source's directory, where the caller has just made it.
         known: a row that the caller has just made.
         system: whether the toolchain and the system's headers count.
     """
-    for row in manifest.inputs:
+    _, source, _, _, _, _, inputs, absent, siblings, context = record
+    for row in inputs:
         if row == known:
             continue
         try:
@@ -467,27 +400,26 @@ def stale_reason(
             return f"{row[0]} is gone"
         if (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino) != row[1:]:
             return f"{row[0]} may have changed"
-    if manifest.absent:
-        appeared = _absent_reason(manifest.absent)
+    if names is None:
+        names = _listing(source.rpartition(_SEP)[0] or _SEP)
+    if not names.isdisjoint(siblings):
+        return f"{min(names.intersection(siblings))} has appeared beside {source}"
+    if absent:
+        appeared = _absent_reason(absent)
         if appeared:
             return appeared
-    if names is None:
-        names = _listing(manifest.source.rpartition(_SEP)[0] or _SEP)
-    for name in manifest.siblings:
-        if name in names:
-            return f"{name} has appeared beside {manifest.source}"
-    return _context_reason(manifest.context, names, system)
+    return _context_reason(context, names, system)
 
 
-def artifact_reason(manifest: Manifest) -> "str | None":
+def artifact_reason(record: "Record") -> "str | None":
     """Why the artifact may not be the file that was published; None where it is."""
-    seen = identity(manifest.artifact)
+    seen = identity(record[3])
     if seen is None:
-        return f"{manifest.artifact} is gone"
-    return None if seen == manifest.seen else f"{manifest.artifact} may have changed"
+        return f"{record[3]} is gone"
+    return None if seen == record[4] else f"{record[3]} may have changed"
 
 
-def _context_reason(context: str, names: "Container[str]", system: bool) -> "str | None":
+def _context_reason(context: str, names: "set[str]", system: bool) -> "str | None":
     if context not in _contexts:
         for root in roots():
             data = read_checked(f"{root}/{BUCKET}/contexts/{context}")
@@ -505,9 +437,8 @@ def _context_reason(context: str, names: "Container[str]", system: bool) -> "str
     if tuple(map(environment.get, variables)) != values:
         return f"${_differing(environment, variables, values)} has changed"
     if _missing.get(context) is not names:
-        for name in siblings:
-            if name in names:
-                return f"{name} has appeared beside the source"
+        if not names.isdisjoint(siblings):
+            return f"{min(names.intersection(siblings))} has appeared beside the source"
         _missing[context] = names
     if context in _held:
         return None
@@ -532,10 +463,9 @@ def _absent_reason(rows: "Iterable[Absent]") -> "str | None":
             continue
         if not names:
             return f"the content of {directory} has changed"
-        listing = _listing(directory)
-        for name in names:
-            if name in listing:
-                return f"{directory}{_SEP}{name} has appeared"
+        appeared = _listing(directory).intersection(names)
+        if appeared:
+            return f"{directory}{_SEP}{min(appeared)} has appeared"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Manifests: writing them. Reading and comparing them, which every import does, is in `loader`."""
+"""Manifests for the cold rooms: what is in them, reading and writing. Comparing them is the loader's."""
 
 from __future__ import annotations
 
@@ -6,25 +6,10 @@ import marshal
 import os
 import sys
 from _imp import source_hash
+from dataclasses import astuple, dataclass
 
-from .loader import (
-    _SALT,
-    BUCKET,
-    FRESH,
-    TAG,
-    Manifest,
-    artifact_reason,
-    forget,
-    identity,
-    read,
-    read_alone,
-    read_checked,
-    read_pack,
-    roots,
-    slot,
-    stale_reason,
-    trusted,
-)
+from . import loader
+from .loader import BUCKET, FRESH, TAG, forget, identity, read_checked, read_pack, roots, slot, trusted
 from .location import fallback, preferred
 
 TYPE_CHECKING = False
@@ -52,15 +37,62 @@ __all__ = [
     "path_of",
     "preferred",
     "read",
-    "read_alone",
     "read_checked",
     "read_pack",
     "roots",
     "slot",
     "stale_reason",
     "trusted",
-    "values",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a build of one module depended on; the fields in the order of the record.
+
+    Attributes:
+        name, source, toolchain: the module, its source path, the toolchain's word.
+        artifact: path of the library; ``seen`` its stat identity.
+        key: the artifact's key in the store.
+        inputs: rows (path, mtime_ns, ctime_ns, size, inode) of files that the user may edit; always checked.
+        absent: rows (directory, mtime_ns, inode, names that must stay absent in it; none: nothing may change in it).
+        siblings: names with this module's stem that must stay absent beside the source.
+        context: hash of the context, which the modules of a folder mostly share: (rows of the toolchain's and the
+            system's files; absent rows likewise; paths that must stay absent; names that must stay absent beside the
+            source; names and values of environment variables in the interpreter's own encoding). The first three are
+            checked once per process.
+    """
+
+    name: str
+    source: str
+    toolchain: str
+    artifact: str
+    seen: Identity
+    key: str
+    inputs: tuple[Row, ...]
+    absent: tuple[Absent, ...]
+    siblings: tuple[str, ...]
+    context: str
+
+    def record(self) -> tuple[Any, ...]:
+        """As it is written down."""
+        return astuple(self)
+
+
+def read(name: str, source: str) -> Manifest | None:
+    """The manifest of a module as the last build or look wrote it; None where there is none."""
+    record = loader.read_alone(name, source)
+    return Manifest(*record) if record is not None else None
+
+
+def stale_reason(manifest: Manifest, *, system: bool = True) -> str | None:
+    """Why a build now may give something else; see `loader.stale_reason`."""
+    return loader.stale_reason(manifest.record(), system=system)
+
+
+def artifact_reason(manifest: Manifest) -> str | None:
+    """Why the artifact may not be the file that was published; None where it is."""
+    return loader.artifact_reason(manifest.record())
 
 
 def path_of(root: str, name: str, source: str) -> str:
@@ -81,23 +113,7 @@ def pack_path(root: str, directory: str) -> str:
 def pack(content: Any) -> bytes:
     """The bytes of a file that `read_checked` accepts."""
     data = marshal.dumps(content)
-    return source_hash(_SALT, data) + data
-
-
-def values(manifest: Manifest) -> tuple[Any, ...]:
-    """The tuple that `Manifest` is made of."""
-    return (
-        manifest.name,
-        manifest.source,
-        manifest.toolchain,
-        manifest.artifact,
-        manifest.seen,
-        manifest.key,
-        manifest.inputs,
-        manifest.absent,
-        manifest.siblings,
-        manifest.context,
-    )
+    return source_hash(loader._SALT, data) + data
 
 
 def environment_row(env: Iterable[tuple[str, str | None]]) -> tuple[tuple[bytes | str, ...], tuple[object, ...]]:

@@ -18,8 +18,8 @@ from .toolchains.base import Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .loader import Source
     from .plan import Built, Plan
+    from .sources import Source
 
 __all__ = ["obtain", "plan_of", "why"]
 
@@ -68,7 +68,7 @@ def obtain(source: Source, *, mode: str = "build", force: bool = False) -> Artif
         LoadError: it would have to be compiled, and must not.
     """
     store = open_store()
-    known = None if force else manifest.read_alone(source.name, source.path)
+    known = None if force else manifest.read(source.name, source.path)
     reason = why(known, system=mode != "load")
     log.debug("%s: looking for a build of %s (%s)", source.name, source.path, reason)
     artifact = store.revalidate(known, system=mode != "load") if known is not None else None

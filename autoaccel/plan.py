@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .errors import Diagnostic
-    from .loader import Source
+    from .sources import Source
 
 __all__ = ["Artifact", "Built", "Options", "Plan", "Tool"]
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from .loader import Source
 
 __all__ = ["install", "uninstall"]
 
@@ -68,7 +67,7 @@ class _Loader(NativeLoader):
         self._plain.exec_module(module)
 
     def _fall_back(self, spec: ModuleSpec) -> None:
-        self._plain = SourceFileLoader(spec.name, self.source.path)
+        self._plain = SourceFileLoader(spec.name, self.origin)
         spec.cached = None
 
 
@@ -77,16 +76,11 @@ class _PyFinder(AccelFinder):
 
     retry = False
 
-    def spec_of(
-        self,
-        source: Source,
-        names: set[str] | None,
-        manifest: Any = None,
-        seen: Any = None,
-    ) -> ModuleSpec:
-        spec = super().spec_of(source, names, manifest, seen)
-        if source.path.endswith(".py"):
-            spec.loader = _Loader(source, names, self.mode, manifest, seen, retry=self.retry)
+    def spec_of(self, name: str, path: str, *values: Any) -> ModuleSpec:
+        spec = super().spec_of(name, path, *values)
+        if path.endswith(".py"):
+            toolchain, package, *rest = values
+            spec.loader = _Loader(name, path, toolchain, package, self.mode, *rest, retry=self.retry)
         return spec
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from typing import Any
 
-    from .loader import NativeLoader, Source
+    from .loader import NativeLoader
+    from .sources import Source
 
 __all__ = ["explained", "renew"]
 

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from .loader import Source
+    from .sources import Source
 
 __all__ = ["CYTHON_VARIABLE", "Settings", "jobs", "load", "lock_timeout", "options_from", "read_project"]
 

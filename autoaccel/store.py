@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import hashlib
 import json
 import logging
@@ -40,13 +41,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-    from .loader import Source
     from .plan import Built, Plan
+    from .sources import Source
 
     #: The content of a ``meta.json``.
     Meta = dict[str, Any]
 
-__all__ = ["Entry", "Store", "keep_privately", "open_store", "private_store", "replace"]
+__all__ = ["Entry", "Store", "keep_privately", "open_store", "private_store", "replace", "unchanged"]
 
 log = logging.getLogger("autoaccel")
 
@@ -203,7 +204,7 @@ class Store:
         common = manifest.pack((tuple(system), *far, *manifest.environment_row(plan.env)))
         context = hashlib.sha256(common).hexdigest()[:32]
         path = manifest.context_path(self.root, context)
-        values = (
+        told = manifest.Manifest(
             plan.source.name,
             plan.source.path,
             plan.toolchain,
@@ -218,11 +219,11 @@ class Store:
         with contextlib.suppress(OSError):
             if manifest.read_checked(path) is None:
                 replace(path, common)
-            self._write_manifest(values)
+            self._write_manifest(told)
 
-    def _write_manifest(self, values: tuple[Any, ...]) -> None:
-        name, source = values[:2]
-        replace(manifest.path_of(self.root, name, source), manifest.pack(values))
+    def _write_manifest(self, told: manifest.Manifest) -> None:
+        source, record = told.source, told.record()
+        replace(manifest.path_of(self.root, told.name, source), manifest.pack(record))
         # One writer at a time here; one of another process may win, and the pack lack a module until its next look.
         with _packing:
             directory = os.path.dirname(source)
@@ -230,36 +231,18 @@ class Store:
             if source not in together and len(together) >= _PACKED:
                 together = {path: row for path, row in together.items() if os.path.exists(path)}
             if source in together or len(together) < _PACKED:
-                together[source] = marshal.dumps(values)
+                together[source] = marshal.dumps(record)
                 replace(manifest.pack_path(self.root, directory), manifest.pack(together))
 
-    def revalidate(self, known: manifest.Manifest, *, system: bool, keep: bool = True) -> Artifact | None:
-        """The manifest's artifact, if the inputs that only seem to have changed have their content still.
-
-        Args:
-            known: the manifest.
-            system: whether the toolchain and the system's headers count.
-            keep: write down what was found, so that the next import need not look.
-        """
-        meta = _read_meta(os.path.dirname(known.artifact))
-        if meta is None or meta.get("key") != known.key:
+    def revalidate(self, known: manifest.Manifest, *, system: bool) -> Artifact | None:
+        """The manifest's artifact if `unchanged`; the next import need not look again."""
+        found = unchanged(known, system=system)
+        if found is None:
             return None
-        contents = keys.Contents()
-        told = dict(meta["inputs"])
-        if any(told.get(row[0], "") != contents.digest(row[0]) for row in known.inputs):
-            return None
-        if contents.digest(known.artifact) != meta["sha256"]:
-            return None
-        known.inputs = tuple((row[0], *contents.identity(row[0])) for row in known.inputs)
-        seen = [(row[0], *(manifest.identity(row[0]) or manifest.FRESH)) for row in known.inputs]
-        now = manifest.Manifest(manifest.values(known))
-        now.inputs = tuple(seen)
-        if manifest.stale_reason(now, system=system) is not None:
-            return None
-        known.seen = contents.identity(known.artifact)
-        if keep:
-            with contextlib.suppress(OSError):
-                self._write_manifest(manifest.values(known))
+        meta, contents = found
+        rows = tuple((row[0], *contents.identity(row[0])) for row in known.inputs)
+        with contextlib.suppress(OSError):
+            self._write_manifest(dataclasses.replace(known, inputs=rows, seen=contents.identity(known.artifact)))
         return Artifact(known.artifact, known.key, built=False, seconds=float(meta["seconds"]))
 
     # failures
@@ -391,6 +374,27 @@ class Store:
         shutil.rmtree(aside, ignore_errors=True)
         manifest.forget()
         return total
+
+
+def unchanged(known: manifest.Manifest, *, system: bool) -> tuple[Meta, keys.Contents] | None:
+    """The description of a manifest's artifact if all that seems to have changed has its content still, else None.
+
+    Args:
+        known: the manifest.
+        system: whether the toolchain and the system's headers count.
+    """
+    meta = _read_meta(os.path.dirname(known.artifact))
+    if meta is None or meta.get("key") != known.key:
+        return None
+    contents = keys.Contents()
+    told = dict(meta["inputs"])
+    paths = [row[0] for row in known.inputs]
+    if any(told.get(path, "") != contents.digest(path) for path in paths):
+        return None
+    now = tuple((path, *(manifest.identity(path) or manifest.FRESH)) for path in paths)
+    if manifest.stale_reason(dataclasses.replace(known, inputs=now), system=system) is not None:
+        return None
+    return (meta, contents) if contents.digest(known.artifact) == meta["sha256"] else None
 
 
 _opened: tuple[int, str, Store] | None = None

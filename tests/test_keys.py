@@ -12,7 +12,8 @@ import pytest
 
 from autoaccel import keys
 from autoaccel.keys import Contents, digest, plan_key, variant_key
-from autoaccel.loader import FRESH, Source, identity
+from autoaccel.loader import FRESH, identity
+from autoaccel.sources import Source
 from autoaccel.plan import Options, Plan, Tool
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from autoaccel import settings
 from autoaccel.errors import ConfigError
-from autoaccel.loader import Source
+from autoaccel.sources import Source
 from autoaccel.plan import Options
 from tests.conftest import Project, c_module, need
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from typing import Any
 
-    from ..loader import Source
     from ..plan import Plan
+    from ..sources import Source
 
 __all__ = ["explain"]
 
@@ -300,13 +300,13 @@ def _next(
     """What the loader and the pipeline would decide, without their building."""
     if known is not None and reason is None and mode != "check":
         return Next("load", "the manifest holds", known.artifact)
-    if known is not None and _same_content(known, system=mode != "load"):
+    if known is not None and store.unchanged(known, system=mode != "load") is not None:
         return Next("look up", "the files that seem to have changed have their content still", known.artifact)
     if mode == "load":
         return Next("fail", f"AUTOACCEL=load forbids to compile, and {reason}")
     if plan is None:
         assert problem is not None
-        if isinstance(problem, ToolchainMissing) and known is not None and _same_content(known, system=False):
+        if isinstance(problem, ToolchainMissing) and known is not None and store.unchanged(known, system=False) is not None:
             return Next("look up", "a tool to build it is missing, and its sources have not changed", known.artifact)
         return Next("fail", problem.msg)
     contents = keys.Contents()
@@ -319,20 +319,6 @@ def _next(
     if failure is not None:
         return Next("fail", f"the same contents failed before:\n{failure.msg}")
     return Next("build", "the cache has no build of these contents")
-
-
-def _same_content(known: manifest.Manifest, *, system: bool) -> bool:
-    """What `Store.revalidate` decides, without its taking note of it."""
-    meta = _meta(known)
-    if meta is None or meta.get("key") != known.key:
-        return False
-    contents = keys.Contents()
-    told = dict(meta["inputs"])
-    if any(told.get(row[0], "") != contents.digest(row[0]) for row in known.inputs):
-        return False
-    now = manifest.Manifest(manifest.values(known))
-    now.inputs = tuple((row[0], *(manifest.identity(row[0]) or manifest.FRESH)) for row in known.inputs)
-    return contents.digest(known.artifact) == meta["sha256"] and manifest.stale_reason(now, system=system) is None
 
 
 def _meta(known: manifest.Manifest) -> dict[str, Any] | None:

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..errors import BuildError
-    from ..loader import Source
     from ..plan import Built, Plan
     from ..settings import Settings
+    from ..sources import Source
 
 __all__ = ["Failed", "Toolchain"]
 

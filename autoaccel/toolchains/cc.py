@@ -12,8 +12,8 @@ from . import headers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..loader import Source
     from ..settings import Settings
+    from ..sources import Source
 
 __all__ = ["build", "plan"]
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from ..loader import Source
     from ..settings import Settings
+    from ..sources import Source
 
 __all__ = ["build", "plan"]
 

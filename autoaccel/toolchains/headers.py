@@ -15,7 +15,7 @@ from .base import Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..loader import Source
+    from ..sources import Source
 
 __all__ = ["from_c", "from_cython", "pyxbld", "pyxdep", "resolve"]
 
