@@ -157,6 +157,15 @@ def no_package(name: str, path: str, package: str, extra: str) -> ToolchainMissi
     )
 
 
+def broke_off(name: str, path: str, reason: str) -> BuildError:
+    """A build ended by something that is neither the source's fault nor ours."""
+    return BuildError(
+        f"{name}: the build of {path} broke off: {reason}. Import it again; `autoaccel doctor` checks the tools.",
+        name=name,
+        path=path,
+    )
+
+
 def wrong_export(name: str, path: str, wanted: str, found: Sequence[str]) -> BuildError:
     """The library has no init function of the module's name."""
     if found:
@@ -220,7 +229,7 @@ def not_built(name: str, path: str, reason: str) -> LoadError:
     """``AUTOACCEL=load`` and no fresh artifact."""
     return LoadError(
         f"{name}: AUTOACCEL=load forbids to compile {path}, and the cache has no build of it that holds "
-        f"({reason}). Build it first: `autoaccel build {path}`.",
+        f"({reason}). Build it first, in the folder that it is imported from: `autoaccel build`.",
         name=name,
         path=path,
     )

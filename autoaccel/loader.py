@@ -128,7 +128,14 @@ class NativeLoader(ExtensionFileLoader):
             autoaccel.LoadError: the library can't be loaded.
         """
         artifact = self.hold() or self._build()
-        self._created = module = self.create(spec, artifact)
+        try:
+            module = self.create(spec, artifact)
+        except ImportError:
+            # The cache may have been cleared between the look and the load.
+            if identity(artifact) is not None:
+                raise
+            module = self.create(spec, self._build())
+        self._created = module
         return module
 
     def exec_module(self, module: "ModuleType") -> None:
@@ -180,10 +187,9 @@ class NativeLoader(ExtensionFileLoader):
 
     def hold(self) -> "str | None":
         """Path of the artifact that is what a build now would give, if a manifest tells of one."""
-        record = self._record or read(self.name, self.origin)
+        record = (self._record or read(self.name, self.origin)) if self.mode != "check" else None
         if (
             record is not None
-            and self.mode != "check"
             and stale_reason(record, self._names, self._seen, system=self.mode != "load") is None
             and artifact_reason(record) is None
         ):
@@ -278,13 +284,13 @@ def roots() -> "tuple[str, ...]":
             from .location import preferred
 
             first = preferred()
-        if trusted(first):
+        if trusted(first) and _os.access(first, 2):
             _roots = (first,)
         else:
+            # What this user can't write there is in the fallback.
             from .location import fallback
 
-            last = fallback()
-            _roots = (last,) if trusted(last) else ()
+            _roots = tuple(root for root in (first, fallback()) if trusted(root))
     return _roots
 
 
@@ -323,7 +329,7 @@ def read_pack(directory: str) -> "dict[str, bytes]":
     for root in roots():
         data = read_checked(f"{root}/{BUCKET}/packs/{slot('', directory)}")
         if data is not None:
-            pack: dict[str, bytes] = marshal.loads(data)
+            pack: dict[str, bytes] = unmarshalled(data)
             if isinstance(pack, dict):
                 return pack
     return {}
@@ -340,11 +346,16 @@ def read_alone(name: str, source: str) -> "Record | None":
     return None
 
 
-def _record(data: bytes) -> "Record | None":
+def unmarshalled(data: "bytes | None") -> "Any":
+    """The value in what `read_checked` gave; None where it is none."""
     try:
-        record: Record = marshal.loads(data)
+        return marshal.loads(data) if data is not None else None
     except (ValueError, TypeError, EOFError):
         return None
+
+
+def _record(data: bytes) -> "Record | None":
+    record: Record | None = unmarshalled(data)
     return record if type(record) is tuple and len(record) == 10 else None
 
 
@@ -423,43 +434,47 @@ def _context_reason(context: str, names: "set[str]", system: bool) -> "str | Non
     if context not in _contexts:
         for root in roots():
             data = read_checked(f"{root}/{BUCKET}/contexts/{context}")
-            content = marshal.loads(data) if data is not None else ()
-            if len(content) == 6:
+            content = unmarshalled(data)
+            if type(content) is tuple and len(content) == 6:
                 _contexts[context] = content
                 break
         else:
             return "a part of the manifest is gone"
     rows, absent, paths, siblings, variables, values = _contexts[context]
+    if _missing.get(context) is not names:
+        if not names.isdisjoint(siblings):
+            return f"{min(names.intersection(siblings))} has appeared beside the source"
+        _missing[context] = names
+    if not system:
+        return _path_reason(paths)
     os: Any = sys.modules.get("os")
     environment: Any = getattr(os.environ, "_data", None) if os is not None else _os.environ
     if environment is None:  # somebody has put a plain dict there
         environment = {os.fsencode(name): os.fsencode(value) for name, value in os.environ.items()}
     if tuple(map(environment.get, variables)) != values:
         return f"${_differing(environment, variables, values)} has changed"
-    if _missing.get(context) is not names:
-        if not names.isdisjoint(siblings):
-            return f"{min(names.intersection(siblings))} has appeared beside the source"
-        _missing[context] = names
     if context in _held:
-        return None
-    for path in paths:
-        if identity(path) is not None:
-            return f"{path} has appeared"
-    if not system:
         return None
     for row in rows:
         if identity(row[0]) != row[1:]:
             return f"{row[0]} may have changed"
-    reason = _absent_reason(absent)
+    reason = _path_reason(paths) or _absent_reason(absent)
     if reason is None:
         _held.add(context)
     return reason
 
 
+def _path_reason(paths: "Iterable[str]") -> "str | None":
+    for path in paths:
+        if identity(path) is not None:
+            return f"{path} has appeared"
+    return None
+
+
 def _absent_reason(rows: "Iterable[Absent]") -> "str | None":
-    for directory, mtime_ns, inode, names in rows:
+    for directory, ctime_ns, inode, names in rows:
         seen = identity(directory)
-        if seen is None or (seen[0] == mtime_ns and seen[3] == inode):
+        if seen is None or (seen[1] == ctime_ns and seen[3] == inode):
             continue
         if not names:
             return f"the content of {directory} has changed"

@@ -55,7 +55,7 @@ class Manifest:
         artifact: path of the library; ``seen`` its stat identity.
         key: the artifact's key in the store.
         inputs: rows (path, mtime_ns, ctime_ns, size, inode) of files that the user may edit; always checked.
-        absent: rows (directory, mtime_ns, inode, names that must stay absent in it; none: nothing may change in it).
+        absent: rows (directory, ctime_ns, inode, names that must stay absent in it; none: nothing may change in it).
         siblings: names with this module's stem that must stay absent beside the source.
         context: hash of the context, which the modules of a folder mostly share: (rows of the toolchain's and the
             system's files; absent rows likewise; paths that must stay absent; names that must stay absent beside the

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from . import errors, exports, keys, manifest, progress, settings
 from .csource import claims, init_name
@@ -71,33 +73,65 @@ def obtain(source: Source, *, mode: str = "build", force: bool = False) -> Artif
     known = None if force else manifest.read(source.name, source.path)
     reason = why(known, system=mode != "load")
     log.debug("%s: looking for a build of %s (%s)", source.name, source.path, reason)
-    artifact = store.revalidate(known, system=mode != "load") if known is not None else None
-    if artifact is not None:
-        return artifact
+    # In check mode no time stamp counts, also not those of the system's files.
+    if known is not None and mode != "check":
+        artifact = store.revalidate(known, system=mode != "load")
+        if artifact is not None:
+            return artifact
     if mode == "load":
         raise errors.not_built(source.name, source.path, reason)
     try:
-        plan = plan_of(source)
+        found = _look(store, source, force)
     except errors.ToolchainMissing:
         # A machine without a compiler runs what was built for these sources.
         artifact = store.revalidate(known, system=False) if known is not None else None
         if artifact is None:
             raise
         return artifact
+    if isinstance(found, Artifact):
+        return found
+    with store.lock(source, settings.lock_timeout()):
+        # Another process may have built it, or failed to, in the meantime; and the sources may have changed.
+        found = _look(store, source, force)
+        if isinstance(found, Artifact):
+            return found
+        log.info("%s: building %s (%s)", source.name, source.path, reason)
+        try:
+            return _build(store, found, force)
+        except _NoRoom as problem:
+            return _build(private_store(problem), found, force)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A build to be made: the plan, its key, the inputs' contents, and when the first of them was looked at."""
+
+    plan: Plan
+    key: str
+    contents: keys.Contents
+    started: int
+
+
+class _NoRoom(OSError):
+    """The cache's file system has no room for a build."""
+
+
+def _look(store: Store, source: Source, force: bool) -> Artifact | _Case:
+    """The artifact that the cache has for the contents of now, or what is to be built."""
+    started = time.time_ns()
+    plan = plan_of(source)
     contents = keys.Contents()
     key = keys.plan_key(plan, contents)
-    artifact = None if force else _known(store, plan, key, contents)
-    if artifact is not None:
-        return artifact
-    with store.lock(source, settings.lock_timeout()):
-        # Another process may have built it, or failed to, in the meantime.
-        contents = keys.Contents()
-        key = keys.plan_key(plan, contents)
-        artifact = None if force else _known(store, plan, key, contents)
-        if artifact is not None:
+    if not force:
+        found = store.find(key, contents)
+        if found is not None:
+            artifact, meta = found
+            store.remember(plan, artifact, meta, contents)
             return artifact
-        log.info("%s: building %s (%s)", source.name, source.path, reason)
-        return _build(store, plan, key, contents)
+        failure = store.recall(key, contents)
+        if failure is not None:
+            raise errors.remembered(failure)
+    return _Case(plan, key, contents, started)
 
 
 def why(known: manifest.Manifest | None, *, system: bool = True) -> str:
@@ -108,57 +142,62 @@ def why(known: manifest.Manifest | None, *, system: bool = True) -> str:
     return reason or "contents are compared"
 
 
-def _known(store: Store, plan: Plan, key: str, contents: keys.Contents) -> Artifact | None:
-    found = store.find(key, contents)
-    if found is not None:
-        artifact, meta = found
-        store.remember(plan, artifact, meta, contents)
-        return artifact
-    failure = store.recall(key, contents)
-    if failure is not None:
-        raise errors.remembered(failure)
-    return None
+def _build(store: Store, case: _Case, force: bool) -> Artifact:
+    name, toolchain = case.plan.source.name, TOOLCHAINS[case.plan.toolchain]
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        try:
+            work = stack.enter_context(store.workdir())
+        except OSError as problem:
+            raise _NoRoom(str(problem)) from None
+        stack.enter_context(progress.line(name))
+        try:
+            built = toolchain.build(case.plan, work)
+            _check_export(case.plan, built)
+        except Failed as failure:
+            if any(words in failure.log for words in _FULL) and not store.private:
+                raise _NoRoom("there is no space left") from None
+            raise _failed(store, case, failure) from None
+        except OSError as problem:
+            if problem.errno in (errno.ENOSPC, errno.EDQUOT) and not store.private:
+                raise _NoRoom(str(problem)) from None
+            raise errors.broke_off(name, case.plan.source.path, str(problem)) from None
+        return _keep(store, case, built, work, time.monotonic() - started, force)
 
 
-def _build(store: Store, plan: Plan, key: str, before: keys.Contents) -> Artifact:
-    toolchain = TOOLCHAINS[plan.toolchain]
-    started = (time.monotonic(), time.time_ns())
-    try:
-        with store.workdir() as work, progress.line(plan.source.name):
-            try:
-                built = toolchain.build(plan, work)
-                _check_export(plan, built)
-            except Failed as failure:
-                raise _failed(store, plan, key, failure, started[1]) from None
-            return _keep(store, plan, key, built, work, before, started)
-    except OSError as problem:
-        if store.private:
-            raise
-        # The disk is full, or the folder went away: the user's import must not care.
-        log.debug("%s: %s", store.root, problem)
-        return _build(private_store(problem), plan, key, before)
+#: What compilers say of a full file system.
+_FULL = ("No space left on device", "Disk quota exceeded")
 
 
-def _keep(
-    store: Store, plan: Plan, key: str, built: Built, work: str, before: keys.Contents, started: tuple[float, int]
-) -> Artifact:
+def _keep(store: Store, case: _Case, built: Built, work: str, seconds: float, force: bool) -> Artifact:
     """Publish what was built, unless an input changed under the compiler's hands: then it serves this process only."""
-    seconds = time.monotonic() - started[0]
+    plan = case.plan
     after = keys.Contents()
-    contents = {
-        path: content
-        for path in dict.fromkeys((*plan.inputs, *built.inputs))
-        if (content := after.digest(path)) is not None
-    }
-    changed = next((path for path in plan.inputs if after.digest(path) != before.digest(path)), None)
+    paths = list(dict.fromkeys((*plan.inputs, *built.inputs)))
+    contents = {path: content for path in paths if (content := after.digest(path)) is not None}
     # What was not known before can only be judged by its change time, which no one can set back.
-    changed = changed or next((path for path in built.inputs if after.changed_since(path, started[1])), None)
-    if changed:
+    changed = next(
+        (
+            path
+            for path in paths
+            if after.changed_since(path, case.started)
+            or (path in plan.inputs and after.digest(path) != case.contents.digest(path))
+        ),
+        None,
+    )
+    if changed is None:
+        try:
+            artifact, meta = store.publish(plan, case.key, built, contents, work, seconds, again=force)
+        except OSError as problem:
+            log.warning(
+                "%s can't be kept in the cache (%s); it is built again by the next process", plan.source.name, problem
+            )
+        else:
+            store.remember(plan, artifact, meta, after)
+            return artifact
+    else:
         log.info("%s: %s changed during the build; the result is used, not kept", plan.source.name, changed)
-        return Artifact(keep_privately(built.library), "", built=True, seconds=seconds)
-    artifact, meta = store.publish(plan, key, built, contents, work, seconds)
-    store.remember(plan, artifact, meta, after)
-    return artifact
+    return Artifact(keep_privately(built.library), "", built=True, seconds=seconds)
 
 
 def _check_export(plan: Plan, built: Built) -> None:
@@ -172,20 +211,17 @@ def _check_export(plan: Plan, built: Built) -> None:
         raise Failed(error, log=built.log, inputs=built.inputs, absent=built.absent)
 
 
-def _failed(store: Store, plan: Plan, key: str, failure: Failed, started: int) -> BuildError:
+def _failed(store: Store, case: _Case, failure: Failed) -> BuildError:
     """The error for the user, with its log kept, and remembered for those who try the same next."""
     error = failure.error
-    kept = store.failure_log(key, failure.log)
+    kept = store.failure_log(case.key, failure.log)
     if kept is not None:
         error = errors.with_log(error, kept)
     contents = keys.Contents()
-    inputs = {
-        path: content
-        for path in dict.fromkeys((*plan.inputs, *failure.inputs))
-        if (content := contents.digest(path)) is not None
-    }
-    absent = (*plan.absent, *failure.absent)
+    paths = dict.fromkeys((*case.plan.inputs, *failure.inputs))
+    inputs = {path: content for path in paths if (content := contents.digest(path)) is not None}
     # What was mended in the meantime is not what failed.
-    if not any(contents.changed_since(path, started) for path in inputs):
-        store.remember_failure(key, error, inputs, absent, complete=failure.complete)
+    if not any(contents.changed_since(path, case.started) for path in inputs):
+        absent = (*case.plan.absent, *failure.absent)
+        store.remember_failure(case.key, error, inputs, absent, complete=failure.complete)
     return error

@@ -3,7 +3,6 @@
 Warm room: the answer of the cold room is remembered by the file's stat identity, so that no TOML is parsed on a hit.
 """
 
-import marshal
 from _imp import source_hash
 
 from . import loader
@@ -56,8 +55,8 @@ def _remembered(path: str, seen: "loader.Identity") -> Project:
     for root in loader.roots():
         data = loader.read_checked(record_path(root, path))
         if data is not None:
-            values = marshal.loads(data)
-            if values[:2] == (path, seen):
+            values = loader.unmarshalled(data)
+            if type(values) is tuple and len(values) == 6 and values[:2] == (path, seen):
                 return Project(*values[2:])
     from . import declare
 

@@ -110,6 +110,8 @@ class Store:
             os.makedirs(f"{self.bucket}/{folder}", mode=0o700, exist_ok=True)
         if not os.access(f"{self.bucket}/work", os.W_OK | os.X_OK):
             raise PermissionError(f"{root} can't be written")
+        if hasattr(os, "statvfs") and os.statvfs(root).f_flag & os.ST_NOEXEC:
+            raise PermissionError(f"{root} is mounted noexec: no library can be loaded from it")
         manifest.forget()
 
     # artifacts
@@ -120,10 +122,12 @@ class Store:
         A damaged one is passed over; with ``repair``, it is taken out of reach.
         """
         home = self._home(key)
-        for variant in sorted(_listed(home)):
+        variants = [
+            (meta, variant) for variant in _listed(home) if (meta := _read_meta(f"{home}/{variant}")) is not None
+        ]
+        for meta, variant in sorted(variants, key=lambda pair: -pair[0]["created"]):
             folder = f"{home}/{variant}"
-            meta = _read_meta(folder)
-            if meta is None or not _holds(meta, contents):
+            if not _holds(meta, contents):
                 continue
             library = f"{folder}/{meta['library']}"
             if keys.file_digest(library) != meta["sha256"]:
@@ -134,19 +138,32 @@ class Store:
         return None
 
     def publish(
-        self, plan: Plan, key: str, built: Built, contents: Mapping[str, str], work: str, seconds: float
+        self,
+        plan: Plan,
+        key: str,
+        built: Built,
+        contents: Mapping[str, str],
+        work: str,
+        seconds: float,
+        *,
+        again: bool = False,
     ) -> tuple[Artifact, Meta]:
         """Make a build's library an artifact: complete or not at all.
+
+        ``again``: it was asked for although there may be one, which is not to be taken for it.
 
         Raises:
             OSError: it can't be stored; the library in the work folder is still good.
         """
         variant = keys.variant_key(key, contents.items(), built.absent)
+        if again:
+            variant = keys.digest(variant, time.time_ns(), os.getpid())
         staged = f"{work}/publish"
         shutil.rmtree(staged, ignore_errors=True)
         os.mkdir(staged, 0o700)
         name = os.path.basename(built.library)
-        os.rename(built.library, f"{staged}/{name}")
+        # A copy that shares the file: whoever can't publish still has the library.
+        _link(built.library, f"{staged}/{name}")
         for extra, path in built.extra.items():
             os.rename(path, f"{staged}/{extra}")
         meta: Meta = {
@@ -415,20 +432,43 @@ def open_store() -> Store:
             continue
         if root != wanted:
             log.warning("the cache folder %s can't be used (%s); using %s", wanted, problem, root)
+        _reap(store.bucket)
         _opened = (os.getpid(), wanted, store)
         return store
-    return private_store(problem)
+    store = private_store(problem)
+    _opened = (os.getpid(), wanted, store)
+    return store
+
+
+def _reap(bucket: str) -> None:
+    """Remove the work folders of builds whose process was killed; each carries its process's number."""
+    for name in _listed(f"{bucket}/work"):
+        owner = name.partition("-")[0]
+        with contextlib.suppress(OSError):
+            old = time.time() - os.lstat(f"{bucket}/work/{name}").st_mtime > _DAY
+            if old or (owner.isdigit() and not _alive(int(owner))):
+                shutil.rmtree(f"{bucket}/work/{name}", ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    if sys.platform == "win32":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def private_store(problem: OSError | None) -> Store:
     """A store that ends with the process, for when nothing can be kept."""
-    global _opened
     root = tempfile.mkdtemp(prefix="autoaccel-")
     log.warning("nothing can be kept in the cache (%s); building into %s for this process only", problem, root)
     store = Store(root, private=True)
     owner = os.getpid()
     atexit.register(lambda: shutil.rmtree(root, ignore_errors=True) if os.getpid() == owner else None)
-    _opened = (owner, manifest.preferred(), store)
     return store
 
 
@@ -457,10 +497,12 @@ def _rows(plan: Plan, meta: Meta, contents: keys.Contents) -> tuple[list[manifes
     mine: list[manifest.Row] = []
     theirs: dict[str, manifest.Row] = {}
     for path, _ in meta["inputs"]:
-        if path.startswith(directories):
+        if path in plan.inputs or path.startswith(own):
+            mine.append((path, *contents.identity(path)))
+        elif path.startswith(directories):
             folder = os.path.dirname(path)
             theirs.setdefault(folder, (folder, *(manifest.identity(folder) or manifest.FRESH)))
-        elif not path.startswith(own) and (_installed(path) or path.startswith(_SYSTEM)):
+        elif _installed(path) or path.startswith(_SYSTEM):
             theirs[path] = (path, *contents.identity(path))
         else:
             mine.append((path, *contents.identity(path)))
@@ -482,7 +524,7 @@ def _absent_rows(plan: Plan, meta: Meta) -> tuple[list[manifest.Absent], tuple[s
     paths: list[str] = []
     absent: dict[str, set[str]] = {}
     for path in meta["absent"]:
-        if os.path.basename(path) == "pyproject.toml" and os.path.dirname(path) != own:
+        if os.path.basename(path) in ("pyproject.toml", "setup.py") and os.path.dirname(path) != own:
             # In folders above, of which nothing else matters.
             paths.append(path)
             continue
@@ -491,19 +533,21 @@ def _absent_rows(plan: Plan, meta: Meta) -> tuple[list[manifest.Absent], tuple[s
     mine: list[manifest.Absent] = []
     theirs: list[manifest.Absent] = []
     for folder in plan.folders:
-        seen = manifest.identity(folder) or manifest.FRESH
-        settled = time.time_ns() - seen[0] > keys.COARSE_GRAIN_NS
-        mine.append((folder, seen[0] if settled else 0, seen[3], ()))
+        mine.append((*_folder_row(folder), ()))
     for folder, names in sorted(absent.items()):
-        seen = manifest.identity(folder) or manifest.FRESH
-        # A folder that has just changed is listed at the next look, whatever its stamp says.
-        settled = time.time_ns() - seen[0] > keys.COARSE_GRAIN_NS
-        row = (folder, seen[0] if settled else 0, seen[3], tuple(sorted(names)))
+        row = (*_folder_row(folder), tuple(sorted(names)))
         far = (folder + os.sep).startswith((*directories, *_SYSTEM)) or _installed(folder + os.sep)
         (theirs if far else mine).append(row)
     stem = os.path.splitext(os.path.basename(plan.source.path))[0] + "."
     related = tuple(sorted(name for name in siblings if name.startswith(stem)))
     return mine, related, (tuple(theirs), tuple(paths), tuple(sorted(siblings.difference(related))))
+
+
+def _folder_row(folder: str) -> tuple[str, int, int]:
+    """(folder, change time, inode); a folder that has just changed is listed at the next look, whatever its stamp."""
+    seen = manifest.identity(folder) or manifest.FRESH
+    settled = time.time_ns() - seen[1] > keys.COARSE_GRAIN_NS
+    return folder, seen[1] if settled else 0, seen[3]
 
 
 #: Where package managers put headers and libraries, outside of what belongs to a compiler.
@@ -512,6 +556,13 @@ _SYSTEM = ("/usr/",) if sys.platform != "win32" else ("C:\\Program Files",)
 
 def _installed(path: str) -> bool:
     return any(f"{os.sep}{place}{os.sep}" in path for place in ("site-packages", "dist-packages"))
+
+
+def _link(path: str, target: str) -> None:
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copyfile(path, target)
 
 
 def _missing_part(path: str) -> tuple[str, str]:
@@ -536,10 +587,16 @@ def _read_meta(folder: str) -> Meta | None:
             meta = json.load(file)
     except (OSError, ValueError, RecursionError):
         return None
-    wanted = {"library": str, "sha256": str, "inputs": list, "absent": list, "seconds": float | int}
-    if not isinstance(meta, dict) or not all(isinstance(meta.get(key), kind) for key, kind in wanted.items()):
-        return None
-    return meta
+    wanted = {"library": str, "sha256": str, "key": str, "plan": str, "inputs": list, "absent": list}
+    numbers = ("seconds", "created", "size")
+    if (
+        isinstance(meta, dict)
+        and all(isinstance(meta.get(key), kind) for key, kind in wanted.items())
+        and all(isinstance(meta.get(key), int | float) for key in numbers)
+        and all(isinstance(row, list) and len(row) == 2 for row in meta["inputs"])
+    ):
+        return meta
+    return None
 
 
 def _listed(folder: str) -> list[str]:
