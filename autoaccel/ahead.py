@@ -98,7 +98,10 @@ def sources_below(paths: Sequence[str]) -> Iterator[Source]:
         if os.path.isdir(path):
             found = _below(path)
         elif os.path.isfile(path):
-            source = _source_of(path, os.path.dirname(path))
+            folder = os.path.dirname(path)
+            governing, _ = settings.governing(folder)
+            project = projects.declared(governing) if governing is not None else None
+            source = _source_of(path, folder, pure=project.pure if project is not None else ())
             if source is None:
                 raise errors.not_a_source(path)
             found = iter([source])
@@ -118,6 +121,8 @@ def import_root(directory: str, top: str) -> str:
     """
     here = directory
     while any(os.path.isfile(os.path.join(here, f"__init__{suffix}")) for suffix in (".py", ".pyx")):
+        if here == os.path.dirname(here):
+            break
         here = os.path.dirname(here)
     if here != directory or here == top:
         return here
@@ -127,24 +132,27 @@ def import_root(directory: str, top: str) -> str:
 
 
 def _below(top: str) -> Iterator[Source]:
-    project = None
+    governed: dict[str, projects.Project | None] = {}
     for folder, folders, files in os.walk(top):
         if "pyvenv.cfg" in files:
             folders.clear()
             continue
         folders[:] = sorted(one for one in folders if one not in _SKIPPED and not one.startswith("."))
-        if "pyproject.toml" in files:
-            project = projects.declared(os.path.join(folder, "pyproject.toml"))
-            for name, (path, toolchain, package) in sorted((project.modules if project else {}).items()):
-                if os.path.isfile(path):
-                    yield Source(name, path, toolchain, package)
+        path, _ = settings.governing(folder)
+        if path is not None and path not in governed:
+            governed[path] = projects.declared(path)
+        project = governed[path] if path is not None else None
+        if project is not None and os.path.join(folder, "pyproject.toml") == path:
+            for name, (file, toolchain, package) in sorted(project.modules.items()):
+                if os.path.isfile(file):
+                    yield Source(name, file, toolchain, package)
         for file in sorted(files):
-            source = _source_of(os.path.join(folder, file), top, files)
-            if source is not None and not _excluded(source, project):
+            source = _source_of(os.path.join(folder, file), top, files, project.pure if project is not None else ())
+            if source is not None and not (project is not None and _matches(source.name, project.exclude)):
                 yield source
 
 
-def _source_of(path: str, top: str, names: Sequence[str] | None = None) -> Source | None:
+def _source_of(path: str, top: str, names: Sequence[str] | None = None, pure: Sequence[str] = ()) -> Source | None:
     """The module that a file is the source of; None where the finder would not claim it."""
     folder, file = os.path.split(path)
     stem, suffix = os.path.splitext(file)
@@ -165,11 +173,14 @@ def _source_of(path: str, top: str, names: Sequence[str] | None = None) -> Sourc
         # A source that comes earlier in the table is the module.
         if os.path.exists(os.path.join(folder, stem + known)) if names is None else stem + known in names:
             return None
+    if suffix == ".py":
+        whole = ".".join(parts) if stem == "__init__" else name
+        return Source(whole, path, "cython", stem == "__init__") if _matches(whole, pure) else None
     return None
 
 
-def _excluded(source: Source, project: projects.Project | None) -> bool:
-    return project is not None and any(fnmatch.fnmatchcase(source.name, pattern) for pattern in project.exclude)
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _one(source: Source, force: bool) -> Outcome:

@@ -108,8 +108,9 @@ class Compiler:
 
     def tool(self) -> Tool:
         """As a part of plans and keys."""
-        # What the user named ($CPATH) or installs by hand (/usr/local) is checked file by file.
-        named = {os.path.normpath(one) for name in _SEARCHED for one in os.environ.get(name, "").split(os.pathsep)}
+        # What the user names ($CPATH, words of $CC) or installs by hand (/usr/local) is checked file by file.
+        named = [one for name in _SEARCHED for one in os.environ.get(name, "").split(os.pathsep)]
+        named = [os.path.normpath(one) for one in (*named, *_include_words(self.command))]
         own = [one for one in self.search if os.path.normpath(one) not in named and not one.startswith("/usr/local/")]
         return Tool(self.command[0], self.version, self.identity, self.files, (*own, *_python_includes()))
 
@@ -149,7 +150,7 @@ def find(language: str, *, name: str, path: str) -> Compiler:
     """
     variable = "CC" if language == "c" else "CXX"
     told = os.environ.get(variable)
-    memo = (language, told, os.environ.get("PATH"))
+    memo = (language, told, os.environ.get("PATH"), *(os.environ.get(name) for name in _SEARCHED))
     if memo in _found:
         return _found[memo]
     usual = sysconfig.get_config_var(variable)
@@ -215,7 +216,7 @@ def build_library(
         compiler = compilers[unit.language]
         read = _dependencies(depfile, workdir)
         inputs += [unit.path, *read]
-        absent += include_probes([unit.path, *read], unit, options, compiler)
+        absent += include_probes([unit.path, *read], command, compiler)
         if result.status != 0:
             raise _compile_failure(plan, unit, command, result, options, compiler, inputs, absent, "\n".join(log))
         warnings += diagnostics(result.output)
@@ -255,17 +256,23 @@ def diagnostics(output: str) -> tuple[Diagnostic, ...]:
     return tuple(found)
 
 
-def include_probes(read: Sequence[str], unit: Unit, options: Options, compiler: Compiler) -> list[str]:
+def include_probes(read: Sequence[str], command: Sequence[str], compiler: Compiler) -> list[str]:
     """Paths that a compiler looked at before it found the headers ``read``: a new file there would shadow one of them.
 
     A dependency file tells what was found, not how it was spelled, so each spelling that could have found it counts:
     relative to each search folder that contains it, and to the folder of a file that may have included it by quotes.
+
+    Args:
+        read: the compiled file, then the headers.
+        command: the compile command, whose words name search folders.
+        compiler: whose own search folders come last.
     """
-    search = [*options.include_dirs, *_python_includes(), *compiler.search]
-    quoting = list(
-        dict.fromkeys([os.path.dirname(unit.path), *(os.path.dirname(one) for one in read if _local(one, compiler))])
+    own = [one for one in _include_words(command) if one not in compiler.search]
+    search = list(dict.fromkeys((*own, *compiler.search)))
+    main, headers = read[0], [one for one in read[1:] if one != read[0]]
+    quoting = dict.fromkeys(
+        [os.path.dirname(main), *(os.path.dirname(one) for one in headers if _local(one, compiler))]
     )
-    headers = [one for one in read if one != unit.path]
     probes: dict[str, None] = {}
     for header in headers:
         for index, folder in enumerate(search):
@@ -275,12 +282,29 @@ def include_probes(read: Sequence[str], unit: Unit, options: Options, compiler: 
                     probe = os.path.join(earlier, spelled)
                     if probe != header:
                         probes[probe] = None
-                break
-    for one in dict.fromkeys([unit.path, *(path for path in headers if _local(path, compiler))]):
+                # One header of the system's is not found under two names.
+                if folder in compiler.search:
+                    break
+    for one in dict.fromkeys([main, *(path for path in headers if _local(path, compiler))]):
         for spelled in _conditional_includes(one):
             for folder in (os.path.dirname(one), *search):
                 probes[os.path.join(folder, spelled)] = None
     return [probe for probe in probes if not os.path.lexists(probe)]
+
+
+def _include_words(command: Sequence[str]) -> list[str]:
+    """The folders after -I and its like in a command, in their order."""
+    found = []
+    words = iter(command)
+    for word in words:
+        for option in ("-isystem", "-iquote", "-idirafter", "-I"):
+            if word == option:
+                found.append(next(words, ""))
+                break
+            if word.startswith(option):
+                found.append(word[len(option) :])
+                break
+    return [os.path.normpath(one) for one in found if one]
 
 
 # finding
@@ -290,7 +314,9 @@ def _known(command: tuple[str, ...], language: str) -> Compiler | None:
     """What the compiler answers, from memory where it is the same file as then."""
     from .store import open_store, replace
 
-    slot = keys.digest(command, language, [os.environ.get(one) for one in ENV[10:]])
+    slot = keys.digest(
+        command, language, [os.environ.get(one) for one in (*_SEARCHED, "COMPILER_PATH", "GCC_EXEC_PREFIX", "SDKROOT")]
+    )
     path = f"{open_store().bucket}/tools/{slot}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         with open(path, encoding="utf-8") as file:
@@ -335,16 +361,21 @@ def _ask(command: tuple[str, ...], language: str) -> Compiler | None:
                     files.append(found)
     files = [os.path.realpath(one) for one in dict.fromkeys(files)]
     identity = keys.digest(command, told, [keys.file_digest(one) for one in files])
-    linker = process.run([*command, "-Wl,--help"], cwd=os.sep, env=env, timeout=120).output
-    traces = "--dependency-file" in linker
+    traces = "--dependency-file" in _output([*command, "-Wl,--help"], env)
     generated: tuple[str, ...] = _GENERATED
     if kind == "gcc":
         # Versions differ in what passes they know.
         check = [*command, *_GCC_GENERATED, "-fsyntax-only", "-x", language, os.devnull]
-        known = process.run(check, cwd=os.sep, env=env, timeout=120).status == 0
-        generated = _GCC_GENERATED if known else _GCC_GENERATED[:3]
+        generated = _GCC_GENERATED if "error" not in _output(check, env) else _GCC_GENERATED[:3]
     programs = tuple(dict.fromkeys((command[0], *files)))
     return Compiler(command, kind, version.strip(), identity, programs, search, traces, generated)
+
+
+def _output(command: Sequence[str], env: dict[str, str]) -> str:
+    try:
+        return process.run(command, cwd=os.sep, env=env, timeout=120).output
+    except (OSError, process.TimeoutExpired) as error:
+        return f"error: {error}"
 
 
 def _zig(language: str) -> Compiler | None:
@@ -477,7 +508,12 @@ def _link_trace(compiler: Compiler, library: str) -> list[str]:
 
 def _libraries(read: Sequence[str]) -> list[str]:
     """The libraries among a linker's inputs that are not the system's or the compiler's own."""
-    return [one for one in read if not one.startswith(("/usr/lib", "/lib")) and one.endswith((".a", ".so", ".dylib"))]
+    return [
+        one
+        for one in read
+        if not one.startswith(("/usr/lib/", "/usr/lib64/", "/lib/", "/lib64/"))
+        and one.endswith((".a", ".so", ".dylib"))
+    ]
 
 
 def _library_probes(options: Options) -> list[str]:

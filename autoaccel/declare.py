@@ -6,7 +6,7 @@ import contextlib
 import os
 
 from . import manifest, projects, settings
-from .csource import defines_module
+from .csource import claims
 from .errors import ConfigError
 from .finder import SUFFIXES
 
@@ -57,8 +57,7 @@ def _extension(table: dict[str, object], root: str) -> tuple[str, str, bool] | N
         elif suffix == ".pyx":
             ranked.append((0, path, "cython"))
         elif suffix in toolchains and os.path.isfile(path):
-            with open(path, "rb") as file:
-                defines = defines_module(str(table["name"]).rpartition(".")[2], file.read())
+            defines = claims(str(table["name"]), path)
             ranked.append((2 if defines else 3, path, toolchains[suffix]))
     if not ranked:
         return None

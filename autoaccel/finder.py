@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+    from .projects import Project
+
 #: The one table of what is ours. (suffix, toolchain, whether only the content tells that the file is a module), in the
 #: order of precedence.
 SUFFIXES = (
@@ -90,8 +92,8 @@ class AccelFinder:
         #: path entry -> the finder that was there when we looked
         self._known: dict[object, object] = {}
         self._adopted: list[DirectoryFinder] = []
-        #: pyproject.toml files that have been read, or are being read
-        self._projects: set[str] = set()
+        self._learning = False
+        self._projects: dict[str, Project | None] = {}
         #: whether ``pkgutil`` was loaded before us
         self._listed = "pkgutil" not in sys.modules
         #: modules that a project's pyproject.toml declares -> (source path, toolchain, package, the project's folder)
@@ -101,6 +103,8 @@ class AccelFinder:
         self, fullname: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
     ) -> "ModuleSpec | None":
         """Make the user's directories on ``path`` ours; the spec of a module that only a pyproject.toml knows."""
+        if self._learning:
+            return None  # an import of our own; roots that are new to us wait for the next one
         cache = sys.path_importer_cache
         known = self._known
         for entry in sys.path if path is None else path:
@@ -114,7 +118,7 @@ class AccelFinder:
             file, toolchain, package, root = self._declared[fullname]
             # Another project's package of the same name is not meant.
             near = path is None or any(entry == root or str(entry).startswith(root + _SEP) for entry in path)
-            if near and not self.excluded(fullname) and _path_isfile(file):
+            if near and not _matches(fullname, self.exclude) and _path_isfile(file):
                 return self.spec_of(fullname, file, toolchain, package)
         elif fullname == "pkgutil":
             from .listing import pkgutil_spec
@@ -147,10 +151,6 @@ class AccelFinder:
             spec.submodule_search_locations = [path.rpartition(_SEP)[0]]
         return spec
 
-    def excluded(self, name: str) -> bool:
-        """Whether a module is left to CPython."""
-        return _matches(name, self.exclude) if self.exclude else False
-
     def invalidate_caches(self) -> None:
         """Look at toolchains, projects and the cache's place again (called by ``importlib.invalidate_caches``)."""
         self._known.clear()
@@ -182,19 +182,23 @@ class AccelFinder:
             if entry in cache and cache[entry] is self._known.get(entry):
                 return
         if not self._listed:
-            self._listed = True
-            from . import listing  # noqa: F401  (registers itself with pkgutil)
+            self._listed = self._learning = True
+            try:
+                from . import listing  # noqa: F401  (registers itself with pkgutil)
+            finally:
+                self._learning = False
         finder: Any = cache[entry] if entry in cache else PathFinder._path_importer_cache(entry)  # type: ignore[attr-defined]
         self._known[entry] = finder
-        wanted = isinstance(finder, FileFinder) and self.wanted(finder.path)
-        if wanted:
+        wanted = self.wanted(finder.path) if isinstance(finder, FileFinder) else False
+        if wanted is not False:
             if not isinstance(finder, DirectoryFinder):
-                self._adopted.append(_adopt(finder, self, wanted if isinstance(wanted, frozenset) else None))
+                self._adopted.append(_adopt(finder, self))
+            finder.limited = wanted is not True
             if wanted is True:
-                self._learn(finder.path)
+                finder.project = self._learn(finder.path)
 
-    def wanted(self, directory: str) -> "frozenset[str] | bool":
-        """True: everything in it is the user's; False: nothing is; a set: only these top-level names are wanted."""
+    def wanted(self, directory: str) -> "bool | None":
+        """True: everything in it is the user's; False: nothing is; None: only the included top-level names."""
         if directory.startswith(_STDLIB):
             if len(directory) == len(_STDLIB) or not directory.startswith(_SITE, len(_STDLIB)):
                 return directory[len(_STDLIB) :][:1] not in ("", _SEP)
@@ -204,34 +208,38 @@ class AccelFinder:
         for place in ("site-packages", "dist-packages"):
             if place in parts:
                 inside = parts[parts.index(place) + 1 :]
-                return inside[0] in self.include if inside else self.include or False
+                return inside[0] in self.include if inside else (None if self.include else False)
         return True
 
-    def _learn(self, directory: str) -> None:
-        """What the project around a root declares."""
+    def _learn(self, directory: str) -> "Project | None":
+        """What the project around a root tells; its declared modules are remembered here."""
         here = directory
         while not _exists(f"{here}{_SEP}pyproject.toml"):
             above = here.rpartition(_SEP)[0]
             if not above or above == here or _exists(f"{here}{_SEP}.git"):
-                return
+                return None
             here = above
         path = f"{here}{_SEP}pyproject.toml"
-        # Reading it imports modules, each of which looks at the roots that are new to us: this project's others, too.
-        if path in self._projects or not _speaks(path):
-            return
-        self._projects.add(path)
-        from . import projects
+        if path in self._projects:
+            return self._projects[path]
+        self._projects[path] = None
+        if not _speaks(path):
+            return None
+        self._learning = True
+        try:
+            from . import projects
 
-        project = projects.declared(path)
-        if project is None:
-            return
-        for name, declared in project.modules.items():
-            self._declared.setdefault(name, (*declared, here))
-        self.exclude += tuple(rule for rule in project.exclude if rule not in self.exclude)
-        self.pure += tuple(rule for rule in project.pure if rule not in self.pure)
-        if not self.include.issuperset(project.include):
-            self.include |= frozenset(project.include)
-            self._known.clear()
+            project = projects.declared(path)
+        finally:
+            self._learning = False
+        self._projects[path] = project
+        if project is not None:
+            for name, declared in project.modules.items():
+                self._declared.setdefault(name, (*declared, here))
+            if not self.include.issuperset(project.include):
+                self.include |= frozenset(project.include)
+                self._known.clear()
+        return project
 
     def __repr__(self) -> str:
         return f"<autoaccel finder, {len(self._adopted)} directories>"
@@ -243,12 +251,14 @@ class DirectoryFinder(FileFinder):
     Attributes:
         owner: the finder on ``sys.meta_path``.
         plain: the class that this object had before.
-        only: top-level names that are looked at; None: all.
+        limited: whether only the included top-level names are looked at.
+        project: what the project around this root tells.
     """
 
     owner: AccelFinder
     plain: "type[FileFinder]"
-    only: "frozenset[str] | None"
+    limited: bool
+    project: "Project | None"
     _stems: "frozenset[str]"
     _listed: "set[str] | None"
     _racy: bool
@@ -279,9 +289,9 @@ class DirectoryFinder(FileFinder):
             self._listed = names
             self._stems = frozenset([name.partition(".")[0] for name in names])
         if stem in self._stems:
-            if (self.only is None or fullname in self.only) and not _own_import(fullname):
+            if not (self.limited and fullname not in self.owner.include) and not _own_import(fullname):
                 found = self._source(fullname, stem, names)
-                if found is not None and not self.owner.excluded(fullname):
+                if found is not None and not self.excludes(fullname):
                     path, toolchain, package, record, seen = found
                     return self.owner.spec_of(fullname, path, toolchain, package, names, record, seen)
             if self._short:
@@ -308,8 +318,16 @@ class DirectoryFinder(FileFinder):
                 from .unclaimed import note
 
                 note(fullname, path)
-        pure = self.owner.pure
-        return self._pure_source(stem, names) if pure and _matches(fullname, pure) else None
+        return self._pure_source(stem, names) if _matches(fullname, self._rules("pure")) else None
+
+    def excludes(self, fullname: str) -> bool:
+        """Whether a module is left to CPython."""
+        return _matches(fullname, self._rules("exclude"))
+
+    def _rules(self, kind: str) -> "tuple[str, ...]":
+        """The patterns of this kind that hold here: those of `install`, and the project's."""
+        patterns: tuple[str, ...] = getattr(self.owner, kind)
+        return patterns + getattr(self.project, kind) if self.project is not None else patterns
 
     def _pure_source(self, stem: str, names: "set[str]") -> "tuple[Any, ...] | None":
         """A ``.py`` file that the project wants compiled."""
@@ -354,7 +372,7 @@ class DirectoryFinder(FileFinder):
 _classes: "dict[type[FileFinder], type[DirectoryFinder]]" = {FileFinder: DirectoryFinder}
 
 
-def _adopt(finder: FileFinder, owner: AccelFinder, only: "frozenset[str] | None") -> DirectoryFinder:
+def _adopt(finder: FileFinder, owner: AccelFinder) -> DirectoryFinder:
     """Make a directory's finder ours in place, so that whoever holds it, and its path hook's loaders, stay right."""
     plain = type(finder)
     if plain not in _classes:
@@ -363,7 +381,8 @@ def _adopt(finder: FileFinder, owner: AccelFinder, only: "frozenset[str] | None"
     adopted.__class__ = _classes[plain]
     adopted.owner = owner
     adopted.plain = plain
-    adopted.only = only
+    adopted.limited = False
+    adopted.project = None
     adopted._stems = frozenset()
     adopted._listed = None
     adopted._racy = False
@@ -385,6 +404,8 @@ def _room() -> "Any":
 
 
 def _matches(name: str, patterns: "Sequence[str]") -> bool:
+    if not patterns:
+        return False
     from fnmatch import fnmatchcase
 
     return any(fnmatchcase(name, pattern) for pattern in patterns)

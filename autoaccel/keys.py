@@ -31,7 +31,7 @@ def file_digest(path: str) -> str | None:
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 
@@ -89,7 +89,7 @@ def plan_key(plan: Plan, contents: Contents) -> str:
         [(tool.name, tool.identity) for tool in plan.tools],
         plan.env,
         [(path, contents.digest(path)) for path in plan.inputs],
-        plan.details,
+        plan.settings,
     )
 
 

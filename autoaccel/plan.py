@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .errors import Diagnostic
+    from .settings import Settings
     from .sources import Source
 
 __all__ = ["Artifact", "Built", "Options", "Plan", "Tool"]
@@ -85,7 +86,7 @@ class Plan:
         inputs: absolute paths of the files read so far; the source is among them.
         absent: absolute paths whose appearance would change the plan.
         folders: absolute paths of folders in which any change may change the plan.
-        details: the toolchain's own choices; part of the key, so only plain values.
+        settings: what the project says about builds.
     """
 
     source: Source
@@ -94,9 +95,9 @@ class Plan:
     tools: tuple[Tool, ...]
     env: tuple[tuple[str, str | None], ...]
     inputs: tuple[str, ...]
+    settings: Settings
     absent: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
-    details: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .sources import Source
 
-__all__ = ["CYTHON_VARIABLE", "Settings", "jobs", "load", "lock_timeout", "options_from", "read_project"]
+__all__ = ["CYTHON_VARIABLE", "Settings", "governing", "jobs", "load", "lock_timeout", "options_from", "read_project"]
 
 #: Files that mark the top of a project; no pyproject.toml above it governs what is below.
 _TOP = ".git"
@@ -53,8 +53,8 @@ class Settings:
     """
 
     root: str
-    inputs: tuple[str, ...] = ()
-    absent: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = field(default=(), metadata={"key": False})
+    absent: tuple[str, ...] = field(default=(), metadata={"key": False})
     options: Options = field(default_factory=Options)
     optimize: str | None = None
     debug: bool = False
@@ -96,20 +96,29 @@ def load(source: Source) -> Settings:
     return replace(found, options=options, language_level=found.language_level or level)  # type: ignore[arg-type]
 
 
-def _governing(source: Source) -> Settings:
-    """The settings in the nearest pyproject.toml."""
-    own = os.path.dirname(source.path)
+def governing(directory: str) -> tuple[str | None, list[str]]:
+    """The nearest pyproject.toml upwards to the top of the project, and where it was looked for in vain."""
     absent: list[str] = []
-    here = own
+    here = directory
     while True:
         path = os.path.join(here, "pyproject.toml")
         if os.path.isfile(path):
-            return _from_project(source, path, absent)
+            return path, absent
         absent.append(path)
         above = os.path.dirname(here)
         if above == here or os.path.exists(os.path.join(here, _TOP)):
-            return Settings(root=_top(own), absent=tuple(absent))
+            return None, absent
         here = above
+
+
+def _governing(source: Source) -> Settings:
+    """The settings in the pyproject.toml that governs a source, if there is one."""
+    own = os.path.dirname(source.path)
+    path, absent = governing(own)
+    if path is not None:
+        return _from_project(source, path, absent)
+    root, tried = _top(own)
+    return Settings(root=root, absent=(*absent, *tried))
 
 
 def read_project(path: str) -> dict[str, object]:
@@ -269,16 +278,25 @@ def _check_keys(table: object, known: Sequence[str], where: str) -> None:
             raise unknown_key(where, key, known)
 
 
-def _top(directory: str) -> str:
-    """The folder from which a project without pyproject.toml is built: that of its setup.py, else the source's own."""
+def _top(directory: str) -> tuple[str, list[str]]:
+    """The folder from which a project without pyproject.toml is built, and where a setup.py was looked for in vain.
+
+    That is the folder of its setup.py: the first upwards through packages, or one above (`src` layouts); else the
+    source's own.
+    """
+    tried: list[str] = []
     here = directory
     while True:
-        if os.path.isfile(os.path.join(here, "setup.py")):
-            return here
+        path = os.path.join(here, "setup.py")
+        if os.path.isfile(path):
+            return here, tried
+        tried.append(path)
         above = os.path.dirname(here)
-        if above == here or not os.path.isfile(os.path.join(here, "__init__.py")):
-            # One level above the package is where `src` layouts and plain ones keep it.
-            return above if os.path.isfile(os.path.join(above, "setup.py")) else directory
+        if above == here:
+            return directory, tried
+        if not os.path.isfile(os.path.join(here, "__init__.py")):
+            path = os.path.join(above, "setup.py")
+            return (above, tried) if os.path.isfile(path) else (directory, [*tried, path])
         here = above
 
 

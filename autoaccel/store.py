@@ -532,8 +532,7 @@ def _absent_rows(plan: Plan, meta: Meta) -> tuple[list[manifest.Absent], tuple[s
         (siblings if folder == own else absent.setdefault(folder, set())).add(name)
     mine: list[manifest.Absent] = []
     theirs: list[manifest.Absent] = []
-    for folder in plan.folders:
-        mine.append((*_folder_row(folder), ()))
+    mine.extend((*_folder_row(folder), ()) for folder in plan.folders)
     for folder, names in sorted(absent.items()):
         row = (*_folder_row(folder), tuple(sorted(names)))
         far = (folder + os.sep).startswith((*directories, *_SYSTEM)) or _installed(folder + os.sep)

@@ -247,10 +247,10 @@ def _why_not(name: str, path: str, folder: str, found: Found, source: Source | N
     stem = name.rpartition(".")[2]
     if finder is None:
         return "the hook is off"
-    if finder.excluded(name):
-        return f"`exclude` in [tool.autoaccel] names {name}"
     looked = sys.path_importer_cache.get(folder)
-    if not isinstance(looked, DirectoryFinder) or (looked.only is not None and name not in looked.only):
+    if isinstance(looked, DirectoryFinder) and looked.excludes(name):
+        return f"`exclude` in [tool.autoaccel] names {name}"
+    if not isinstance(looked, DirectoryFinder) or (looked.limited and name not in finder.include):
         return "Python's own and installed packages are looked at only where [tool.autoaccel] include names them"
     if not path.endswith(".pyx") and not csource.claims(name, path):
         with open(path, "rb") as file:
@@ -306,7 +306,11 @@ def _next(
         return Next("fail", f"AUTOACCEL=load forbids to compile, and {reason}")
     if plan is None:
         assert problem is not None
-        if isinstance(problem, ToolchainMissing) and known is not None and store.unchanged(known, system=False) is not None:
+        if (
+            isinstance(problem, ToolchainMissing)
+            and known is not None
+            and store.unchanged(known, system=False) is not None
+        ):
             return Next("look up", "a tool to build it is missing, and its sources have not changed", known.artifact)
         return Next("fail", problem.msg)
     contents = keys.Contents()
@@ -341,7 +345,9 @@ def _artifact(known: manifest.Manifest) -> dict[str, object]:
 
 def _plan_data(plan: Plan) -> dict[str, object]:
     options = {name: value for name, value in asdict(plan.options).items() if value}
-    details = {name: value for name, value in plan.details.items() if value not in (None, False, (), {})}
+    details = {name: value for name, value in asdict(plan.settings).items() if value not in (None, False, (), {})}
+    for covered in ("options", "inputs", "absent"):
+        details.pop(covered, None)
     return {
         "options": options,
         "settings": details,

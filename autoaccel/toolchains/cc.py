@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from importlib.machinery import PathFinder
 
-from .. import compiler, errors, keys, settings
+from .. import compiler, errors, keys
 from ..plan import Built, Options, Plan, Tool
 from . import headers
 
@@ -61,7 +61,7 @@ def plan(source: Source, how: Settings) -> Plan:
         env=tuple((name, os.environ.get(name)) for name in compiler.ENV),
         inputs=tuple(dict.fromkeys((source.path, *how.inputs, *options.sources, *options.depends))),
         absent=(*how.absent, *options.absent),
-        details={"optimize": how.optimize, "debug": how.debug, "cflags": how.cflags, "ldflags": how.ldflags},
+        settings=how,
     )
 
 
@@ -74,7 +74,7 @@ def build(plan: Plan, workdir: str) -> Built:
         one: compiler.find(one, name=plan.source.name, path=plan.source.path)
         for one in {unit.language for unit in units}
     }
-    made = compiler.build_library(plan, units, plan.options, compilers, settings.load(plan.source), workdir)
+    made = compiler.build_library(plan, units, plan.options, compilers, plan.settings, workdir)
     return Built(made.library, made.inputs, made.absent, made.log, made.warnings)
 
 

@@ -51,7 +51,6 @@ def plan(source: Source, how: Settings) -> Plan:
     options = options.plus(how.options)
     # A declared extension names its main source among its sources.
     main = tuple(one for one in options.sources if one != source.path)
-    options = options.plus(Options(language=options.language or ("c++" if source.toolchain == "c++" else "c")))
     options = _with_sources(options, main)
     language = options.language or "c"
     languages = sorted({language, *(_language(path) for path in options.sources)})
@@ -65,44 +64,39 @@ def plan(source: Source, how: Settings) -> Plan:
         env=tuple((name, os.environ.get(name)) for name in (*compiler.ENV, settings.CYTHON_VARIABLE)),
         inputs=tuple(dict.fromkeys((*inputs, *options.sources, *options.depends))),
         absent=(*absent, *options.absent),
-        details={
-            "directives": {key: repr(value) for key, value in how.directives.items()},
-            "language_level": how.language_level,
-            "optimize": how.optimize,
-            "debug": how.debug,
-            "cflags": how.cflags,
-            "ldflags": how.ldflags,
-            "annotate": how.annotate,
-        },
+        settings=how,
     )
 
 
 def build(plan: Plan, workdir: str) -> Built:
     """Translate, compile and link."""
     source = plan.source
-    how = settings.load(source)
+    how = plan.settings
     language = plan.options.language or "c"
     depth = source.name.count(".") + (1 if source.package else 0)
     root = os.path.dirname(source.path)
     for _ in range(depth):
         root = os.path.dirname(root)
     stem = os.path.splitext(os.path.basename(source.path))[0]
-    answer = _ask(
-        {
-            "source": source.path,
-            "module": source.name,
-            "output": f"{workdir}/{stem}.{'cpp' if language == 'c++' else 'c'}",
-            "language": language,
-            "include_path": _include_path(plan, root),
-            "directives": dict(how.directives),
-            "language_level": how.language_level,
-            "options": {"annotate": how.annotate, "gdb_debug": how.debug},
-            "cwd": root if os.path.isdir(root) else os.sep,
-        }
-    )
+    request = {
+        "source": source.path,
+        "module": source.name,
+        "output": f"{workdir}/{stem}.{'cpp' if language == 'c++' else 'c'}",
+        "language": language,
+        "include_path": _include_path(plan, root),
+        "directives": dict(how.directives),
+        "language_level": how.language_level,
+        "options": {"annotate": how.annotate, "gdb_debug": how.debug},
+        "cwd": root if os.path.isdir(root) else os.sep,
+    }
+    answer = _ask(request)
+    if plan.options.language is None and _wants_cpp(answer["inputs"], source):
+        # As cythonize does: a cimported .pxd may say so, and nobody said otherwise.
+        language = "c++"
+        answer = _ask({**request, "language": language, "output": f"{workdir}/{stem}.cpp"})
     if not answer["ok"]:
         raise _refused(plan, answer)
-    options = plan.options
+    options = plan.options.plus(Options(language=language))
     for file, told in _told_by_pxd(answer, source).items():
         options = options.plus(headers.resolve(told, source, how.root, file))
     folders = [os.path.dirname(source.path), root, how.root]
@@ -138,6 +132,15 @@ def build(plan: Plan, workdir: str) -> Built:
         warnings=(*_diagnostics(answer["warnings"], "warning"), *made.warnings),
         extra=extra,
     )
+
+
+def _wants_cpp(inputs: Sequence[str], source: Source) -> bool:
+    for path in inputs:
+        if path != source.path and path.endswith(".pxd"):
+            with open(path, encoding="utf-8", errors="replace") as file:
+                if headers.from_cython(file.read()).get("language") == "c++":
+                    return True
+    return False
 
 
 def _text(source: Source) -> str:
@@ -299,6 +302,7 @@ class _Server:
                 if process.interrupted():
                     raise KeyboardInterrupt  # noqa: TRY301  (as if it came from the wait)
         except OSError:
+            self.alive = False
             return None
         except BaseException:
             self._cancel(number)
@@ -339,15 +343,18 @@ class _Server:
         assert self._process.stdout is not None
         if until is not None and until.is_set():
             return
-        for line in self._process.stdout:
-            told = json.loads(line)
-            with self._guard:
-                waiting = self._waiting.get(told["id"])
-            if waiting is not None:
-                waiting[1].update(told)
-                waiting[0].set()
-            if until is not None and until.is_set():
-                return
+        try:
+            for line in self._process.stdout:
+                told = json.loads(line)
+                with self._guard:
+                    waiting = self._waiting.get(told["id"])
+                if waiting is not None:
+                    waiting[1].update(told)
+                    waiting[0].set()
+                if until is not None and until.is_set():
+                    return
+        except ValueError:
+            pass  # a torn line: the server was killed
         self.alive = False
         with self._guard:
             for done, _ in self._waiting.values():

@@ -266,10 +266,10 @@ class Recorder:
 
     def note_input(self, path: str) -> bool:
         """Remember a file that was read, unless Cython's version covers it."""
-        real = os.path.realpath(path)
-        if real.startswith(self.home + os.sep):
+        if os.path.realpath(path).startswith(self.home + os.sep):
             return False
-        self.inputs[real] = None
+        # The link, not where it leads: that it leads there is part of what was read.
+        self.inputs[os.path.abspath(path)] = None
         return True
 
     def parsing(self, original: Callable[..., Any]) -> Callable[..., Any]:

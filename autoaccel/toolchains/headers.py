@@ -73,8 +73,11 @@ def pyxdep(path: str) -> tuple[str, ...]:
 
     The rule is pyximport's `handle_dependencies`; its function would set the time stamp of the user's source.
     """
-    with open(path, encoding="utf-8") as file:
-        patterns = [line.strip() for line in file]
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            patterns = [line.strip() for line in file]
+    except OSError:
+        return ()
     own = os.path.dirname(path)
     found = [match for pattern in patterns if pattern for match in sorted(glob.glob(os.path.join(own, pattern)))]
     return tuple(dict.fromkeys(os.path.abspath(one) for one in found if os.path.isfile(one)))
@@ -97,7 +100,13 @@ def pyxbld(source: Source, path: str, root: str) -> Options:
                 raise errors.no_package(source.name, path, wanted, wanted)
         error = errors.compile_failed(source.name, path, "the build file", result.errors)
         raise Failed(error, log=result.errors, complete=False)
-    told = json.loads(result.output.strip().rpartition("\n")[2])
+    try:
+        told = json.loads(result.output.strip().rpartition("\n")[2])
+    except ValueError:
+        said = result.output + result.errors or "make_ext ended the program"
+        raise Failed(
+            errors.compile_failed(source.name, path, "the build file", said), log=said, complete=False
+        ) from None
     told["sources"] = [one for one in told["sources"] if os.path.abspath(os.path.join(root, one)) != source.path]
     if told["language"] is None:
         del told["language"]
