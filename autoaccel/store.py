@@ -159,11 +159,28 @@ class Store:
         if again:
             variant = keys.digest(variant, time.time_ns(), os.getpid())
         staged = f"{work}/publish"
-        shutil.rmtree(staged, ignore_errors=True)
-        os.mkdir(staged, 0o700)
         name = os.path.basename(built.library)
-        # A copy that shares the file: whoever can't publish still has the library.
-        _link(built.library, f"{staged}/{name}")
+        os.mkdir(staged, 0o700)
+        try:
+            return self._publish(plan, key, variant, built, contents, staged, seconds)
+        except OSError:
+            # Not by a hard link from the start: dropping it would change the published file's change time.
+            with contextlib.suppress(OSError):
+                os.rename(f"{staged}/{name}", built.library)
+            raise
+
+    def _publish(
+        self,
+        plan: Plan,
+        key: str,
+        variant: str,
+        built: Built,
+        contents: Mapping[str, str],
+        staged: str,
+        seconds: float,
+    ) -> tuple[Artifact, Meta]:
+        name = os.path.basename(built.library)
+        os.rename(built.library, f"{staged}/{name}")
         for extra, path in built.extra.items():
             os.rename(path, f"{staged}/{extra}")
         meta: Meta = {
@@ -555,13 +572,6 @@ _SYSTEM = ("/usr/",) if sys.platform != "win32" else ("C:\\Program Files",)
 
 def _installed(path: str) -> bool:
     return any(f"{os.sep}{place}{os.sep}" in path for place in ("site-packages", "dist-packages"))
-
-
-def _link(path: str, target: str) -> None:
-    try:
-        os.link(path, target)
-    except OSError:
-        shutil.copyfile(path, target)
 
 
 def _missing_part(path: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -16,6 +17,9 @@ from time import perf_counter
 _UNWANTED = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONSTARTUP", "CFLAGS", "CXXFLAGS", "LDFLAGS")
 
 _TIMEOUT = 600
+
+#: A median of less says nothing.
+_FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,14 @@ class Run:
             if name not in _UNWANTED and not name.startswith("AUTOACCEL")
         }
         return {**kept, "PYTHONHASHSEED": "0", **dict(self.env)}
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How often something is measured: ``most`` times, or as often as ``seconds`` allow on a busy machine."""
+
+    most: int
+    seconds: float
 
 
 @dataclass
@@ -71,7 +83,7 @@ def output(run: Run) -> str:
     return done.stdout
 
 
-def processes(runs: dict[str, Run], rounds: int, every: dict[str, int] | None = None) -> dict[str, Sample]:
+def processes(runs: dict[str, Run], rounds: "Rounds", every: dict[str, int] | None = None) -> dict[str, Sample]:
     """Wall seconds of whole processes, interleaved.
 
     Args:
@@ -79,21 +91,25 @@ def processes(runs: dict[str, Run], rounds: int, every: dict[str, int] | None = 
         rounds: how often.
         every: of the runs that are slow, only each so-many-th round.
     """
-    samples = {name: Sample() for name in runs}
-    for turn in range(rounds):
-        for name, run in _in_turn(runs, turn):
-            if turn % (every or {}).get(name, 1) == 0:
-                samples[name].seconds.append(_whole(run))
-    return samples
+    return _interleaved(_whole, runs, rounds, every)
 
 
-def inside(runs: dict[str, Run], rounds: int, every: dict[str, int] | None = None) -> dict[str, Sample]:
-    """Seconds that the runs measure themselves and print, interleaved."""
+def inside(runs: dict[str, Run], rounds: "Rounds", every: dict[str, int] | None = None) -> dict[str, Sample]:
+    """Seconds that the runs measure themselves and print, interleaved; else as `processes`."""
+    return _interleaved(lambda run: float(output(run)), runs, rounds, every)
+
+
+def _interleaved(
+    measured: Callable[[Run], float], runs: dict[str, Run], rounds: "Rounds", every: dict[str, int] | None
+) -> dict[str, Sample]:
     samples = {name: Sample() for name in runs}
-    for turn in range(rounds):
+    start = perf_counter()
+    for turn in range(rounds.most):
         for name, run in _in_turn(runs, turn):
             if turn % (every or {}).get(name, 1) == 0:
-                samples[name].seconds.append(float(output(run)))
+                samples[name].seconds.append(measured(run))
+        if turn + 1 >= _FEWEST and perf_counter() - start > rounds.seconds:
+            break
     return samples
 
 
