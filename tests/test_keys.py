@@ -13,8 +13,9 @@ import pytest
 from autoaccel import keys
 from autoaccel.keys import Contents, digest, plan_key, variant_key
 from autoaccel.loader import FRESH, identity
-from autoaccel.sources import Source
 from autoaccel.plan import Options, Plan, Tool
+from autoaccel.settings import Settings
+from autoaccel.sources import Source
 
 
 def test_values_that_look_alike_have_different_digests() -> None:
@@ -49,7 +50,7 @@ def plan(tmp_path: Path) -> Plan:
         tools=(Tool("cc", "cc 1", "id-1", ("/usr/bin/cc",)),),
         env=(("CFLAGS", None),),
         inputs=(str(path),),
-        details={"optimize": None},
+        settings=Settings(root="/project"),
     )
 
 
@@ -71,7 +72,7 @@ def test_everything_that_decides_is_in_the_key(plan: Plan, tmp_path: Path) -> No
         replace(plan, env=(("CFLAGS", ""),)),
         replace(plan, env=(("CFLAGS", "-O3"),)),
         replace(plan, inputs=(path, str(tmp_path / "missing.h"))),
-        replace(plan, details={"optimize": "3"}),
+        replace(plan, settings=Settings(root="/project", optimize="3")),
     ]
     found = [plan_key(other, Contents()) for other in others]
     assert len({same, *found}) == 1 + len(others)

@@ -9,8 +9,8 @@ import pytest
 
 from autoaccel import settings
 from autoaccel.errors import ConfigError
-from autoaccel.sources import Source
 from autoaccel.plan import Options
+from autoaccel.sources import Source
 from tests.conftest import Project, c_module, need
 
 
@@ -25,7 +25,11 @@ def test_without_a_pyproject_everything_is_default(project: Project) -> None:
     told = settings.load(Source("pkg.sample", str(project.root / "pkg" / "sample.c"), "c"))
     assert told == settings.Settings(
         root=str(project.root / "pkg"),
-        absent=(str(project.root / "pkg" / "pyproject.toml"), str(project.root / "pyproject.toml")),
+        absent=tuple(
+            str(folder / file)
+            for file in ("pyproject.toml", "setup.py")
+            for folder in (project.root / "pkg", project.root)
+        ),
     )
 
 
