@@ -234,7 +234,7 @@ class Store:
     def remember(self, plan: Plan, artifact: Artifact, meta: Meta, contents: keys.Contents) -> None:
         """Write the manifest by which the next import finds ``artifact``; failing to is no harm."""
         inputs, system = _rows(plan, meta, contents)
-        absent, siblings, far = _absent_rows(plan, meta)
+        absent, siblings, far = _absent_rows(plan, meta, {row[0] for row in system})
         common = manifest.pack((tuple(system), *far, *manifest.environment_row(plan.env)))
         context = hashlib.sha256(common).hexdigest()[:32]
         path = manifest.context_path(self.root, context)
@@ -523,13 +523,17 @@ def _rows(plan: Plan, meta: Meta, contents: keys.Contents) -> tuple[list[manifes
             theirs[path] = (path, *contents.identity(path))
         else:
             mine.append((path, *contents.identity(path)))
-    for tool in plan.tools:
-        for path in tool.files:
-            theirs[path] = (path, *(manifest.identity(path) or manifest.FRESH))
+    for path in dict.fromkeys(path for tool in plan.tools for path in tool.files):
+        row = (path, *(manifest.identity(path) or manifest.FRESH))
+        # One row for a program and the link to it.
+        if row[1:] not in {known[1:] for known in theirs.values()}:
+            theirs[path] = row
     return sorted(mine), sorted(theirs.values())
 
 
-def _absent_rows(plan: Plan, meta: Meta) -> tuple[list[manifest.Absent], tuple[str, ...], tuple[object, ...]]:
+def _absent_rows(
+    plan: Plan, meta: Meta, checked: set[str]
+) -> tuple[list[manifest.Absent], tuple[str, ...], tuple[object, ...]]:
     """What must stay absent: in folders of the user's; beside the source, with its stem; and the context's part.
 
     The context has the system's folders, single paths, and the other names beside the source, which the modules of a
@@ -553,6 +557,8 @@ def _absent_rows(plan: Plan, meta: Meta) -> tuple[list[manifest.Absent], tuple[s
     for folder, names in sorted(absent.items()):
         row = (*_folder_row(folder), tuple(sorted(names)))
         far = (folder + os.sep).startswith((*directories, *_SYSTEM)) or _installed(folder + os.sep)
+        if far and folder in checked:
+            continue  # any change in it counts already
         (theirs if far else mine).append(row)
     stem = os.path.splitext(os.path.basename(plan.source.path))[0] + "."
     related = tuple(sorted(name for name in siblings if name.startswith(stem)))

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["build", "plan"]
 
-_CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+#: As in Cython.Utils.detect_opened_file_encoding; `c_string_encoding` is a directive, not a declaration.
+_CODING = re.compile(rb"(\w*coding)[:=]\s*([-\w.]+)")
 
 
 def plan(source: Source, how: Settings) -> Plan:
@@ -152,9 +153,10 @@ def _text(source: Source) -> str:
         raise errors.unreadable(source.name, source.path, error.strerror or str(error)) from None
     if not data.strip() and not source.package and not os.path.exists(os.path.splitext(source.path)[0] + ".pxd"):
         raise errors.empty_source(source.name, source.path)
-    coding = next((match for line in data.splitlines()[:2] if (match := _CODING.match(line))), None)
+    lines = data.splitlines()[:2]
+    found = [match[2] for line in lines if (match := _CODING.search(line)) and match[1] != b"c_string_encoding"]
     try:
-        return data.decode(coding[1].decode() if coding else "utf-8")
+        return data.decode(found[0].decode() if found else "utf-8")
     except (UnicodeDecodeError, LookupError) as error:
         raise errors.undecodable(source.name, source.path, str(error)) from None
 
