@@ -95,6 +95,8 @@ def run(
     )
     _running.add(child)
     try:
+        if _over.is_set():  # set after the look above, and before this child was known
+            raise KeyboardInterrupt
         output, errors = child.communicate(timeout=timeout)
     except BaseException:
         end(child)
