@@ -96,7 +96,7 @@ def run(
     _running.add(child)
     try:
         if _over.is_set():  # set after the look above, and before this child was known
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt  # noqa: TRY301
         output, errors = child.communicate(timeout=timeout)
     except BaseException:
         end(child)
