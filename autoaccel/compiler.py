@@ -427,12 +427,20 @@ def _link_command(
         *(f"-L{folder}" for folder in options.library_dirs),
         *(f"-Wl,-rpath,{folder}" for folder in options.runtime_library_dirs),
         *(f"-l{name}" for name in options.libraries),
+        *_python_library(),
         *options.extra_link_args,
         *how.ldflags,
         *_words("LDFLAGS"),
         *_link_trace(compiler, library),
         "-o", library,
     ]  # fmt: skip
+
+
+def _python_library() -> list[str]:
+    """Windows resolves Python's symbols when it links; elsewhere the interpreter has them."""
+    if sys.platform == "win32":
+        return [f"-L{os.path.join(sys.base_prefix, 'libs')}", f"-lpython{sys.version_info[0]}{sys.version_info[1]}"]
+    return []
 
 
 def _base_flags(compiler: Compiler) -> list[str]:
