@@ -5,6 +5,8 @@ All of them are ``ImportError``, so that ``try: import fast / except ImportError
 
 from __future__ import annotations
 
+import re
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +68,7 @@ class ToolchainMissing(AccelError):
 
 
 class LoadError(AccelError):
-    """A built library is there and can't be loaded; the text says why and what to do."""
+    """There is no library that can be loaded, and none may be built; the text says why and what to do."""
 
 
 class BuildError(AccelError):
@@ -238,8 +240,9 @@ def not_built(name: str, path: str, reason: str) -> LoadError:
 def not_loadable(name: str, path: str, artifact: str, reason: str) -> LoadError:
     """The dynamic loader refuses a library that is intact."""
     hint = ""
-    if "undefined symbol" in reason or "symbol not found" in reason:
-        symbol = reason.rpartition("undefined symbol:")[2].strip() or "that symbol"
+    missing = re.search(r"undefined symbol: (\S+)|symbol not found[^']*'(\S+?)'", reason)
+    if missing is not None:
+        symbol = missing[1] or missing[2]
         hint = (
             f"\n`{symbol}` is declared and used, and no compiled source or library has it. Name the source "
             f"or the library (`libraries = …`). {advice(name, 'sources = …')}"
@@ -249,7 +252,7 @@ def not_loadable(name: str, path: str, artifact: str, reason: str) -> LoadError:
             "\nA library that it was linked with is not on the loader's path: install it, or name its folder. "
             f"{advice(name, 'runtime_library_dirs = …')}"
         )
-    elif "subinterpreter" in reason or "interpreter" in reason:
+    elif "does not support loading in subinterpreters" in reason:
         hint = (
             "\nThe module does not support sub-interpreters: import it in the main interpreter, or declare "
             "Py_mod_multiple_interpreters (in Cython: `# cython: subinterpreters_compatible = own_gil`)."

@@ -94,8 +94,8 @@ class AccelFinder:
         self._adopted: list[DirectoryFinder] = []
         self._learning = False
         self._projects: dict[str, Project | None] = {}
-        #: whether ``pkgutil`` was loaded before us
-        self._listed = "pkgutil" not in sys.modules
+        #: whether ``pkgutil`` was loaded before us, and is still to be told
+        self._untold = "pkgutil" in sys.modules
         #: modules that a project's pyproject.toml declares -> (source path, toolchain, package, the project's folder)
         self._declared: dict[str, tuple[str, str, bool, str]] = {}
 
@@ -181,8 +181,9 @@ class AccelFinder:
                 return
             if entry in cache and cache[entry] is self._known.get(entry):
                 return
-        if not self._listed:
-            self._listed = self._learning = True
+        if self._untold:
+            self._untold = False
+            self._learning = True
             try:
                 from . import listing  # noqa: F401  (registers itself with pkgutil)
             finally:
@@ -286,8 +287,8 @@ class DirectoryFinder(FileFinder):
             self._racy = time() - mtime < _GRAIN
         names = self._path_cache
         if names is not self._listed:
-            self._listed = names
             self._stems = frozenset([name.partition(".")[0] for name in names])
+            self._listed = names
         if stem in self._stems:
             if not (self.limited and fullname not in self.owner.include) and not _own_import(fullname):
                 found = self._source(fullname, stem, names)
@@ -378,7 +379,6 @@ def _adopt(finder: FileFinder, owner: AccelFinder) -> DirectoryFinder:
     if plain not in _classes:
         _classes[plain] = type("DirectoryFinder", (DirectoryFinder, plain), {})
     adopted: Any = finder
-    adopted.__class__ = _classes[plain]
     adopted.owner = owner
     adopted.plain = plain
     adopted.limited = False
@@ -387,6 +387,8 @@ def _adopt(finder: FileFinder, owner: AccelFinder) -> DirectoryFinder:
     adopted._listed = None
     adopted._racy = False
     adopted._short = plain is FileFinder and not _relax_case()
+    # Last: from here on, other threads may ask it as ours.
+    adopted.__class__ = _classes[plain]
     return adopted  # type: ignore[no-any-return]
 
 

@@ -72,7 +72,6 @@ def obtain(source: Source, *, mode: str = "build", force: bool = False) -> Artif
     store = open_store()
     known = None if force else manifest.read(source.name, source.path)
     reason = why(known, system=mode != "load")
-    log.debug("%s: looking for a build of %s (%s)", source.name, source.path, reason)
     # In check mode no time stamp counts, also not those of the system's files.
     if known is not None and mode != "check":
         artifact = store.revalidate(known, system=mode != "load")

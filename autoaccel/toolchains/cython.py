@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from importlib.machinery import PathFinder
 
 from .. import compiler, errors, keys, process, settings
@@ -52,7 +53,7 @@ def plan(source: Source, how: Settings) -> Plan:
     options = options.plus(how.options)
     # A declared extension names its main source among its sources.
     main = tuple(one for one in options.sources if one != source.path)
-    options = _with_sources(options, main)
+    options = replace(options, sources=main)
     language = options.language or "c"
     languages = sorted({language, *(_language(path) for path in options.sources)})
     tools = [package, *(compiler.find(one, name=source.name, path=source.path).tool() for one in languages)]
@@ -179,14 +180,8 @@ def _language(path: str) -> str:
     return "c" if os.path.splitext(path)[1] in (".c", ".m", ".s", ".S") else "c++"
 
 
-def _with_sources(options: Options, sources: Sequence[str]) -> Options:
-    from dataclasses import replace
-
-    return replace(options, sources=tuple(sources))
-
-
 def _include_path(plan: Plan, root: str) -> list[str]:
-    """Where Cython looks for included and cimported files: beside the source, the options' folders, the import root."""
+    """Where Cython looks for included and cimported files beside the source's own: the options', the import root."""
     return list(dict.fromkeys((*plan.options.include_dirs, root)))
 
 
@@ -249,8 +244,13 @@ def _refused(plan: Plan, answer: dict[str, Any]) -> Failed:
 
 def _diagnostics(told: Sequence[dict[str, Any]], level: str) -> tuple[Diagnostic, ...]:
     return tuple(
-        Diagnostic(one["file"] or "", one["line"] or 0, one["column"] or 0, one["message"], level=level) for one in told
+        Diagnostic(one["file"] or "", one["line"] or 0, _column(one), one["message"], level=level) for one in told
     )
+
+
+def _column(one: dict[str, Any]) -> int:
+    """Counted from 1, as everywhere; Cython counts from 0."""
+    return (one["column"] or 0) + 1 if one["line"] else 0
 
 
 # the compile server
