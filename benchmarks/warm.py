@@ -36,7 +36,7 @@ def _one(setup: Setup, name: str, source: Path, peer: str, goal: int, rounds: Ro
         output(runs[peer])
     for run in runs.values():
         output(run)
-    samples = processes(runs, rounds, every={peer: max(1, rounds.most // 8)})
+    samples = processes(runs, rounds, every={peer: max(20, rounds.most // 8)})
     case = f"warm, whole process, {source.suffix}"
     rows = [_against_floor(case, samples, goal=1.05)]
     beside = Row(f"{case}: {peer} ÷ ours", goal=goal, at_least=True, ours=samples["ours"].median * 1e3)
