@@ -49,8 +49,9 @@ _CANDIDATES = {"c": ("cc", "gcc", "clang"), "c++": ("c++", "g++", "clang++")}
 _OPTIMIZE = ("-O3",)
 
 #: What a generator writes (Cython) is long, and mostly runs once. -O2 with the vectoriser of -O3, without the passes
-#: that cost most, compiles 2.4 times as fast as Python's own flags, and runs as fast as -O3 (geometric mean of 35 kernels
-#: 1.01; single loops 0.8 to 1.6, as with plain -O2). Not -O1 with passes added: that keeps counted loops that -O2 solves.
+#: that cost most, compiles 2.4 times as fast as Python's own flags and runs as fast as -O3 (geometric mean of 35
+#: kernels 1.01; single loops 0.8 to 1.6, as with plain -O2). Not -O1 with passes added: that keeps counted loops that
+#: -O2 solves.
 _GCC_GENERATED = (
     "-O2",
     "-ftree-vectorize",
