@@ -8,6 +8,7 @@ measurements are in docs/benchmarks.md.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -502,9 +503,10 @@ def _own_link_flags(compiler: Compiler) -> list[str]:
     return [*compiler.command, *rest]
 
 
-def _python_includes() -> list[str]:
+@functools.cache
+def _python_includes() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
-    return list(dict.fromkeys((paths["include"], paths["platinclude"])))
+    return tuple(dict.fromkeys((paths["include"], paths["platinclude"])))
 
 
 # what was read

@@ -79,6 +79,8 @@ def obtain(source: Source, *, mode: str = "build", force: bool = False) -> Artif
             return artifact
     if mode == "load":
         raise errors.not_built(source.name, source.path, reason)
+    if known is None:
+        TOOLCHAINS[source.toolchain].prepare()
     try:
         found = _look(store, source, force)
     except errors.ToolchainMissing:

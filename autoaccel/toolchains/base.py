@@ -47,6 +47,9 @@ class Failed(Exception):
 class Toolchain(Protocol):
     """A module of this package; by PEP 544, ``self`` is left out when a module is the implementation."""
 
+    def prepare(self) -> None:
+        """A build is likely to follow: start what takes long to start, and don't wait for it."""
+
     def plan(self, source: Source, settings: Settings) -> Plan:
         """All that is known to decide the result; may ask tools, writes nothing.
 

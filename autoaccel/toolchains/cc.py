@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from ..sources import Source
 
-__all__ = ["build", "plan"]
+__all__ = ["build", "plan", "prepare"]
 
 _LANGUAGES = {".c": "c"}
 
 #: Macro that stands in a source -> the package from PyPI that it is from.
 _BINDINGS = {b"PYBIND11_MODULE": "pybind11", b"NB_MODULE": "nanobind"}
+
+
+def prepare() -> None:
+    """A compiler starts as fast as it is asked."""
 
 
 def plan(source: Source, how: Settings) -> Plan:

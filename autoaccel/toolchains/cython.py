@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import itertools
 import json
 import os
@@ -27,10 +28,17 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from ..sources import Source
 
-__all__ = ["build", "plan"]
+__all__ = ["build", "plan", "prepare"]
 
 #: As in Cython.Utils.detect_opened_file_encoding; `c_string_encoding` is a directive, not a declaration.
 _CODING = re.compile(rb"(\w*coding)[:=]\s*([-\w.]+)")
+
+
+def prepare() -> None:
+    """Have the compile server load Cython, which takes longer than everything that is done before it is asked."""
+    if PathFinder.find_spec("Cython") is not None:
+        with contextlib.suppress(OSError):
+            _running()
 
 
 def plan(source: Source, how: Settings) -> Plan:
