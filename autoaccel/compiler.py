@@ -195,6 +195,9 @@ def build_library(
         Failed: a compile or the link failed.
     """
     name, path = plan.source.name, plan.source.path
+    for unit in units:
+        if not os.path.isfile(unit.path):
+            raise Failed(errors.no_such_source(name, path, unit.path), log="", absent=[unit.path])
     tasks = [
         _compile_command(unit, index, options, compilers[unit.language], how, workdir)
         for index, unit in enumerate(units)

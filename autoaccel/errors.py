@@ -168,6 +168,17 @@ def broke_off(name: str, path: str, reason: str) -> BuildError:
     )
 
 
+def no_such_source(name: str, path: str, missing: str) -> BuildError:
+    """An extra source that does not exist."""
+    return BuildError(
+        f"{name}: {missing} does not exist; it is named among the sources of {path}, in its first lines "
+        "(`distutils: sources`) or in pyproject.toml. Relative names are looked for in the project's folder, "
+        "then beside the file.",
+        name=name,
+        path=path,
+    )
+
+
 def wrong_export(name: str, path: str, wanted: str, found: Sequence[str]) -> BuildError:
     """The library has no init function of the module's name."""
     if found:

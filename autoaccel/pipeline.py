@@ -223,6 +223,5 @@ def _failed(store: Store, case: _Case, failure: Failed) -> BuildError:
     inputs = {path: content for path in paths if (content := contents.digest(path)) is not None}
     # What was mended in the meantime is not what failed.
     if not any(contents.changed_since(path, case.started) for path in inputs):
-        absent = (*case.plan.absent, *failure.absent)
-        store.remember_failure(case.key, error, inputs, absent, complete=failure.complete)
+        store.remember_failure(case.key, error, inputs, failure.absent, complete=failure.complete)
     return error

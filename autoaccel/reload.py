@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import _imp
+import itertools
 import sys
+from importlib.machinery import ModuleSpec
 
 from . import errors
 from .loader import loaded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
     from typing import Any
 
     from .loader import NativeLoader
     from .sources import Source
 
 __all__ = ["explained", "renew"]
+
+_numbers = itertools.count(1)
 
 
 def renew(loader: NativeLoader, module: Any, artifact: str) -> None:
@@ -27,17 +30,20 @@ def renew(loader: NativeLoader, module: Any, artifact: str) -> None:
         return
     # A library is initialised once; the new one makes a module of its own, whose content moves over. Its functions keep
     # it alive and see its globals.
+    attributes = ("__name__", "__spec__", "__loader__", "__package__", "__path__")
+    real = {name: module.__dict__[name] for name in attributes if name in module.__dict__}
     try:
         renewed: Any = loader.create(spec, artifact)
+        renewed.__dict__.update(real)
+        if renewed is module:
+            # pybind11 keeps its modules by the name in their spec: the new one needs another, for as long as it starts.
+            alias = ModuleSpec(f"renewed {next(_numbers)}.{loader.name.rpartition('.')[2]}", loader, origin=spec.origin)
+            renewed = loader.create(alias, artifact)
+            renewed.__dict__.update(real, __spec__=alias)
+        _imp.exec_dynamic(renewed)
+        renewed.__dict__.update(real)
     finally:
         # Single-phase initialisation puts the new module there by itself.
-        sys.modules[loader.name] = module
-    for name in ("__spec__", "__loader__", "__package__", "__path__"):
-        if name in module.__dict__:
-            renewed.__dict__[name] = module.__dict__[name]
-    try:
-        _imp.exec_dynamic(renewed)
-    finally:
         sys.modules[loader.name] = module
     module.__dict__.update(renewed.__dict__)
     module.__cached__ = artifact

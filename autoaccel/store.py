@@ -198,7 +198,8 @@ class Store:
             "tools": [[tool.name, tool.version, tool.identity] for tool in plan.tools],
             "env": [list(pair) for pair in plan.env],
             "inputs": sorted(contents.items()),
-            "absent": sorted({*plan.absent, *built.absent}),
+            # Not the plan's: a plan is made anew before an artifact is looked for.
+            "absent": sorted(built.absent),
         }
         _write_synced(f"{staged}/build.log", built.log)
         _write_synced(f"{staged}/meta.json", json.dumps(meta, indent=1))
@@ -544,7 +545,7 @@ def _absent_rows(
     siblings: set[str] = set()
     paths: list[str] = []
     absent: dict[str, set[str]] = {}
-    for path in meta["absent"]:
+    for path in dict.fromkeys((*plan.absent, *meta["absent"])):
         if os.path.basename(path) in ("pyproject.toml", "setup.py") and os.path.dirname(path) != own:
             # In folders above, of which nothing else matters.
             paths.append(path)

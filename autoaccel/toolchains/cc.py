@@ -48,6 +48,8 @@ def plan(source: Source, how: Settings) -> Plan:
             tool, needed = _binding(package, source)
             tools.append(tool)
             options = needed.plus(options)
+    if b"numpy/" in data:
+        options = options.plus(Options(include_dirs=tuple(headers.numpy_include())))
     options = replace(
         options,
         language=language,

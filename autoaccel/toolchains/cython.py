@@ -111,7 +111,7 @@ def build(plan: Plan, workdir: str) -> Built:
         options = options.plus(headers.resolve(told, source, how.root, file))
     folders = [os.path.dirname(source.path), root, how.root]
     if answer["numpy"] or any(name.startswith("numpy/") for name in answer["externs"]):
-        folders += _numpy_include()
+        folders += headers.numpy_include()
     folders += _beside_cimports(answer["inputs"])
     options = options.plus(Options(include_dirs=tuple(dict.fromkeys(folders))))
     sources = [one for one in options.sources if one != source.path]
@@ -206,17 +206,6 @@ def _told_by_pxd(answer: dict[str, Any], source: Source) -> dict[str, dict[str, 
             if file != source.path:
                 told.setdefault(file, {}).setdefault(key, []).append(item)
     return told
-
-
-def _numpy_include() -> list[str]:
-    """What ``numpy.get_include()`` gives, without importing numpy."""
-    found = PathFinder.find_spec("numpy")
-    for place in (found.submodule_search_locations or ()) if found is not None else ():
-        for inside in ("_core", "core"):
-            folder = os.path.join(place, inside, "include")
-            if os.path.isdir(folder):
-                return [folder]
-    return []
 
 
 def _beside_cimports(inputs: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ import glob
 import json
 import os
 import sys
+from importlib.machinery import PathFinder
 
 from .. import errors, process
 from ..plan import Options
@@ -17,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..sources import Source
 
-__all__ = ["from_c", "from_cython", "pyxbld", "pyxdep", "resolve"]
+__all__ = ["from_c", "from_cython", "numpy_include", "pyxbld", "pyxdep", "resolve"]
 
 #: What `DistutilsInfo` knows and an import has no use for.
 _IDLE = ("name", "np_pythran", "export_symbols")
@@ -66,6 +67,17 @@ def resolve(told: dict[str, object], source: Source, root: str, file: str | None
     bases = (root, os.path.dirname(file))
     table = {key: value for key, value in told.items() if key not in _IDLE}
     return options_from(table, bases, f"{file}: distutils")
+
+
+def numpy_include() -> list[str]:
+    """What ``numpy.get_include()`` gives, without importing numpy."""
+    found = PathFinder.find_spec("numpy")
+    for place in (found.submodule_search_locations or ()) if found is not None else ():
+        for inside in ("_core", "core"):
+            folder = os.path.join(place, inside, "include")
+            if os.path.isdir(folder):
+                return [folder]
+    return []
 
 
 def pyxdep(path: str) -> tuple[str, ...]:
