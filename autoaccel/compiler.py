@@ -197,7 +197,8 @@ def build_library(
     name, path = plan.source.name, plan.source.path
     for unit in units:
         if not os.path.isfile(unit.path):
-            raise Failed(errors.no_such_source(name, path, unit.path), log="", absent=[unit.path])
+            missing = errors.no_such_source(name, path, unit.path)
+            raise Failed(missing, log=str(missing), absent=[unit.path])
     tasks = [
         _compile_command(unit, index, options, compilers[unit.language], how, workdir)
         for index, unit in enumerate(units)
