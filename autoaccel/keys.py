@@ -50,10 +50,6 @@ class Contents:
             self._digests[path] = file_digest(path)
         return self._digests[path]
 
-    def digests(self, paths: Iterable[str]) -> dict[str, str | None]:
-        """Several at once."""
-        return {path: self.digest(path) for path in paths}
-
     def identity(self, path: str) -> manifest.Identity:
         """The identity under which the content was read; `manifest.FRESH` where it might change without a new one."""
         self.digest(path)

@@ -9,7 +9,7 @@ Below the root's bucket (`manifest.BUCKET`):
   them have in common, never changed: see `loader`.
 * ``failures/``: builds that failed, with what they depended on.
 * ``locks/``: one lock for each source; saves work, decides nothing.
-* ``work/``: private folders of running builds.
+* ``builds/``: private folders of running builds.
 * ``tools/``, ``projects/``: remembered answers of slow questions.
 """
 
@@ -106,9 +106,19 @@ class Store:
             _write_once(f"{root}/README", _README)
             _write_once(f"{root}/CACHEDIR.TAG", _TAG)
             _write_once(f"{root}/.gitignore", "*\n")
-        for folder in ("artifacts", "manifests", "contexts", "packs", "failures", "locks", "work", "tools", "projects"):
+        for folder in (
+            "artifacts",
+            "manifests",
+            "contexts",
+            "packs",
+            "failures",
+            "locks",
+            "builds",
+            "tools",
+            "projects",
+        ):
             os.makedirs(f"{self.bucket}/{folder}", mode=0o700, exist_ok=True)
-        if not os.access(f"{self.bucket}/work", os.W_OK | os.X_OK):
+        if not os.access(f"{self.bucket}/builds", os.W_OK | os.X_OK):
             raise PermissionError(f"{root} can't be written")
         if hasattr(os, "statvfs") and os.statvfs(root).f_flag & os.ST_NOEXEC:
             raise PermissionError(f"{root} is mounted noexec: no library can be loaded from it")
@@ -225,7 +235,7 @@ class Store:
     def _quarantine(self, folder: str) -> None:
         """Take a damaged artifact out of reach."""
         log.warning("%s is damaged; it is set aside and built again", folder)
-        target = f"{self.bucket}/work/damaged-{os.getpid()}-{time.monotonic_ns()}"
+        target = f"{self.bucket}/builds/damaged-{os.getpid()}-{time.monotonic_ns()}"
         with contextlib.suppress(OSError):
             os.rename(folder, target)
         shutil.rmtree(target, ignore_errors=True)
@@ -336,7 +346,7 @@ class Store:
     @contextlib.contextmanager
     def workdir(self) -> Iterator[str]:
         """A private folder on the store's file system, gone afterwards."""
-        folder = tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=f"{self.bucket}/work")
+        folder = tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=f"{self.bucket}/builds")
         try:
             yield folder
         finally:
@@ -354,7 +364,8 @@ class Store:
 
         slot = manifest.slot(source.name, source.path)
         path = f"{self.bucket}/locks/{slot}.lock"
-        lock = filelock.FileLock(path, mode=0o600)
+        # A soft lock would outlive a killed holder; where the system has no locks, we go without (NotImplementedError).
+        lock = filelock.FileLock(path, mode=0o600, fallback_to_soft=False)
         held = False
         started = time.monotonic()
         told = False
@@ -439,7 +450,7 @@ def open_store() -> Store:
     """The store of this process: the first place on the ladder that can be written, at worst a private folder."""
     global _opened
     wanted = manifest.preferred()
-    if _opened is not None and _opened[:2] == (os.getpid(), wanted) and os.path.isdir(_opened[2].bucket + "/work"):
+    if _opened is not None and _opened[:2] == (os.getpid(), wanted) and os.path.isdir(_opened[2].bucket + "/builds"):
         return _opened[2]
     problem: OSError | None = None
     for root in dict.fromkeys((wanted, manifest.fallback())):
@@ -460,12 +471,12 @@ def open_store() -> Store:
 
 def _reap(bucket: str) -> None:
     """Remove the work folders of builds whose process was killed; each carries its process's number."""
-    for name in _listed(f"{bucket}/work"):
+    for name in _listed(f"{bucket}/builds"):
         owner = name.partition("-")[0]
         with contextlib.suppress(OSError):
-            old = time.time() - os.lstat(f"{bucket}/work/{name}").st_mtime > _DAY
+            old = time.time() - os.lstat(f"{bucket}/builds/{name}").st_mtime > _DAY
             if old or (owner.isdigit() and not _alive(int(owner))):
-                shutil.rmtree(f"{bucket}/work/{name}", ignore_errors=True)
+                shutil.rmtree(f"{bucket}/builds/{name}", ignore_errors=True)
 
 
 def _alive(process: int) -> bool:

@@ -471,7 +471,7 @@ class TestInterrupted:
         assert child.returncode == -signal.SIGINT
         assert err.strip().endswith("KeyboardInterrupt")
         assert alive(sleeper) == []
-        assert list(project.cache.glob("v1/work/*")) == []
+        assert list(project.cache.glob("v1/builds/*")) == []
         assert project.ok(CODE) == "3"
 
     def test_a_killed_build(self, project: Project) -> None:
@@ -492,12 +492,12 @@ class TestInterrupted:
         child = project.start(
             "import autoaccel\ntry:\n    import slow_one\nexcept BaseException as error:\n    print(repr(error)); raise\n"
         )
-        wait_for(lambda: list(project.cache.glob("v1/work/*")), "the build")
+        wait_for(lambda: list(project.cache.glob("v1/builds/*")), "the build")
         time.sleep(0.7)
         child.send_signal(signal.SIGINT)
         out, _ = child.communicate(timeout=60)
         assert out == "KeyboardInterrupt()\n"
-        assert list(project.cache.glob("v1/work/*")) == []
+        assert list(project.cache.glob("v1/builds/*")) == []
         wait_for(lambda: not alive(str(project.cache)), "the tools to end")
 
     def test_no_server_is_left_when_the_process_ends(self, project: Project) -> None:

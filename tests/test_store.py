@@ -132,7 +132,7 @@ class TestDamage:
         assert project.ok(CODE) == "7"
 
     @pytest.mark.parametrize(
-        "folder", ["artifacts", "manifests", "packs", "contexts", "locks", "work", "tools", "failures"]
+        "folder", ["artifacts", "manifests", "packs", "contexts", "locks", "builds", "tools", "failures"]
     )
     def test_a_part_of_the_cache_is_deleted(self, project: Project, folder: str) -> None:
         project.c("sample.c", 7)
@@ -355,7 +355,7 @@ class TestContents:
         assert dict(meta["inputs"])[str(path)] == keys.file_digest(str(path))
         assert artifact.name.startswith("sample.")
         assert " -c " in (artifact.parent / "build.log").read_text()
-        assert list(project.cache.glob("v1/work/*")) == []
+        assert list(project.cache.glob("v1/builds/*")) == []
         assert oct(project.cache.stat().st_mode & 0o777) == "0o700"
 
     def test_a_published_library_never_changes(self, project: Project) -> None:
