@@ -1,27 +1,53 @@
 """Import native sources: ``import autoaccel; import sample`` compiles ``sample.pyx`` or ``sample.c`` once.
 
 Importing this package puts a finder on ``sys.meta_path``. ``AUTOACCEL=off`` in the environment makes it a no-op.
+
+This file is the warm room: all that the import of an unchanged module runs. It is one file, and has nothing that a hit
+does not need, because every process pays for it: a further file costs as much as two imports, a function a twentieth
+of that (docs/architecture.md has the figures). What is rarer is in `finder` and `loader`, imported when it comes up.
+
+`AccelFinder` is on ``sys.meta_path`` and in front of ``sys.path_hooks``. It answers almost nothing itself: it sees to
+it that each of the user's own directories is looked through by a `DirectoryFinder`, and lets ``PathFinder`` go on. So
+the order of ``sys.path``, namespace packages and everybody's path hooks stay CPython's business, an unrelated import
+costs two look-ups and no system call, and a directory is listed once for both. A `DirectoryFinder` is the directory's
+own ``FileFinder`` with one more question: is there a native source where an extension module would be? `NativeLoader`
+asks whether an artifact holds, and loads it as CPython does.
+
+A *record* tells what a build depended on: (name, source, toolchain, artifact, key, rows, folders, siblings, context);
+`manifest.Manifest` explains it. The records of a directory's modules lie in one *pack*; what modules share (system
+headers, environment) is a *context*, checked once per process. On disk each is eight bytes of SipHash and a marshalled
+value; the check comes before unmarshalling, because marshal trusts its input. A record is a note, never the truth
+about an artifact (its key is): it may be lost, torn or behind; what does not hold here is looked at in the cold rooms.
 """
 
+import _imp
+import marshal
 import sys
+import time
+from _frozen_importlib import ModuleSpec
+from _frozen_importlib_external import (  # type: ignore[attr-defined]
+    ExtensionFileLoader,
+    FileFinder,
+    _path_isdir,
+    _path_isfile,
+    _relax_case,
+)
 
-from .finder import AccelFinder, getenv
+try:
+    import posix as _os
+except ImportError:  # Windows
+    import nt as _os  # type: ignore[no-redef]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .ahead import build as build
-    from .errors import AccelError as AccelError
-    from .errors import BuildError as BuildError
-    from .errors import ConfigError as ConfigError
-    from .errors import LoadError as LoadError
-    from .errors import ToolchainMissing as ToolchainMissing
-    from .hook import Handle as Handle
-    from .hook import install as install
-    from .hook import uninstall as uninstall
+    from ._typing import *
+
+#: Not empty when this module is reloaded, which changes nothing: others hold what is here.
+_before = dict(globals()) if "AccelFinder" in globals() else {}
 
 __version__ = "0.1.0"
 
-__all__ = [
+__all__ = (
     "AccelError",
     "BuildError",
     "ConfigError",
@@ -31,7 +57,501 @@ __all__ = [
     "build",
     "install",
     "uninstall",
-]
+)
+
+#: The one table of what is ours. (suffix, toolchain, whether only the content tells that the file is a module), in the
+#: order of precedence.
+SUFFIXES = (
+    (".pyx", "cython", False),
+    (".c", "c", True),
+    (".cpp", "c++", True),
+    (".cc", "c++", True),
+    (".cxx", "c++", True),
+)
+
+#: (file name, toolchain): what makes a directory a native package.
+PACKAGE_SOURCES = (("__init__.pyx", "cython"),)
+
+#: The format of everything below the cache's root; a change of layout is a new bucket beside the old one.
+BUCKET = "v1"
+
+#: ABI of this interpreter as CPython spells it in file names: version, free-threading, debug, platform.
+TAG = _imp.extension_suffixes()[0].strip(".").rpartition(".")[0] or sys.implementation.cache_tag
+
+#: Changes with what is written: a record of another shape is no record.
+SALT = 0x6163_6365_6C04
+
+#: Seconds in which a directory may change again without a new time stamp (coarse kernel clocks).
+_GRAIN = 0.05
+
+_SEP = "\\" if sys.platform == "win32" else "/"
+#: What lies below these is nobody's source, unless an `include` names it.
+_PYTHON = (getattr(sys, "_stdlib_dir", None) or f"{sys.base_prefix}{_SEP}lib") + _SEP
+_SITE = f"{_SEP}site-packages{_SEP}"
+_DIST = f"{_SEP}dist-packages{_SEP}"
+_OWN = __file__.rpartition(_SEP)[0] + _SEP
+_READ = _os.O_RDONLY | getattr(_os, "O_BINARY", 0) | getattr(_os, "O_NOFOLLOW", 0) | getattr(_os, "O_CLOEXEC", 0)
+#: What the names of environment variables are to the interpreter, see `environ`.
+_raw = str if sys.platform == "win32" else str.encode
+_stat = _os.stat
+_access = _os.access
+
+#: Full name -> artifact that the module of this name in ``sys.modules`` was loaded from.
+loaded: "dict[str, str]" = {}
+#: Threads that are inside the cold room now.
+building: "set[int]" = set()
+#: Trusted cache roots that exist, best first; empty before they are asked for.
+_roots: "tuple[str, ...]" = ()
+#: Directory -> its pack: full name -> a marshalled record.
+packs: "dict[str, dict[str, bytes]]" = {}
+#: Contexts that held when this process looked -> (names that must stay absent, variables, their values).
+_held: "dict[str, tuple[Any, ...]]" = {}
+#: Context -> the listing that had none of its siblings.
+_clear: "dict[str, object]" = {}
+
+
+class AccelFinder:
+    """The entry of ``sys.meta_path`` and ``sys.path_hooks``; made and undone by `autoaccel.install`.
+
+    Args:
+        include: top-level names that are looked at even in site-packages.
+        exclude: patterns (``fnmatch``) of full module names that are never claimed.
+        pure: patterns of full names of ``.py`` files that Cython compiles.
+        mode: handed to the loaders: ``"build"``, ``"load"`` or ``"check"``.
+    """
+
+    make_loader: "MakeLoader | None" = None
+
+    def __init__(self, include: "Words" = (), exclude: "Words" = (), pure: "Words" = (), mode: str = "build") -> None:
+        self.include = frozenset(include)
+        self.exclude = tuple(exclude)
+        self.pure = tuple(pure)
+        self.mode = mode
+        #: the directories' finders that are ours
+        self.adopted: list[DirectoryFinder] = []
+        #: path of a pyproject.toml -> what it tells the finder; False: nothing; True: not read yet
+        self.projects: dict[str, Project | bool | None] = {}
+        #: finders that came up while a pyproject.toml was read
+        self.later: list[DirectoryFinder] | None = None
+        #: names of modules that packs tell of -> the finder of their directory
+        self.packed: dict[str, DirectoryFinder] = {}
+        #: names that are not found in a directory: (source path, toolchain, package, the project's folder), or None
+        self.special: dict[str, Declared | None] = {"pkgutil": None}
+
+    def find_spec(self, fullname: str, path: "Path" = None, target: object = None) -> "ModuleSpec | None":
+        """The spec of a module that only a pyproject.toml knows, or that ``PathFinder`` would find at once."""
+        hooks = sys.path_hooks
+        if not hooks or hooks[0] is not self:
+            # Somebody has put a hook in front, or an older list back.
+            self.attach()
+        if fullname in self.packed and (path is not None or fullname not in sys.stdlib_module_names):
+            # Where the first directory of the path has it, nobody else is to be asked.
+            finder = self.packed[fullname]
+            try:
+                first = (sys.path if path is None else path)[0] or _os.getcwd()
+                there = sys.path_importer_cache[first] is finder
+            except (LookupError, TypeError, OSError):
+                there = False
+            if there and type(finder) is DirectoryFinder:
+                return finder.find_spec(fullname)
+        if fullname in self.special:
+            from .finder import special_spec
+
+            return special_spec(self, fullname, path)
+        return None
+
+    def __call__(self, path: str) -> "Any":
+        """The path hook: what the other hooks give, made ours where it is a directory of the user's."""
+        for hook in sys.path_hooks:
+            if not isinstance(hook, AccelFinder):
+                try:
+                    finder = hook(path)
+                except ImportError:
+                    continue
+                self.adopt(finder)
+                return finder
+        raise ImportError("no hook is for this", path=path)
+
+    def adopt(self, finder: object) -> None:
+        """Make a directory's finder ours in place: whoever holds it, and its path hook's loaders, stay right."""
+        if not isinstance(finder, FileFinder) or isinstance(finder, DirectoryFinder):
+            return
+        inside = finder.path + _SEP
+        foreign = inside.startswith(_PYTHON) or _SITE in inside or _DIST in inside
+        if (foreign and not self.include) or inside.startswith(_OWN):
+            return
+        odd = type(finder) is not FileFinder or _relax_case()
+        ours: Any = finder
+        if foreign or odd or self.exclude or self.pure:
+            from .finder import adopt
+
+            if not adopt(self, finder, odd):
+                return
+        else:
+            ours.owner = self
+            # Last: from here on, other threads may ask it as ours.
+            ours.__class__ = DirectoryFinder
+        self.adopted.append(ours)
+        self.settle(ours)
+
+    def settle(self, finder: "DirectoryFinder") -> None:
+        """Find the project around a directory, if it is in one that tells something."""
+        if finder.limited:
+            return
+        here = finder.path
+        while not _access(f"{here}{_SEP}pyproject.toml", 0):
+            above = here.rpartition(_SEP)[0]
+            if not above or _access(f"{here}{_SEP}.git", 0):
+                return
+            here = above
+        path = f"{here}{_SEP}pyproject.toml"
+        if path not in self.projects:
+            self.projects[path] = _speaks(path)
+        if self.projects[path] is not False:
+            from .finder import learn
+
+            learn(self, finder, path)
+
+    def attach(self) -> None:
+        """Be the first path hook while on ``sys.meta_path``, and take the directories that are known already."""
+        if any([one is self for one in sys.meta_path]):  # noqa: C419  (one object less than a generator)
+            sys.path_hooks[:] = [self, *[hook for hook in sys.path_hooks if hook is not self]]
+            for finder in list(sys.path_importer_cache.values()):
+                self.adopt(finder)
+
+    def invalidate_caches(self) -> None:
+        """Look at toolchains, projects and the cache's place again (called by ``importlib.invalidate_caches``)."""
+        from .finder import refresh
+
+        refresh(self)
+
+
+class DirectoryFinder(FileFinder):
+    """A directory of the user's: ``FileFinder`` with native sources in the place of the extensions they become.
+
+    Attributes:
+        owner: the finder on ``sys.meta_path``.
+        plain: the class that this object had before.
+        odd: whether more than the names in the directory decides what is claimed.
+        foreign: whether the search for what is not claimed is somebody else's.
+        limited: whether only the included top-level names are looked at.
+        project: what the project around this root tells.
+    """
+
+    if TYPE_CHECKING:
+        owner: AccelFinder
+        project: Project | None
+        _path_mtime: float
+        _path_cache: set[str]
+        _loaders: list[tuple[str, type]]
+
+        def _fill_cache(self) -> None: ...
+        def _get_spec(self, *values: object) -> ModuleSpec: ...
+
+    plain: "type[FileFinder]" = FileFinder
+    odd = False
+    foreign = False
+    limited = False
+    project = None
+    _stems: "frozenset[str]" = frozenset()
+    _listed: "set[str] | None" = None
+    _racy = False
+
+    def find_spec(self, fullname: str, target: object = None) -> "ModuleSpec | None":
+        """The spec of ``fullname`` in this directory, as ``FileFinder`` gives it; never builds, never imports."""
+        stem = fullname.rpartition(".")[2]
+        try:
+            mtime = _stat(self.path or _os.getcwd()).st_mtime
+        except OSError:
+            mtime = -1
+        if mtime != self._path_mtime or self._racy:
+            self._fill_cache()
+            self._path_mtime = mtime
+            self._racy = time.time() - mtime < _GRAIN
+        names = self._path_cache
+        if names is not self._listed:
+            self._stems = frozenset([name.partition(".")[0] for name in names])
+            self._listed = names
+        if self.odd or building:
+            from .finder import search
+
+            return search(self, fullname, stem, names, target)
+        if stem not in self._stems:
+            return None
+        for suffix, toolchain, ask in SUFFIXES:
+            if stem + suffix in names:
+                if stem not in names:
+                    path = f"{self.path}{_SEP}{stem}{suffix}"
+                    record = _read(fullname, path, self)
+                    if record is not None and not (ask and not same(record[5][:1])):
+                        loader = NativeLoader(fullname, path, toolchain, self.owner.mode, names, record)
+                        spec = ModuleSpec(fullname, loader, origin=path)
+                        spec._set_fileattr = True  # type: ignore[attr-defined]
+                        return spec
+                from .finder import search
+
+                return search(self, fullname, stem, names, target)
+        # What `FileFinder.find_spec` does after its `stat`.
+        namespace = None
+        if stem in names:
+            inside = f"{self.path}{_SEP}{stem}"
+            for file, _ in PACKAGE_SOURCES:
+                if _access(f"{inside}{_SEP}{file}", 0):
+                    from .finder import search
+
+                    return search(self, fullname, stem, names, target)
+            for suffix, cls in self._loaders:
+                path = f"{inside}{_SEP}__init__{suffix}"
+                if _path_isfile(path):
+                    return self._get_spec(cls, fullname, path, [inside], target)
+            if _path_isdir(inside):
+                namespace = inside
+        for suffix, cls in self._loaders:
+            if stem + suffix in names:
+                path = f"{self.path}{_SEP}{stem}{suffix}"
+                if _path_isfile(path):
+                    return self._get_spec(cls, fullname, path, None, target)
+        if namespace is None:
+            return None
+        spec = ModuleSpec(fullname, None)
+        spec.submodule_search_locations = [namespace]
+        return spec
+
+
+class NativeLoader(ExtensionFileLoader):
+    """Loads the module that a native source becomes; ``path`` is the artifact once it is known, the source before.
+
+    Args:
+        name: the module's full name.
+        origin: the source's path.
+        toolchain: the word in the table of toolchains.
+        mode: ``"build"``, ``"load"`` (never compile) or ``"check"`` (trust no time stamp).
+        names: the listing of the source's directory as of now.
+        record: what its manifest holds, if the caller has just read it.
+    """
+
+    package = False
+    _created: object = None
+
+    def __init__(
+        self,
+        name: str,
+        origin: str,
+        toolchain: str,
+        mode: str = "build",
+        names: "set[str] | None" = None,
+        record: "Record | None" = None,
+    ) -> None:
+        self.name = name
+        self.path = self.origin = origin
+        self.toolchain = toolchain
+        self.mode = mode
+        self.names = names
+        self.record = record
+
+    def create_module(self, spec: ModuleSpec) -> "ModuleType":
+        """The uninitialised module, built first where no artifact holds.
+
+        Raises:
+            autoaccel.BuildError: the source does not compile.
+            autoaccel.ToolchainMissing: no compiler for it is installed.
+            autoaccel.LoadError: the library can't be loaded.
+        """
+        record = self.record
+        if record is not None and self.mode == "build" and holds(record, self.names):
+            self.path = spec.cached = spec.origin = record[3]
+            # CPython opens `origin`; everyone else is to see the source there.
+            try:
+                module: Any = _imp.create_dynamic(spec)
+            except ImportError as error:
+                problem = error
+            else:
+                module.__file__ = self.origin
+                self._created = module
+                return module  # type: ignore[no-any-return]
+            finally:
+                spec.origin = self.origin
+        else:
+            problem = None
+        from .loader import create
+
+        module = self._created = create(self, spec, problem)
+        return module  # type: ignore[no-any-return]
+
+    def exec_module(self, module: "ModuleType") -> None:
+        """Run the module's init; on a reload, build what has changed and put the new content into ``module``."""
+        if module is self._created:
+            self._created = None
+            _imp.exec_dynamic(module)
+            loaded[self.name] = self.path
+            return
+        from .loader import renew
+
+        renew(self, module)
+
+
+def holds(record: "Record", names: "set[str] | None") -> bool:
+    """Whether the build that a record tells of surely is what a build now would give.
+
+    True only where `staleness.stale_reason` has none to give; that one decides when this is False.
+    """
+    rows, folders, siblings, context = record[5:9]
+    if names is None or not names.isdisjoint(siblings) or not same(rows) or not _same_folders(folders):
+        return False
+    if context not in _held:
+        content = unmarshalled(f"contexts/{context}")
+        if content is None:
+            return False
+        rows, folders, paths, *told = content
+        if not same(rows) or not _same_folders(folders):
+            return False
+        for path in paths:
+            if _access(path, 0):
+                return False
+        _held[context] = told
+    siblings, variables, values = _held[context]
+    if _clear.get(context) is not names:
+        if not names.isdisjoint(siblings):
+            return False
+        _clear[context] = names
+    return tuple(map(environ().get, variables)) == values  # type: ignore[no-any-return]
+
+
+def same(rows: "tuple[Row, ...]") -> bool:
+    """Whether all files are what they were, by their stat identity."""
+    try:
+        for path, mtime_ns, ctime_ns, size, inode in rows:
+            status = _stat(path)
+            if (
+                status.st_mtime_ns != mtime_ns
+                or status.st_ctime_ns != ctime_ns
+                or status.st_size != size
+                or status.st_ino != inode
+            ):
+                return False
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _same_folders(rows: "tuple[Folder, ...]") -> bool:
+    for folder, ctime_ns, inode in rows:
+        try:
+            status = _stat(folder)
+        except OSError:
+            continue
+        if status.st_ctime_ns != ctime_ns or status.st_ino != inode:
+            return False
+    return True
+
+
+def _read(name: str, source: str, finder: DirectoryFinder) -> "Record | None":
+    """The record of a module, from its directory's pack or its own manifest; None where there is none."""
+    directory = finder.path
+    pack = packs.get(directory)
+    if pack is None:
+        pack = packs[directory] = unmarshalled(f"packs/{slot('', directory)}") or {}
+        finder.owner.packed.update(dict.fromkeys(pack, finder))
+    data = pack.get(name)
+    if data is not None:
+        record: Record = marshal.loads(data)
+        if record[1] == source:
+            return record
+    from .loader import read_alone
+
+    return read_alone(name, source)
+
+
+def slot(name: str, source: str) -> str:
+    """The file name of the manifest of this module built from this source, for this ABI and this autoaccel."""
+    text = f"{name}\0{source}\0{TAG}\0{__version__}"
+    return _imp.source_hash(SALT, text.encode("utf-8", "surrogateescape")).hex()
+
+
+def unmarshalled(name: str) -> "Any":
+    """The content of a file in the cache that `manifest.pack` made; None where it is missing, foreign or damaged."""
+    for root in _roots or roots():
+        try:
+            descriptor = _os.open(f"{root}/{BUCKET}/{name}", _READ)
+        except OSError:
+            continue
+        try:
+            data = _os.read(descriptor, 1 << 16)
+            if len(data) == 1 << 16:
+                while more := _os.read(descriptor, 1 << 20):
+                    data += more
+        except OSError:
+            continue
+        finally:
+            _os.close(descriptor)
+        body = data[8:]
+        if _imp.source_hash(SALT, body) == data[:8]:
+            try:
+                return marshal.loads(body)
+            except (ValueError, TypeError, EOFError):
+                continue
+    return None
+
+
+def roots() -> "tuple[str, ...]":
+    """The cache roots that exist and may be loaded from, best first; remembered for the process until `forget`.
+
+    Here are the usual ones: ``$AUTOACCEL_CACHE_DIR`` and ``~/.cache/autoaccel``; the whole ladder is in `location`.
+    """
+    global _roots
+    told = environ()
+    first = told.get(b"AUTOACCEL_CACHE_DIR")  # never on Windows, whose names are no bytes
+    if not first and sys.platform == "linux":
+        first = (told.get(b"XDG_CACHE_HOME") or told.get(b"HOME", b"") + b"/.cache") + b"/autoaccel"
+    if first and first[:1] == b"/":
+        try:
+            status = _stat(first)
+        except OSError:
+            pass
+        else:
+            # Who can write it runs code in this process.
+            if status.st_mode & 0o170022 == 0o040000 and status.st_uid == _os.geteuid() and _access(first, 2):
+                _roots = (first.decode("utf-8", "surrogateescape"),)
+                return _roots
+    from .loader import ladder
+
+    _roots = ladder()
+    return _roots
+
+
+def environ() -> "Any":
+    """The environment now, in the interpreter's own encoding, without loading ``os`` where nobody has."""
+    os: Any = sys.modules.get("os")
+    if os is None:
+        return _os.environ
+    try:
+        return os.environ._data
+    except AttributeError:  # somebody has put a plain dict there
+        return {os.fsencode(name): os.fsencode(value) for name, value in os.environ.items()}
+
+
+def forget() -> None:
+    """Look at the toolchains, the system and the cache's place again at the next check."""
+    global _roots
+    _roots = ()
+    _held.clear()
+    _clear.clear()
+    packs.clear()
+
+
+def _speaks(path: str) -> bool:
+    """Whether a pyproject.toml may say anything to the finder."""
+    try:
+        descriptor = _os.open(path, _os.O_RDONLY | getattr(_os, "O_BINARY", 0))
+        try:
+            text = b""
+            while chunk := _os.read(descriptor, 1 << 16):
+                text += chunk
+        finally:
+            _os.close(descriptor)
+    except OSError:
+        return False
+    return b"tool.autoaccel" in text or b"ext-modules" in text
 
 
 def __getattr__(name: str) -> object:
@@ -47,13 +567,16 @@ def __dir__() -> "list[str]":
     return sorted({*globals(), *__all__})
 
 
-_told = getenv("AUTOACCEL")
-if any(type(_entry) is AccelFinder for _entry in sys.meta_path):
-    pass  # reloaded: it is there
-elif not _told or _told in ("1", "on", "build", "load", "check"):
+if _before:
+    globals().update(_before)
+elif not (_told := environ().get(_raw("AUTOACCEL"))):
     # The usual case of `hook.install`, without its room.
-    sys.meta_path.insert(0, AccelFinder(mode=_told if _told in ("load", "check") else "build"))
-elif _told not in ("0", "off"):
-    from .hook import install
+    _entry = AccelFinder()
+    sys.meta_path.insert(0, _entry)
+    _entry.attach()
+    if "pkgutil" in sys.modules:
+        from . import listing  # noqa: F401  (registers itself with pkgutil)
+else:
+    from .hook import start
 
-    install()
+    start()

@@ -9,8 +9,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from . import csource, errors, pipeline, process, projects, settings
-from .finder import PACKAGE_SOURCES, SUFFIXES
+from . import PACKAGE_SOURCES, SUFFIXES, csource, errors, pipeline, process, projects, settings
+from .finder import Project
 from .sources import Source
 
 TYPE_CHECKING = False
@@ -132,7 +132,7 @@ def import_root(directory: str, top: str) -> str:
 
 
 def _below(top: str) -> Iterator[Source]:
-    governed: dict[str, projects.Project | None] = {}
+    governed: dict[str, Project | None] = {}
     for folder, folders, files in os.walk(top):
         if "pyvenv.cfg" in files:
             folders.clear()

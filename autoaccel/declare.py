@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 
-from . import manifest, projects, settings
+from . import SUFFIXES, manifest, settings
 from .csource import claims
 from .errors import ConfigError
-from .finder import SUFFIXES
+from .finder import Project
+from .projects import record_name
 
 __all__ = ["project"]
 
 
-def project(path: str, seen: tuple[int, int, int, int]) -> projects.Project:
+def project(path: str, seen: tuple[int, int, int, int]) -> Project:
     """What the finder must know of the pyproject.toml at ``path``, which has the stat identity ``seen``.
 
     A file that can't be understood declares nothing: the build of a module that it governs tells the user.
@@ -23,7 +24,7 @@ def project(path: str, seen: tuple[int, int, int, int]) -> projects.Project:
     try:
         data = settings.read_project(path)
     except ConfigError:
-        return projects.Project({}, (), (), ())
+        return Project({}, (), (), ())
     tool = data.get("tool")
     tool = tool if isinstance(tool, dict) else {}
     mine = tool.get("autoaccel")
@@ -35,10 +36,10 @@ def project(path: str, seen: tuple[int, int, int, int]) -> projects.Project:
         declared = _extension(table, os.path.dirname(path)) if isinstance(table, dict) else None
         if declared is not None:
             modules[str(table["name"])] = declared
-    found = projects.Project(modules, *(_words(mine, key) for key in ("include", "exclude", "pure-python")))
+    found = Project(modules, *(_words(mine, key) for key in ("include", "exclude", "pure-python")))
     values = (path, seen, found.modules, found.include, found.exclude, found.pure)
     with contextlib.suppress(OSError):
-        replace(projects.record_path(open_store().root, path), manifest.pack(values))
+        replace(f"{open_store().bucket}/{record_name(path)}", manifest.pack(values))
     return found
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
-from .finder import AccelFinder, getenv
+from . import AccelFinder
+from .finder import release
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,12 +66,18 @@ def install(
     Raises:
         ValueError: an unknown mode.
     """
-    told = mode or getenv("AUTOACCEL") or "build"
+    told = mode or os.environ.get("AUTOACCEL") or "build"
     if mode is None and told in ("1", "on", "0", "off"):
         told = "build"
     if told not in _MODES:
         raise ValueError(f"mode or $AUTOACCEL is {told!r}: known are 'build', 'load', 'check', and 'off' in $AUTOACCEL")
     return put(AccelFinder(include, exclude, pure_python, told))
+
+
+def start() -> None:
+    """What ``import autoaccel`` does where ``$AUTOACCEL`` says something."""
+    if os.environ.get("AUTOACCEL") not in ("0", "off"):
+        install()
 
 
 def put(finder: AccelFinder) -> Handle:
@@ -97,6 +105,18 @@ def _activate() -> None:
     wanted = _stack[-1] if _stack else None
     for entry in [entry for entry in sys.meta_path if isinstance(entry, AccelFinder)]:
         if entry is not wanted:
-            entry.detach()
-    if wanted is not None and wanted not in sys.meta_path:
+            _detach(entry)
+    if wanted is not None and not any(entry is wanted for entry in sys.meta_path):
         sys.meta_path.insert(0, wanted)
+        wanted.attach()
+        if "pkgutil" in sys.modules:
+            from . import listing  # noqa: F401  (registers itself with pkgutil)
+
+
+def _detach(finder: AccelFinder) -> None:
+    """Leave ``sys.meta_path`` and the path hooks, and give every directory its plain finder back."""
+    # By identity: a finder of somebody else's may compare as it likes.
+    hint = "autoaccel.unclaimed"
+    sys.meta_path[:] = [one for one in sys.meta_path if one is not finder and type(one).__module__ != hint]
+    sys.path_hooks[:] = [one for one in sys.path_hooks if one is not finder]
+    release(finder)

@@ -6,8 +6,9 @@ import os
 import sys
 from importlib.machinery import FileFinder, ModuleSpec, PathFinder
 
+from . import PACKAGE_SOURCES, SUFFIXES, AccelFinder
 from .csource import claims
-from .finder import PACKAGE_SOURCES, SUFFIXES, AccelFinder
+from .finder import wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def register(pkgutil: Any) -> None:
 
     def modules(finder: FileFinder, prefix: str = "") -> Iterator[tuple[str, bool]]:
         hook = next((entry for entry in sys.meta_path if isinstance(entry, AccelFinder)), None)
-        if hook is None or hook.wanted(finder.path) is not True:
+        if hook is None or wanted(hook, finder.path) is not True:
             yield from plain(finder, prefix)
             return
         seen = set()

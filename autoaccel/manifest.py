@@ -1,4 +1,4 @@
-"""Manifests for the cold rooms: what is in them, reading and writing. Comparing them is the loader's."""
+"""Manifests for the cold rooms: what is in them, reading and writing. Comparing them is the warm room's."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ import sys
 from _imp import source_hash
 from dataclasses import astuple, dataclass
 
-from . import loader
-from .loader import BUCKET, FRESH, TAG, forget, identity, read_checked, read_pack, roots, slot, trusted
+from . import BUCKET, SALT, TAG, forget, loader, packs, roots, slot, staleness, unmarshalled
+from .loader import trusted
 from .location import fallback, preferred
+from .staleness import FRESH, identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from .loader import Absent as Absent
-    from .loader import Identity as Identity
-    from .loader import Row as Row
+    from ._typing import Folder as Folder
+    from ._typing import Row as Row
+    from .staleness import Identity as Identity
 
 __all__ = [
     "BUCKET",
     "FRESH",
     "TAG",
     "Manifest",
-    "artifact_reason",
-    "context_path",
+    "context_name",
     "environment_row",
     "fallback",
     "forget",
     "identity",
+    "name_of",
     "pack",
-    "pack_path",
-    "path_of",
+    "pack_name",
     "preferred",
     "read",
-    "read_checked",
     "read_pack",
     "roots",
     "slot",
     "stale_reason",
     "trusted",
+    "unmarshalled",
 ]
 
 
@@ -52,27 +52,36 @@ class Manifest:
 
     Attributes:
         name, source, toolchain: the module, its source path, the toolchain's word.
-        artifact: path of the library; ``seen`` its stat identity.
+        artifact: path of the library.
         key: the artifact's key in the store.
-        inputs: rows (path, mtime_ns, ctime_ns, size, inode) of files that the user may edit; always checked.
-        absent: rows (directory, ctime_ns, inode, names that must stay absent in it; none: nothing may change in it).
+        rows: (path, mtime_ns, ctime_ns, size, inode) of the source, of the other files that the user may edit, and of
+            the artifact; always checked.
+        folders: rows (folder, ctime_ns, inode) of the user's folders in which names must stay absent.
         siblings: names with this module's stem that must stay absent beside the source.
         context: hash of the context, which the modules of a folder mostly share: (rows of the toolchain's and the
-            system's files; absent rows likewise; paths that must stay absent; names that must stay absent beside the
+            system's files; folder rows likewise; paths that must stay absent; names that must stay absent beside the
             source; names and values of environment variables in the interpreter's own encoding). The first three are
-            checked once per process.
+            checked once per process. The names that are missing in its folders are in a file beside it, which is read
+            only when a folder has changed.
+        missing: folder -> the names that must stay absent in it; a folder of which nothing may change is not there.
+            A pack's records end before this.
     """
 
     name: str
     source: str
     toolchain: str
     artifact: str
-    seen: Identity
     key: str
-    inputs: tuple[Row, ...]
-    absent: tuple[Absent, ...]
+    rows: tuple[Row, ...]
+    folders: tuple[Folder, ...]
     siblings: tuple[str, ...]
     context: str
+    missing: dict[str, tuple[str, ...]]
+
+    @property
+    def inputs(self) -> tuple[Row, ...]:
+        """The rows of the source and of the other files that the user may edit."""
+        return self.rows[:-1]
 
     def record(self) -> tuple[Any, ...]:
         """As it is written down."""
@@ -86,34 +95,36 @@ def read(name: str, source: str) -> Manifest | None:
 
 
 def stale_reason(manifest: Manifest, *, system: bool = True) -> str | None:
-    """Why a build now may give something else; see `loader.stale_reason`."""
-    return loader.stale_reason(manifest.record(), system=system)
+    """Why a build now may give something else, or the artifact not be the one that was published."""
+    return staleness.stale_reason(manifest.record(), system=system)
 
 
-def artifact_reason(manifest: Manifest) -> str | None:
-    """Why the artifact may not be the file that was published; None where it is."""
-    return loader.artifact_reason(manifest.record())
+def read_pack(directory: str) -> dict[str, bytes]:
+    """The pack of a folder: full name -> a marshalled record."""
+    found = unmarshalled(pack_name(directory))
+    packs.pop(directory, None)
+    return found if isinstance(found, dict) else {}
 
 
-def path_of(root: str, name: str, source: str) -> str:
-    """Where below a cache root the manifest of a module is."""
-    return f"{root}/{BUCKET}/manifests/{slot(name, source)}"
+def name_of(name: str, source: str) -> str:
+    """Where below a cache root's bucket the manifest of a module is."""
+    return f"manifests/{slot(name, source)}"
 
 
-def context_path(root: str, context: str) -> str:
-    """Where below a cache root a context is."""
-    return f"{root}/{BUCKET}/contexts/{context}"
+def context_name(context: str) -> str:
+    """Where below a cache root's bucket a context is."""
+    return f"contexts/{context}"
 
 
-def pack_path(root: str, directory: str) -> str:
-    """Where below a cache root the pack of a folder is."""
-    return f"{root}/{BUCKET}/packs/{slot('', directory)}"
+def pack_name(directory: str) -> str:
+    """Where below a cache root's bucket the pack of a folder is."""
+    return f"packs/{slot('', directory)}"
 
 
 def pack(content: Any) -> bytes:
-    """The bytes of a file that `read_checked` accepts."""
+    """The bytes of a file that `unmarshalled` accepts."""
     data = marshal.dumps(content)
-    return source_hash(loader._SALT, data) + data
+    return source_hash(SALT, data) + data
 
 
 def environment_row(env: Iterable[tuple[str, str | None]]) -> tuple[tuple[bytes | str, ...], tuple[object, ...]]:

@@ -9,10 +9,9 @@ import os
 import time
 from dataclasses import dataclass, replace
 
-from . import errors, exports, keys, manifest, progress, settings
+from . import SUFFIXES, errors, exports, keys, manifest, progress, settings
 from .csource import claims, init_name
 from .errors import BuildError
-from .finder import SUFFIXES
 from .plan import Artifact
 from .store import Store, keep_privately, open_store, private_store
 from .toolchains import TOOLCHAINS
@@ -139,8 +138,7 @@ def why(known: manifest.Manifest | None, *, system: bool = True) -> str:
     """Why a manifest does not serve an import, in words."""
     if known is None:
         return "never built here"
-    reason = manifest.stale_reason(known, system=system) or manifest.artifact_reason(known)
-    return reason or "contents are compared"
+    return manifest.stale_reason(known, system=system) or "contents are compared"
 
 
 def _build(store: Store, case: _Case, force: bool) -> Artifact:

@@ -11,16 +11,16 @@ All arguments of Cython's own ``pyximport.install`` are taken. What has no meani
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
 import warnings
 from importlib.machinery import SourceFileLoader
 
-from . import hook, settings
+from . import AccelFinder, NativeLoader, hook, settings
 from .errors import AccelError
-from .finder import AccelFinder
-from .loader import NativeLoader
+from .loader import PackageLoader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,13 +38,11 @@ _OPTIONS = ("include_dirs", "define_macros", "libraries", "library_dirs")
 _BUILD_EXT = {"include_dirs": "include_dirs", "define": "define_macros", "libraries": "libraries"}
 
 
-class _Loader(NativeLoader):
+class _Loader(PackageLoader):
     """Loads a compiled ``.py``, or the file itself where Cython can't have it."""
 
-    def __init__(self, *values: Any, retry: bool) -> None:
-        super().__init__(*values)
-        self._retry = retry
-        self._plain: SourceFileLoader | None = None
+    retry = False
+    _plain: SourceFileLoader | None = None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:  # type: ignore[override]
         try:
@@ -58,7 +56,7 @@ class _Loader(NativeLoader):
             try:
                 super().exec_module(module)
             except Exception:
-                if not self._retry or module.__spec__ is None:
+                if not self.retry or module.__spec__ is None:
                     raise
                 self._fall_back(module.__spec__)
             else:
@@ -71,17 +69,14 @@ class _Loader(NativeLoader):
         spec.cached = None
 
 
-class _PyFinder(AccelFinder):
-    """pyximport's ``.py`` mode: every Python file of the user's, compiled where that succeeds."""
-
-    retry = False
-
-    def spec_of(self, name: str, path: str, *values: Any) -> ModuleSpec:
-        spec = super().spec_of(name, path, *values)
-        if path.endswith(".py"):
-            toolchain, package, *rest = values
-            spec.loader = _Loader(name, path, toolchain, package, self.mode, *rest, retry=self.retry)
-        return spec
+def _loader(retry: bool, name: str, path: str, *values: Any) -> NativeLoader:
+    """The loader of a source, in pyximport's ``.py`` mode: every Python file is compiled where that succeeds."""
+    package = os.path.basename(path).startswith("__init__.")
+    if not path.endswith(".py"):
+        return (PackageLoader if package else NativeLoader)(name, path, *values)
+    made = _Loader(name, path, *values)
+    made.package, made.retry = package, retry
+    return made
 
 
 def install(
@@ -127,8 +122,8 @@ def install(
         os.environ.pop(VARIABLE, None)
     if not pyimport:
         return None, hook.install().finder
-    finder = _PyFinder(exclude=("autoaccel", "autoaccel.*"), pure=("*",))
-    finder.retry = load_py_module_on_import_failure
+    finder = AccelFinder(exclude=("autoaccel", "autoaccel.*"), pure=("*",))
+    finder.make_loader = functools.partial(_loader, load_py_module_on_import_failure)
     hook.put(finder)
     return finder, finder
 

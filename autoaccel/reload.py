@@ -7,14 +7,14 @@ import itertools
 import sys
 from importlib.machinery import ModuleSpec
 
-from . import errors
-from .loader import loaded
+from . import errors, loaded
+from .loader import open_library
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .loader import NativeLoader
+    from . import NativeLoader
     from .sources import Source
 
 __all__ = ["explained", "renew"]
@@ -33,12 +33,12 @@ def renew(loader: NativeLoader, module: Any, artifact: str) -> None:
     attributes = ("__name__", "__spec__", "__loader__", "__package__", "__path__")
     real = {name: module.__dict__[name] for name in attributes if name in module.__dict__}
     try:
-        renewed: Any = loader.create(spec, artifact)
+        renewed: Any = open_library(loader, spec, artifact)
         renewed.__dict__.update(real)
         if renewed is module:
             # pybind11 keeps its modules by the name in their spec: the new one needs another, for as long as it starts.
             alias = ModuleSpec(f"renewed {next(_numbers)}.{loader.name.rpartition('.')[2]}", loader, origin=spec.origin)
-            renewed = loader.create(alias, artifact)
+            renewed = open_library(loader, alias, artifact)
             renewed.__dict__.update(real, __spec__=alias)
         _imp.exec_dynamic(renewed)
         renewed.__dict__.update(real)

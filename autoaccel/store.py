@@ -38,7 +38,7 @@ from .plan import Artifact
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from .plan import Built, Plan
@@ -245,39 +245,42 @@ class Store:
     def remember(self, plan: Plan, artifact: Artifact, meta: Meta, contents: keys.Contents) -> None:
         """Write the manifest by which the next import finds ``artifact``; failing to is no harm."""
         inputs, system = _rows(plan, meta, contents)
-        absent, siblings, far = _absent_rows(plan, meta, {row[0] for row in system})
-        common = manifest.pack((tuple(system), *far, *manifest.environment_row(plan.env)))
-        context = hashlib.sha256(common).hexdigest()[:32]
-        path = manifest.context_path(self.root, context)
+        mine, siblings, theirs = _absent(plan, meta, {row[0] for row in system})
+        common = manifest.pack(
+            (tuple(system), _folder_rows(theirs.folders), *theirs.rest, *manifest.environment_row(plan.env))
+        )
+        missing = manifest.pack(theirs.folders)
+        context = hashlib.sha256(common + missing).hexdigest()[:32]
         told = manifest.Manifest(
             plan.source.name,
             plan.source.path,
             plan.toolchain,
             artifact.path,
-            manifest.identity(artifact.path) or manifest.FRESH,
             artifact.key,
-            tuple(inputs),
-            tuple(absent),
+            (*inputs, (artifact.path, *(manifest.identity(artifact.path) or manifest.FRESH))),
+            _folder_rows((*plan.folders, *(folder for folder in mine if folder not in plan.folders))),
             siblings,
             context,
+            {folder: names for folder, names in mine.items() if folder not in plan.folders},
         )
         with contextlib.suppress(OSError):
-            if manifest.read_checked(path) is None:
-                replace(path, common)
+            for name, content in ((f"{context}.absent", missing), (context, common)):
+                if manifest.unmarshalled(manifest.context_name(name)) is None:
+                    replace(f"{self.bucket}/{manifest.context_name(name)}", content)
             self._write_manifest(told)
 
     def _write_manifest(self, told: manifest.Manifest) -> None:
-        source, record = told.source, told.record()
-        replace(manifest.path_of(self.root, told.name, source), manifest.pack(record))
+        name, source, record = told.name, told.source, told.record()
+        replace(f"{self.bucket}/{manifest.name_of(name, source)}", manifest.pack(record))
         # One writer at a time here; one of another process may win, and the pack lack a module until its next look.
         with _packing:
             directory = os.path.dirname(source)
             together = manifest.read_pack(directory)
-            if source not in together and len(together) >= _PACKED:
-                together = {path: row for path, row in together.items() if os.path.exists(path)}
-            if source in together or len(together) < _PACKED:
-                together[source] = marshal.dumps(record)
-                replace(manifest.pack_path(self.root, directory), manifest.pack(together))
+            if name not in together and len(together) >= _PACKED:
+                together = {other: row for other, row in together.items() if os.path.exists(marshal.loads(row)[1])}  # noqa: S302
+            if name in together or len(together) < _PACKED:
+                together[name] = marshal.dumps(record[:9])
+                replace(f"{self.bucket}/{manifest.pack_name(directory)}", manifest.pack(together))
 
     def revalidate(self, known: manifest.Manifest, *, system: bool) -> Artifact | None:
         """The manifest's artifact if `unchanged`; the next import need not look again."""
@@ -285,9 +288,9 @@ class Store:
         if found is None:
             return None
         meta, contents = found
-        rows = tuple((row[0], *contents.identity(row[0])) for row in known.inputs)
+        rows = tuple((row[0], *contents.identity(row[0])) for row in known.rows)
         with contextlib.suppress(OSError):
-            self._write_manifest(dataclasses.replace(known, inputs=rows, seen=contents.identity(known.artifact)))
+            self._write_manifest(dataclasses.replace(known, rows=rows))
         return Artifact(known.artifact, known.key, built=False, seconds=float(meta["seconds"]))
 
     # failures
@@ -437,8 +440,8 @@ def unchanged(known: manifest.Manifest, *, system: bool) -> tuple[Meta, keys.Con
     paths = [row[0] for row in known.inputs]
     if any(told.get(path, "") != contents.digest(path) for path in paths):
         return None
-    now = tuple((path, *(manifest.identity(path) or manifest.FRESH)) for path in paths)
-    if manifest.stale_reason(dataclasses.replace(known, inputs=now), system=system) is not None:
+    now = tuple((row[0], *(manifest.identity(row[0]) or manifest.FRESH)) for row in known.rows)
+    if manifest.stale_reason(dataclasses.replace(known, rows=now), system=system) is not None:
         return None
     return (meta, contents) if contents.digest(known.artifact) == meta["sha256"] else None
 
@@ -540,17 +543,25 @@ def _rows(plan: Plan, meta: Meta, contents: keys.Contents) -> tuple[list[manifes
         # One row for a program and the link to it.
         if row[1:] not in {known[1:] for known in theirs.values()}:
             theirs[path] = row
-    return sorted(mine), sorted(theirs.values())
+    # The source first: the finder looks at it before the loader looks at all.
+    return sorted(mine, key=lambda row: (row[0] != plan.source.path, row)), sorted(theirs.values())
 
 
-def _absent_rows(
-    plan: Plan, meta: Meta, checked: set[str]
-) -> tuple[list[manifest.Absent], tuple[str, ...], tuple[object, ...]]:
-    """What must stay absent: in folders of the user's; beside the source, with its stem; and the context's part.
+@dataclass(frozen=True, slots=True)
+class _Far:
+    """What must stay absent, as far as the modules of a folder mostly share it.
 
-    The context has the system's folders, single paths, and the other names beside the source, which the modules of a
-    folder mostly share.
+    Attributes:
+        folders: folder of the system's -> names.
+        rest: single paths; names beside the source.
     """
+
+    folders: dict[str, tuple[str, ...]]
+    rest: tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...], _Far]:
+    """What must stay absent: in folders of the user's; beside the source, with its stem; and the context's part."""
     own = os.path.dirname(plan.source.path)
     directories = tuple(place + os.sep for tool in plan.tools for place in tool.directories)
     siblings: set[str] = set()
@@ -563,21 +574,23 @@ def _absent_rows(
             continue
         folder, name = _missing_part(path)
         (siblings if folder == own else absent.setdefault(folder, set())).add(name)
-    mine: list[manifest.Absent] = []
-    theirs: list[manifest.Absent] = []
-    mine.extend((*_folder_row(folder), ()) for folder in plan.folders)
+    mine: dict[str, tuple[str, ...]] = {}
+    theirs: dict[str, tuple[str, ...]] = {}
     for folder, names in sorted(absent.items()):
-        row = (*_folder_row(folder), tuple(sorted(names)))
         far = (folder + os.sep).startswith((*directories, *_SYSTEM)) or _installed(folder + os.sep)
         if far and folder in checked:
             continue  # any change in it counts already
-        (theirs if far else mine).append(row)
+        (theirs if far else mine)[folder] = tuple(sorted(names))
     stem = os.path.splitext(os.path.basename(plan.source.path))[0] + "."
     related = tuple(sorted(name for name in siblings if name.startswith(stem)))
-    return mine, related, (tuple(theirs), tuple(paths), tuple(sorted(siblings.difference(related))))
+    return mine, related, _Far(theirs, (tuple(paths), tuple(sorted(siblings.difference(related)))))
 
 
-def _folder_row(folder: str) -> tuple[str, int, int]:
+def _folder_rows(folders: Iterable[str]) -> tuple[manifest.Folder, ...]:
+    return tuple(_folder_row(folder) for folder in folders)
+
+
+def _folder_row(folder: str) -> manifest.Folder:
     """(folder, change time, inode); a folder that has just changed is listed at the next look, whatever its stamp."""
     seen = manifest.identity(folder) or manifest.FRESH
     settled = time.time_ns() - seen[1] > keys.COARSE_GRAIN_NS

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from autoaccel.finder import SUFFIXES, AccelFinder
+from autoaccel import SUFFIXES, AccelFinder
+from autoaccel.finder import wanted
 from tests.conftest import Project, c_module, need
 
 #: What in-place building gives today; the hook gives the same without it.
@@ -64,7 +65,7 @@ def test_a_cython_package_with_submodules(project: Project) -> None:
         """
         import autoaccel, pkg, pkg.inner
         print(pkg.here, pkg.__path__, pkg.__package__, pkg.inner.__package__)
-        print(pkg.__file__, pkg.inner.__file__, type(pkg.__loader__).__name__ == type(pkg.inner.__loader__).__name__)
+        print(pkg.__file__, pkg.inner.__file__, isinstance(pkg.__loader__, type(pkg.inner.__loader__)))
         """
     ).splitlines()
     folder = project.root / "pkg"
@@ -176,18 +177,18 @@ class TestRoots:
     def test_which_folders_are_wanted(self) -> None:
         finder = AccelFinder(include=["pkg"])
         stdlib = sys._stdlib_dir  # type: ignore[attr-defined]
-        assert finder.wanted("/home/someone/project") is True
-        assert finder.wanted("/home/someone/my-packages/project") is True
-        assert finder.wanted(stdlib) is False
-        assert finder.wanted(f"{stdlib}/lib-dynload") is False
-        assert finder.wanted(f"{stdlib}/json") is False
-        assert finder.wanted(f"{stdlib}-of-mine") is True
-        assert finder.wanted(f"{stdlib}/site-packages") is None
-        assert finder.wanted(f"{stdlib}/site-packages/pkg/inner") is True
-        assert finder.wanted("/x/site-packages") is None
-        assert finder.wanted("/x/site-packages/pkg/inner") is True
-        assert finder.wanted("/x/site-packages/pkgs") is False
-        assert AccelFinder().wanted("/x/dist-packages") is False
+        assert wanted(finder, "/home/someone/project") is True
+        assert wanted(finder, "/home/someone/my-packages/project") is True
+        assert wanted(finder, stdlib) is False
+        assert wanted(finder, f"{stdlib}/lib-dynload") is False
+        assert wanted(finder, f"{stdlib}/json") is False
+        assert wanted(finder, f"{stdlib}-of-mine") is True
+        assert wanted(finder, f"{stdlib}/site-packages") is None
+        assert wanted(finder, f"{stdlib}/site-packages/pkg/inner") is True
+        assert wanted(finder, "/x/site-packages") is None
+        assert wanted(finder, "/x/site-packages/pkg/inner") is True
+        assert wanted(finder, "/x/site-packages/pkgs") is False
+        assert wanted(AccelFinder(), "/x/dist-packages") is False
 
     def test_the_table_names_each_suffix_once(self) -> None:
         assert [suffix for suffix, _, _ in SUFFIXES] == [".pyx", ".c", ".cpp", ".cc", ".cxx"]

@@ -12,10 +12,10 @@ import pytest
 
 from autoaccel import keys
 from autoaccel.keys import Contents, digest, plan_key, variant_key
-from autoaccel.loader import FRESH, identity
 from autoaccel.plan import Options, Plan, Tool
 from autoaccel.settings import Settings
 from autoaccel.sources import Source
+from autoaccel.staleness import FRESH, identity
 
 
 def test_values_that_look_alike_have_different_digests() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import autoaccel
 from autoaccel import manifest
-from autoaccel.loader import read_checked
 from tests.conftest import Project, need
 
 #: Prints why the module's manifest does not hold, or None.
@@ -16,49 +16,49 @@ REASON = """
 import autoaccel, sys
 from autoaccel import manifest
 found = manifest.read("sample", SOURCE)
-print(found and (manifest.stale_reason(found) or manifest.artifact_reason(found)), sep="")
+print(found and manifest.stale_reason(found), sep="")
 """
 
 
-def test_what_is_packed_is_read_back(tmp_path: Path) -> None:
-    import marshal
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is this process's cache."""
+    monkeypatch.setattr(autoaccel, "_roots", (str(tmp_path),))
+    (tmp_path / manifest.BUCKET).mkdir()
+    return tmp_path / manifest.BUCKET
 
-    path = tmp_path / "m"
+
+def test_what_is_packed_is_read_back(bucket: Path) -> None:
     content = ("name", 1, None, b"bytes", ("nested", (2,)), "\udcff")
-    path.write_bytes(manifest.pack(content))
-    data = read_checked(str(path))
-    assert data is not None
-    assert marshal.loads(data) == content
-    large = ("x" * 300_000,)
-    path.write_bytes(manifest.pack(large))
-    data = read_checked(str(path))
-    assert data is not None
-    assert marshal.loads(data) == large
+    (bucket / "m").write_bytes(manifest.pack(content))
+    assert manifest.unmarshalled("m") == content
+    for size in (300_000, (1 << 16) - 20, 1 << 16, (1 << 16) + 1, 3_000_000):
+        large = ("x" * size,)
+        (bucket / "m").write_bytes(manifest.pack(large))
+        assert manifest.unmarshalled("m") == large
 
 
-def test_any_flipped_bit_is_noticed(tmp_path: Path) -> None:
-    path = tmp_path / "m"
+def test_any_flipped_bit_is_noticed(bucket: Path) -> None:
+    path = bucket / "m"
     packed = manifest.pack(("name", 1, b"bytes"))
     for index in range(len(packed)):
         path.write_bytes(packed[:index] + bytes([packed[index] ^ 1]) + packed[index + 1 :])
-        assert read_checked(str(path)) is None
+        assert manifest.unmarshalled("m") is None
     for length in range(len(packed)):
         path.write_bytes(packed[:length])
-        assert read_checked(str(path)) is None
+        assert manifest.unmarshalled("m") is None
     path.write_bytes(packed + b"\0")
-    assert read_checked(str(path)) is None
+    assert manifest.unmarshalled("m") is None
     path.unlink()
-    assert read_checked(str(path)) is None
+    assert manifest.unmarshalled("m") is None
     path.mkdir()
-    assert read_checked(str(path)) is None
+    assert manifest.unmarshalled("m") is None
 
 
-def test_a_link_is_not_followed(tmp_path: Path) -> None:
-    real = tmp_path / "real"
-    real.write_bytes(manifest.pack((1,)))
-    link = tmp_path / "link"
-    link.symlink_to(real)
-    assert read_checked(str(link)) is None
+def test_a_link_is_not_followed(bucket: Path) -> None:
+    (bucket / "real").write_bytes(manifest.pack((1,)))
+    (bucket / "link").symlink_to(bucket / "real")
+    assert manifest.unmarshalled("link") is None
 
 
 def test_a_slot_for_each_name_and_path() -> None:

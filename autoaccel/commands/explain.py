@@ -12,10 +12,24 @@ from types import ModuleType
 
 import click
 
-from .. import csource, install, keys, manifest, pipeline, projects, settings, store
+from .. import (
+    PACKAGE_SOURCES,
+    SUFFIXES,
+    AccelFinder,
+    DirectoryFinder,
+    NativeLoader,
+    csource,
+    install,
+    keys,
+    manifest,
+    pipeline,
+    projects,
+    settings,
+    store,
+)
 from ..errors import AccelError, ToolchainMissing
-from ..finder import PACKAGE_SOURCES, SUFFIXES, AccelFinder, DirectoryFinder
-from ..loader import NativeLoader
+from ..finder import excludes
+from ..loader import source_of
 from .common import age, duration, enter_folder, fact, print_json, size
 
 TYPE_CHECKING = False
@@ -139,7 +153,7 @@ def _told(name: str, found: Found) -> dict[str, object]:
     told: dict[str, object] = {"name": name}
     found_loader = found.spec.loader if found.spec is not None else None
     loader = found_loader if isinstance(found_loader, NativeLoader) else None
-    source = loader.source if loader is not None else None
+    source = source_of(loader) if loader is not None else None
     if source is not None:
         told |= {
             "claimed": True,
@@ -155,7 +169,7 @@ def _told(name: str, found: Found) -> dict[str, object]:
     if found.finder is None:
         told["hook"] = "AUTOACCEL=off: the hook is not installed"
     if loader is not None:
-        told |= _state(loader.source, loader.mode)
+        told |= _state(source_of(loader), loader.mode)
     return told
 
 
@@ -248,7 +262,7 @@ def _why_not(name: str, path: str, folder: str, found: Found, source: Source | N
     if finder is None:
         return "the hook is off"
     looked = sys.path_importer_cache.get(folder)
-    if isinstance(looked, DirectoryFinder) and looked.excludes(name):
+    if isinstance(looked, DirectoryFinder) and excludes(looked, name):
         return f"`exclude` in [tool.autoaccel] names {name}"
     if not isinstance(looked, DirectoryFinder) or (looked.limited and name not in finder.include):
         return "Python's own and installed packages are looked at only where [tool.autoaccel] include names them"
@@ -290,8 +304,7 @@ def _state(source: Source, mode: str) -> dict[str, object]:
 def _stale(known: manifest.Manifest | None, mode: str) -> str | None:
     if known is None:
         return "never built here"
-    reason = manifest.stale_reason(known, system=mode != "load")
-    return reason or manifest.artifact_reason(known)
+    return manifest.stale_reason(known, system=mode != "load")
 
 
 def _next(

@@ -141,7 +141,7 @@ def _cut_own_tail(trace: "TracebackType | None") -> None:
     """A source that does not build is not the loader's mistake: its frames tell the user nothing."""
     last = None
     while trace is not None:
-        if not trace.tb_frame.f_globals.get("__name__", "").startswith("autoaccel."):
+        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] != "autoaccel":
             last = trace
         trace = trace.tb_next
     if last is not None:
