@@ -24,10 +24,11 @@ import _imp
 import marshal
 import sys
 import time
-from _frozen_importlib import ModuleSpec
+from _frozen_importlib import BuiltinImporter, FrozenImporter, ModuleSpec
 from _frozen_importlib_external import (  # type: ignore[attr-defined]
     ExtensionFileLoader,
     FileFinder,
+    PathFinder,
     _path_isdir,
     _path_isfile,
     _relax_case,
@@ -81,6 +82,9 @@ TAG = _imp.extension_suffixes()[0].strip(".").rpartition(".")[0] or sys.implemen
 #: Changes with what is written: a record of another shape is no record.
 SALT = 0x6163_6365_6C04
 
+#: Packages whose finders leave native modules to others.
+_HARMLESS = ("_distutils_hack", "_pytest", "six")
+
 #: Seconds in which a directory may change again without a new time stamp (coarse kernel clocks).
 _GRAIN = 0.05
 
@@ -101,13 +105,15 @@ loaded: "dict[str, str]" = {}
 #: Threads that are inside the cold room now.
 building: "set[int]" = set()
 #: Trusted cache roots that exist, best first; empty before they are asked for.
-_roots: "tuple[str, ...]" = ()
+known_roots: "list[str]" = []
+#: Colder modules of ours that are loaded.
+_rooms: "dict[str, Any]" = {}
 #: Directory -> its pack: full name -> a marshalled record.
 packs: "dict[str, dict[str, bytes]]" = {}
 #: Contexts that held when this process looked -> (names that must stay absent, variables, their values).
-_held: "dict[str, tuple[Any, ...]]" = {}
+held: "dict[str, tuple[Any, ...]]" = {}
 #: Context -> the listing that had none of its siblings.
-_clear: "dict[str, object]" = {}
+clear: "dict[str, object]" = {}
 
 
 class AccelFinder:
@@ -135,60 +141,76 @@ class AccelFinder:
         self.later: list[DirectoryFinder] | None = None
         #: names of modules that packs tell of -> the finder of their directory
         self.packed: dict[str, DirectoryFinder] = {}
+        #: ``sys.meta_path`` as it was when we looked; empty: we are not there
+        self.order: list[Any] = []
+        #: whether nobody on it could answer for a packed name before ``PathFinder`` does
+        self.direct = False
+        #: path entries that a hook is being asked about
+        self.asked: set[str] = set()
         #: names that are not found in a directory: (source path, toolchain, package, the project's folder), or None
         self.special: dict[str, Declared | None] = {"pkgutil": None}
 
     def find_spec(self, fullname: str, path: "Path" = None, target: object = None) -> "ModuleSpec | None":
         """The spec of a module that only a pyproject.toml knows, or that ``PathFinder`` would find at once."""
-        hooks = sys.path_hooks
-        if not hooks or hooks[0] is not self:
-            # Somebody has put a hook in front, or an older list back.
+        if sys.meta_path != self.order or sys.path_hooks[:1] != [self]:
+            # Somebody has put a finder or a hook in, or an older list back.
             self.attach()
-        if fullname in self.packed and (path is not None or fullname not in sys.stdlib_module_names):
+        if fullname in self.packed and self.direct:
             # Where the first directory of the path has it, nobody else is to be asked.
             finder = self.packed[fullname]
             try:
-                first = (sys.path if path is None else path)[0] or _os.getcwd()
-                there = sys.path_importer_cache[first] is finder
-            except (LookupError, TypeError, OSError):
+                first = (sys.path if path is None else path)[0]
+                there = sys.path_importer_cache[first if first != "" else _os.getcwd()] is finder
+            except Exception:  # noqa: BLE001  (a path may be any object, and say anything)
                 there = False
             if there and type(finder) is DirectoryFinder:
-                return finder.find_spec(fullname)
+                spec = finder.find_spec(fullname)
+                if spec is not None and type(spec.loader) is NativeLoader:
+                    return spec
         if fullname in self.special:
-            from .finder import special_spec
-
-            return special_spec(self, fullname, path)
+            return room("finder").special_spec(self, fullname, path)  # type: ignore[no-any-return]
         return None
 
     def __call__(self, path: str) -> "Any":
         """The path hook: what the other hooks give, made ours where it is a directory of the user's."""
-        for hook in sys.path_hooks:
-            if not isinstance(hook, AccelFinder):
-                try:
-                    finder = hook(path)
-                except ImportError:
-                    continue
-                self.adopt(finder)
-                return finder
+        if not any([one is self for one in sys.meta_path]):  # noqa: C419
+            # Whoever puts us back is to be noticed by the hooks' order.
+            sys.path_hooks[:] = [hook for hook in sys.path_hooks if hook is not self]
+        elif path not in self.asked:
+            # A hook that asks the others, as this one does, asks us too.
+            self.asked.add(path)
+            try:
+                for hook in sys.path_hooks:
+                    if type(hook).__name__ != "AccelFinder":
+                        try:
+                            finder = hook(path)
+                        except ImportError:
+                            continue
+                        self.adopt(finder)
+                        return finder
+            finally:
+                self.asked.discard(path)
         raise ImportError("no hook is for this", path=path)
 
     def adopt(self, finder: object) -> None:
         """Make a directory's finder ours in place: whoever holds it, and its path hook's loaders, stay right."""
         if not isinstance(finder, FileFinder) or isinstance(finder, DirectoryFinder):
             return
-        inside = finder.path + _SEP
+        inside = finder.path.rstrip(_SEP) + _SEP
         foreign = inside.startswith(_PYTHON) or _SITE in inside or _DIST in inside
         if (foreign and not self.include) or inside.startswith(_OWN):
             return
         odd = type(finder) is not FileFinder or _relax_case()
         ours: Any = finder
+        # On the object, not the class: a search that runs while the class is given back goes on.
+        vars(ours).update(
+            owner=self, base=inside, plain=type(finder), project=None,
+            odd=False, foreign=False, limited=False, _stems=(), _listed=None, _changed=-1, _racy=False,
+        )  # fmt: skip
         if foreign or odd or self.exclude or self.pure:
-            from .finder import adopt
-
-            if not adopt(self, finder, odd):
+            if not room("finder").adopt(self, finder, odd):
                 return
         else:
-            ours.owner = self
             # Last: from here on, other threads may ask it as ours.
             ours.__class__ = DirectoryFinder
         self.adopted.append(ours)
@@ -198,7 +220,7 @@ class AccelFinder:
         """Find the project around a directory, if it is in one that tells something."""
         if finder.limited:
             return
-        here = finder.path
+        here = finder.base[:-1]
         while not _access(f"{here}{_SEP}pyproject.toml", 0):
             above = here.rpartition(_SEP)[0]
             if not above or _access(f"{here}{_SEP}.git", 0):
@@ -208,22 +230,29 @@ class AccelFinder:
         if path not in self.projects:
             self.projects[path] = _speaks(path)
         if self.projects[path] is not False:
-            from .finder import learn
-
-            learn(self, finder, path)
+            room("finder").learn(self, finder, path)
 
     def attach(self) -> None:
         """Be the first path hook while on ``sys.meta_path``, and take the directories that are known already."""
-        if any([one is self for one in sys.meta_path]):  # noqa: C419  (one object less than a generator)
-            sys.path_hooks[:] = [self, *[hook for hook in sys.path_hooks if hook is not self]]
-            for finder in list(sys.path_importer_cache.values()):
-                self.adopt(finder)
+        self.order = []
+        if not any([one is self for one in sys.meta_path]):  # noqa: C419
+            return
+        self.order = sys.meta_path[:]
+        self.direct = False
+        for one in self.order[self.order.index(self) + 1 :]:
+            if one is PathFinder:
+                # A frozen program may have modules of its own in the interpreter.
+                self.direct = not hasattr(sys, "frozen")
+                break
+            if one not in (BuiltinImporter, FrozenImporter) and one.__module__.partition(".")[0] not in _HARMLESS:
+                break
+        sys.path_hooks[:] = [self, *[hook for hook in sys.path_hooks if hook is not self]]
+        for finder in list(sys.path_importer_cache.values()):
+            self.adopt(finder)
 
     def invalidate_caches(self) -> None:
         """Look at toolchains, projects and the cache's place again (called by ``importlib.invalidate_caches``)."""
-        from .finder import refresh
-
-        refresh(self)
+        room("finder").refresh(self)
 
 
 class DirectoryFinder(FileFinder):
@@ -231,6 +260,7 @@ class DirectoryFinder(FileFinder):
 
     Attributes:
         owner: the finder on ``sys.meta_path``.
+        base: the directory's path with one separator at its end.
         plain: the class that this object had before.
         odd: whether more than the names in the directory decides what is claimed.
         foreign: whether the search for what is not claimed is somebody else's.
@@ -240,7 +270,16 @@ class DirectoryFinder(FileFinder):
 
     if TYPE_CHECKING:
         owner: AccelFinder
+        base: str
+        plain: type[FileFinder]
+        odd: bool
+        foreign: bool
+        limited: bool
         project: Project | None
+        _stems: frozenset[str]
+        _listed: set[str] | None
+        _changed: float
+        _racy: bool
         _path_mtime: float
         _path_cache: set[str]
         _loaders: list[tuple[str, type]]
@@ -248,58 +287,45 @@ class DirectoryFinder(FileFinder):
         def _fill_cache(self) -> None: ...
         def _get_spec(self, *values: object) -> ModuleSpec: ...
 
-    plain: "type[FileFinder]" = FileFinder
-    odd = False
-    foreign = False
-    limited = False
-    project = None
-    _stems: "frozenset[str]" = frozenset()
-    _listed: "set[str] | None" = None
-    _racy = False
-
     def find_spec(self, fullname: str, target: object = None) -> "ModuleSpec | None":
         """The spec of ``fullname`` in this directory, as ``FileFinder`` gives it; never builds, never imports."""
         stem = fullname.rpartition(".")[2]
         try:
-            mtime = _stat(self.path or _os.getcwd()).st_mtime
+            status = _stat(self.path or _os.getcwd())
+            mtime, changed = status.st_mtime, status.st_ctime
         except OSError:
-            mtime = -1
-        if mtime != self._path_mtime or self._racy:
+            mtime = changed = -1
+        # The change time too: what restores a folder's time stamp can't set that back.
+        if mtime != self._path_mtime or changed != self._changed or self._racy:
             self._fill_cache()
-            self._path_mtime = mtime
-            self._racy = time.time() - mtime < _GRAIN
+            self._path_mtime, self._changed = mtime, changed
+            self._racy = time.time() - changed < _GRAIN
         names = self._path_cache
         if names is not self._listed:
             self._stems = frozenset([name.partition(".")[0] for name in names])
             self._listed = names
         if self.odd or building:
-            from .finder import search
-
-            return search(self, fullname, stem, names, target)
+            return room("finder").search(self, fullname, stem, names, target)  # type: ignore[no-any-return]
         if stem not in self._stems:
             return None
-        for suffix, toolchain, ask in SUFFIXES:
+        for suffix, toolchain, _ in SUFFIXES:
             if stem + suffix in names:
                 if stem not in names:
-                    path = f"{self.path}{_SEP}{stem}{suffix}"
+                    path = f"{self.base}{stem}{suffix}"
                     record = _read(fullname, path, self)
-                    if record is not None and not (ask and not same(record[5][:1])):
+                    if record is not None and same(record[5][:1]):
                         loader = NativeLoader(fullname, path, toolchain, self.owner.mode, names, record)
                         spec = ModuleSpec(fullname, loader, origin=path)
                         spec._set_fileattr = True  # type: ignore[attr-defined]
                         return spec
-                from .finder import search
-
-                return search(self, fullname, stem, names, target)
+                return room("finder").search(self, fullname, stem, names, target)  # type: ignore[no-any-return]
         # What `FileFinder.find_spec` does after its `stat`.
         namespace = None
         if stem in names:
-            inside = f"{self.path}{_SEP}{stem}"
+            inside = f"{self.base}{stem}"
             for file, _ in PACKAGE_SOURCES:
                 if _access(f"{inside}{_SEP}{file}", 0):
-                    from .finder import search
-
-                    return search(self, fullname, stem, names, target)
+                    return room("finder").search(self, fullname, stem, names, target)  # type: ignore[no-any-return]
             for suffix, cls in self._loaders:
                 path = f"{inside}{_SEP}__init__{suffix}"
                 if _path_isfile(path):
@@ -308,7 +334,7 @@ class DirectoryFinder(FileFinder):
                 namespace = inside
         for suffix, cls in self._loaders:
             if stem + suffix in names:
-                path = f"{self.path}{_SEP}{stem}{suffix}"
+                path = f"{self.base}{stem}{suffix}"
                 if _path_isfile(path):
                     return self._get_spec(cls, fullname, path, None, target)
         if namespace is None:
@@ -331,7 +357,6 @@ class NativeLoader(ExtensionFileLoader):
     """
 
     package = False
-    _created: object = None
 
     def __init__(
         self,
@@ -348,6 +373,8 @@ class NativeLoader(ExtensionFileLoader):
         self.mode = mode
         self.names = names
         self.record = record
+        #: modules that were made, and not run yet
+        self.created: list[ModuleType] = []
 
     def create_module(self, spec: ModuleSpec) -> "ModuleType":
         """The uninitialised module, built first where no artifact holds.
@@ -367,27 +394,45 @@ class NativeLoader(ExtensionFileLoader):
                 problem = error
             else:
                 module.__file__ = self.origin
-                self._created = module
+                self.created.append(module)
                 return module  # type: ignore[no-any-return]
             finally:
                 spec.origin = self.origin
         else:
             problem = None
-        from .loader import create
-
-        module = self._created = create(self, spec, problem)
+        module = room("loader").create(self, spec, problem)
+        self.created.append(module)
         return module  # type: ignore[no-any-return]
 
     def exec_module(self, module: "ModuleType") -> None:
         """Run the module's init; on a reload, build what has changed and put the new content into ``module``."""
-        if module is self._created:
-            self._created = None
+        if module in self.created:
+            self.created.remove(module)
             _imp.exec_dynamic(module)
             loaded[self.name] = self.path
             return
-        from .loader import renew
+        room("loader").renew(self, module)
 
-        renew(self, module)
+
+def room(name: str) -> "Any":
+    """A colder module of ours.
+
+    It is imported without the lock under which finders are asked: a thread that is importing it needs that lock.
+    """
+    if name not in _rooms:
+        depth = 0
+        try:
+            while True:
+                _imp.release_lock()
+                depth += 1
+        except RuntimeError:  # it is not, or no more, this thread's
+            pass
+        try:
+            _rooms[name] = __import__(f"{__name__}.{name}", fromlist=("*",))
+        finally:
+            for _ in range(depth):
+                _imp.acquire_lock()
+    return _rooms[name]
 
 
 def holds(record: "Record", names: "set[str] | None") -> bool:
@@ -398,7 +443,7 @@ def holds(record: "Record", names: "set[str] | None") -> bool:
     rows, folders, siblings, context = record[5:9]
     if names is None or not names.isdisjoint(siblings) or not same(rows) or not _same_folders(folders):
         return False
-    if context not in _held:
+    if context not in held:
         content = unmarshalled(f"contexts/{context}")
         if content is None:
             return False
@@ -408,12 +453,12 @@ def holds(record: "Record", names: "set[str] | None") -> bool:
         for path in paths:
             if _access(path, 0):
                 return False
-        _held[context] = told
-    siblings, variables, values = _held[context]
-    if _clear.get(context) is not names:
+        held[context] = told
+    siblings, variables, values = held[context]
+    if clear.get(context) is not names:
         if not names.isdisjoint(siblings):
             return False
-        _clear[context] = names
+        clear[context] = names
     return tuple(map(environ().get, variables)) == values  # type: ignore[no-any-return]
 
 
@@ -447,19 +492,21 @@ def _same_folders(rows: "tuple[Folder, ...]") -> bool:
 
 def _read(name: str, source: str, finder: DirectoryFinder) -> "Record | None":
     """The record of a module, from its directory's pack or its own manifest; None where there is none."""
-    directory = finder.path
+    directory = finder.base[:-1]
     pack = packs.get(directory)
     if pack is None:
         pack = packs[directory] = unmarshalled(f"packs/{slot('', directory)}") or {}
-        finder.owner.packed.update(dict.fromkeys(pack, finder))
+        # What is built in or frozen comes first.
+        ours = [one for one in pack if one[:2] != "__" and one not in sys.stdlib_module_names]
+        finder.owner.packed.update(dict.fromkeys(ours, finder))
+        for one in sys.builtin_module_names:
+            finder.owner.packed.pop(one, None)
     data = pack.get(name)
     if data is not None:
         record: Record = marshal.loads(data)
         if record[1] == source:
             return record
-    from .loader import read_alone
-
-    return read_alone(name, source)
+    return room("loader").read_alone(name, source)  # type: ignore[no-any-return]
 
 
 def slot(name: str, source: str) -> str:
@@ -470,7 +517,7 @@ def slot(name: str, source: str) -> str:
 
 def unmarshalled(name: str) -> "Any":
     """The content of a file in the cache that `manifest.pack` made; None where it is missing, foreign or damaged."""
-    for root in _roots or roots():
+    for root in known_roots or roots():
         try:
             descriptor = _os.open(f"{root}/{BUCKET}/{name}", _READ)
         except OSError:
@@ -493,17 +540,16 @@ def unmarshalled(name: str) -> "Any":
     return None
 
 
-def roots() -> "tuple[str, ...]":
+def roots() -> "list[str]":
     """The cache roots that exist and may be loaded from, best first; remembered for the process until `forget`.
 
     Here are the usual ones: ``$AUTOACCEL_CACHE_DIR`` and ``~/.cache/autoaccel``; the whole ladder is in `location`.
     """
-    global _roots
     told = environ()
     first = told.get(b"AUTOACCEL_CACHE_DIR")  # never on Windows, whose names are no bytes
     if not first and sys.platform == "linux":
         first = (told.get(b"XDG_CACHE_HOME") or told.get(b"HOME", b"") + b"/.cache") + b"/autoaccel"
-    if first and first[:1] == b"/":
+    if first and first[:1] == b"/" and b".." not in first:
         try:
             status = _stat(first)
         except OSError:
@@ -511,12 +557,10 @@ def roots() -> "tuple[str, ...]":
         else:
             # Who can write it runs code in this process.
             if status.st_mode & 0o170022 == 0o040000 and status.st_uid == _os.geteuid() and _access(first, 2):
-                _roots = (first.decode("utf-8", "surrogateescape"),)
-                return _roots
-    from .loader import ladder
-
-    _roots = ladder()
-    return _roots
+                known_roots[:] = [first.decode("utf-8", "surrogateescape")]
+                return known_roots
+    known_roots[:] = room("loader").ladder()
+    return known_roots
 
 
 def environ() -> "Any":
@@ -528,15 +572,6 @@ def environ() -> "Any":
         return os.environ._data
     except AttributeError:  # somebody has put a plain dict there
         return {os.fsencode(name): os.fsencode(value) for name, value in os.environ.items()}
-
-
-def forget() -> None:
-    """Look at the toolchains, the system and the cache's place again at the next check."""
-    global _roots
-    _roots = ()
-    _held.clear()
-    _clear.clear()
-    packs.clear()
 
 
 def _speaks(path: str) -> bool:
@@ -557,9 +592,8 @@ def _speaks(path: str) -> bool:
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = "ahead" if name == "build" else "hook" if name in ("Handle", "install", "uninstall") else "errors"
-    __import__(f"{__name__}.{room}")
-    value = globals()[name] = getattr(sys.modules[f"{__name__}.{room}"], name)
+    where = "ahead" if name == "build" else "hook" if name in ("Handle", "install", "uninstall") else "errors"
+    value = globals()[name] = getattr(room(where), name)
     return value
 
 
@@ -569,14 +603,12 @@ def __dir__() -> "list[str]":
 
 if _before:
     globals().update(_before)
-elif not (_told := environ().get(_raw("AUTOACCEL"))):
+elif not environ().get(_raw("AUTOACCEL")) and "AccelFinder" not in [type(_one).__name__ for _one in sys.meta_path]:
     # The usual case of `hook.install`, without its room.
     _entry = AccelFinder()
     sys.meta_path.insert(0, _entry)
     _entry.attach()
     if "pkgutil" in sys.modules:
-        from . import listing  # noqa: F401  (registers itself with pkgutil)
+        room("listing")  # registers itself
 else:
-    from .hook import start
-
-    start()
+    room("hook").start()

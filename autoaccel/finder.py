@@ -3,9 +3,15 @@
 Lukewarm room: imported by the warm one when such a case comes up; loads nothing that a bare interpreter has not loaded.
 """
 
+import _imp
 import sys
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import FileFinder, _path_isfile, _path_join  # type: ignore[attr-defined]
+
+try:
+    import posix as _os
+except ImportError:  # Windows
+    import nt as _os  # type: ignore[no-redef]
 
 from . import (
     PACKAGE_SOURCES,
@@ -14,16 +20,28 @@ from . import (
     DirectoryFinder,
     NativeLoader,
     building,
-    forget,
+    room,
 )
-from .loader import PackageLoader, in_cold_room, recognise
+from .loader import PackageLoader, forget, in_cold_room, recognise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-__all__ = ["Project", "adopt", "excludes", "learn", "refresh", "release", "search", "spec_of", "special_spec", "wanted"]
+__all__ = [
+    "ImportLock",
+    "Project",
+    "adopt",
+    "excludes",
+    "learn",
+    "refresh",
+    "release",
+    "search",
+    "spec_of",
+    "special_spec",
+    "wanted",
+]
 
 _SEP = "\\" if sys.platform == "win32" else "/"
 _STDLIB = getattr(sys, "_stdlib_dir", None) or f"{sys.base_prefix}{_SEP}lib"
@@ -64,9 +82,7 @@ def special_spec(owner: AccelFinder, fullname: str, path: "Sequence[str] | None"
     """The spec of a module that no directory has under its name: one that a pyproject.toml declares, or ``pkgutil``."""
     declared = owner.special[fullname]
     if declared is None:
-        from .listing import pkgutil_spec
-
-        return pkgutil_spec()
+        return room("listing").pkgutil_spec()  # type: ignore[no-any-return]
     file, toolchain, package, root = declared
     # Another project's package of the same name is not meant.
     near = path is None or any(entry == root or str(entry).startswith(root + _SEP) for entry in path)
@@ -78,24 +94,46 @@ def special_spec(owner: AccelFinder, fullname: str, path: "Sequence[str] | None"
 
 
 def refresh(owner: AccelFinder) -> None:
-    """Look at toolchains, projects and the cache's place again."""
+    """Look at toolchains, projects and the cache's place again; nothing is given up before the new state is there."""
     forget()
     owner.packed.clear()
-    owner.projects.clear()
-    owner.special = {"pkgutil": None}
-    for finder in owner.adopted:
-        finder.project = None
-        finder.odd = finder.limited or finder.foreign or bool(owner.exclude or owner.pure)
-        owner.settle(finder)
+    with ImportLock():
+        owner.projects = {}
+        for other in list(sys.path_importer_cache.values()):
+            owner.adopt(other)
+        for finder in owner.adopted:
+            owner.settle(finder)
+            project = finder.project
+            if project is not None and project not in owner.projects.values():
+                finder.project = project = None
+            rules = (owner.exclude, owner.pure, *((project.exclude, project.pure) if project is not None else ()))
+            finder.odd = finder.limited or finder.foreign or any(rules)
+        for name, declared in list(owner.special.items()):
+            if declared is not None:
+                told = owner.projects.get(f"{declared[3]}{_SEP}pyproject.toml")
+                if not isinstance(told, Project) or name not in told.modules:
+                    del owner.special[name]
 
 
 def release(owner: AccelFinder) -> None:
     """Give every directory its plain finder back."""
     for finder in owner.adopted:
-        if isinstance(finder, DirectoryFinder):
+        # By name: another copy of autoaccel may have been here.
+        if "DirectoryFinder" in type(finder).__name__:
             finder.__class__ = finder.plain  # type: ignore[assignment]
     owner.adopted.clear()
+    owner.order = []
     owner.special = {"pkgutil": None}
+
+
+class ImportLock:
+    """The lock under which finders are asked: what is changed in here, no other thread sees half."""
+
+    def __enter__(self) -> None:
+        _imp.acquire_lock()
+
+    def __exit__(self, *_: object) -> None:
+        _imp.release_lock()
 
 
 # directories
@@ -130,8 +168,6 @@ def adopt(owner: AccelFinder, finder: FileFinder, foreign: bool) -> bool:
     if plain not in _classes:
         _classes[plain] = type("DirectoryFinder", (DirectoryFinder, plain), {})
     ours: Any = finder
-    ours.owner = owner
-    ours.plain = plain
     ours.limited = kind is None
     ours.foreign = foreign
     ours.odd = True
@@ -151,9 +187,7 @@ def learn(owner: AccelFinder, finder: DirectoryFinder, path: str) -> None:
         owner.projects[path] = False
         owner.later = []
         try:
-            from .projects import declared
-
-            project = owner.projects[path] = declared(path) or False
+            project = owner.projects[path] = room("projects").declared(path) or False
         finally:
             later, owner.later = owner.later, None
         if isinstance(project, Project):
@@ -168,7 +202,9 @@ def learn(owner: AccelFinder, finder: DirectoryFinder, path: str) -> None:
 def _obey(owner: AccelFinder, project: Project, path: str) -> None:
     root = path.rpartition(_SEP)[0]
     for name, declared in project.modules.items():
-        owner.special.setdefault(name, (*declared, root))
+        known = owner.special.get(name)
+        if known is None or known[3] == root:
+            owner.special[name] = (*declared, root)
     if not owner.include.issuperset(project.include):
         owner.include |= frozenset(project.include)
         for finder in list(sys.path_importer_cache.values()):
@@ -186,7 +222,8 @@ def search(finder: DirectoryFinder, fullname: str, stem: str, names: "set[str]",
             found = _source(finder, fullname, stem, names)
             if found is not None and not excludes(finder, fullname):
                 path, toolchain, package, record = found
-                return spec_of(finder.owner, fullname, path, toolchain, package, names, record)
+                beside = _listing(path.rpartition(_SEP)[0]) if package else names
+                return spec_of(finder.owner, fullname, path, toolchain, package, beside, record)
     elif not finder.foreign:
         return None
     return finder.plain.find_spec(finder, fullname, target)  # type: ignore[arg-type]
@@ -240,10 +277,15 @@ def _source(finder: DirectoryFinder, fullname: str, stem: str, names: "set[str]"
         if claimed:
             return path, toolchain, False, record
         if _path_isfile(path):
-            from .unclaimed import note
-
-            note(fullname, path)
+            room("unclaimed").note(fullname, path)
     return _pure_source(finder, stem, names) if _matches(fullname, _rules(finder, "pure")) else None
+
+
+def _listing(directory: str) -> "set[str] | None":
+    try:
+        return set(_os.listdir(directory))
+    except OSError:
+        return None
 
 
 def _rules(finder: DirectoryFinder, kind: str) -> "tuple[str, ...]":

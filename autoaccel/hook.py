@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from . import AccelFinder
-from .finder import release
+from . import AccelFinder, room
+from .finder import ImportLock, release
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,10 +30,11 @@ class Handle:
 
     def uninstall(self) -> None:
         """Take this hook out; modules that it loaded stay. The one that it replaced comes back. Twice is once."""
-        _adopt_import()
-        if self.finder in _stack:
-            _stack.remove(self.finder)
-            _activate()
+        with ImportLock():
+            _adopt_import()
+            if self.finder in _stack:
+                _stack.remove(self.finder)
+                _activate()
 
     def __enter__(self) -> Self:
         return self
@@ -75,24 +76,28 @@ def install(
 
 
 def start() -> None:
-    """What ``import autoaccel`` does where ``$AUTOACCEL`` says something."""
+    """What ``import autoaccel`` does where ``$AUTOACCEL`` says something, or another copy of it is there."""
+    for other in [one for one in sys.meta_path if type(one).__name__ == "AccelFinder"]:
+        _detach(other)  # type: ignore[arg-type]
     if os.environ.get("AUTOACCEL") not in ("0", "off"):
         install()
 
 
 def put(finder: AccelFinder) -> Handle:
     """Put a finder in, in the place of the one that is there."""
-    _adopt_import()
-    _stack.append(finder)
-    _activate()
+    with ImportLock():
+        _adopt_import()
+        _stack.append(finder)
+        _activate()
     return Handle(finder)
 
 
 def uninstall() -> None:
     """Take every hook out."""
-    _adopt_import()
-    _stack.clear()
-    _activate()
+    with ImportLock():
+        _adopt_import()
+        _stack.clear()
+        _activate()
 
 
 def _adopt_import() -> None:
@@ -110,7 +115,7 @@ def _activate() -> None:
         sys.meta_path.insert(0, wanted)
         wanted.attach()
         if "pkgutil" in sys.modules:
-            from . import listing  # noqa: F401  (registers itself with pkgutil)
+            room("listing")  # registers itself
 
 
 def _detach(finder: AccelFinder) -> None:

@@ -39,6 +39,8 @@ def pkgutil_spec() -> ModuleSpec | None:
 
 def register(pkgutil: Any) -> None:
     """Have ``pkgutil`` list native modules too."""
+    if not hasattr(pkgutil, "iter_importer_modules"):
+        return  # a module of the user's
     plain = pkgutil.iter_importer_modules.dispatch(FileFinder)
 
     def modules(finder: FileFinder, prefix: str = "") -> Iterator[tuple[str, bool]]:

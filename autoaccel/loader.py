@@ -8,7 +8,7 @@ import sys
 from _frozen_importlib import ModuleSpec
 from _thread import get_ident
 
-from . import NativeLoader, building, forget, slot, unmarshalled
+from . import NativeLoader, building, clear, held, known_roots, packs, room, slot, unmarshalled
 
 try:
     import posix as _os
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     "PackageLoader",
     "create",
-    "held",
+    "forget",
+    "held_by",
     "in_cold_room",
     "ladder",
     "open_library",
@@ -76,7 +77,7 @@ def create(loader: NativeLoader, spec: ModuleSpec, problem: "ImportError | None"
         problem: how the library of a record that did hold has failed to load.
     """
     if problem is None:
-        artifact = held(loader) or _built(loader)
+        artifact = held_by(loader) or _built(loader)
         if isinstance(artifact, ImportError):
             raise artifact
         try:
@@ -122,13 +123,13 @@ def renew(loader: NativeLoader, module: "ModuleType") -> None:
     # On a reload no listing is at hand, and everything is looked at again.
     forget()
     loader.record = loader.names = None
-    artifact = held(loader) or _built(loader)
+    artifact = held_by(loader) or _built(loader)
     if isinstance(artifact, ImportError):
         raise artifact
     reload.renew(loader, module, artifact)
 
 
-def held(loader: NativeLoader) -> "str | None":
+def held_by(loader: NativeLoader) -> "str | None":
     """Path of the artifact that is what a build now would give, if a manifest tells of one."""
     if loader.mode == "check":
         return None
@@ -200,9 +201,7 @@ def recognise(name: str, path: str, ask: bool) -> "tuple[bool, Record | None]":
     if ask:
         row = (path, status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
         if record is None or row not in record[5]:
-            from .csource import claims
-
-            return claims(name, path), record
+            return room("csource").claims(name, path), record
     return True, record
 
 
@@ -227,6 +226,14 @@ def ladder() -> "tuple[str, ...]":
         return (first,)
     # What this user can't write there is in the fallback.
     return tuple(root for root in (first, fallback()) if trusted(root))
+
+
+def forget() -> None:
+    """Look at the toolchains, the system and the cache's place again at the next check."""
+    known_roots.clear()
+    held.clear()
+    clear.clear()
+    packs.clear()
 
 
 def trusted(directory: str) -> bool:

@@ -8,8 +8,8 @@ import sys
 from _imp import source_hash
 from dataclasses import astuple, dataclass
 
-from . import BUCKET, SALT, TAG, forget, loader, packs, roots, slot, staleness, unmarshalled
-from .loader import trusted
+from . import BUCKET, SALT, TAG, loader, packs, roots, slot, staleness, unmarshalled
+from .loader import forget, trusted
 from .location import fallback, preferred
 from .staleness import FRESH, identity
 

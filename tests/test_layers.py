@@ -103,7 +103,10 @@ def is_front(name: str) -> bool:
 
 
 def imports(name: str) -> Iterator[tuple[str, bool]]:
-    """(what, whether inside a function) for each import: ours as ``.name``, others by their full name."""
+    """(what, whether inside a function) for each import: ours as ``.name``, others by their full name.
+
+    ``room("name")`` is one too.
+    """
     tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
     package = name.split(".") if MODULES[name].name == "__init__.py" else name.split(".")[:-1]
     package = [] if name == "__init__" else package
@@ -116,6 +119,8 @@ def _imports(node: ast.AST, package: list[str], *, inside: bool) -> Iterator[tup
             continue
         if isinstance(child, ast.Import):
             yield from ((alias.name, inside) for alias in child.names)
+        elif isinstance(child, ast.Call) and isinstance(child.func, ast.Name) and child.func.id == "room":
+            yield from ((f".{arg.value}", inside) for arg in child.args if isinstance(arg, ast.Constant))
         elif isinstance(child, ast.ImportFrom) and child.level == 0:
             yield str(child.module), inside
         elif isinstance(child, ast.ImportFrom):

@@ -23,7 +23,7 @@ print(found and manifest.stale_reason(found), sep="")
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that is this process's cache."""
-    monkeypatch.setattr(autoaccel, "_roots", (str(tmp_path),))
+    monkeypatch.setattr(autoaccel, "known_roots", [str(tmp_path)])
     (tmp_path / manifest.BUCKET).mkdir()
     return tmp_path / manifest.BUCKET
 

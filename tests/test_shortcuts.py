@@ -1,0 +1,298 @@
+"""The quick ways of the warm room give what the long way gives: path hooks, packed names, listings, threads."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Project, c_module, need
+
+
+@pytest.fixture(autouse=True)
+def compiler_needed() -> None:
+    need("cc")
+
+
+def two(project: Project, folder: str = "a") -> None:
+    """Two modules of one folder, built, with settled time stamps: importing the first reads the pack."""
+    project.c(f"{folder}/m.c", 1)
+    project.c(f"{folder}/n.c", 2)
+    path = f"import sys; sys.path.insert(0, '{project.root}/{folder}')\n"
+    for _ in range(2):
+        assert project.ok(path + "import autoaccel, time, m, n; print(m.value(), n.value()); time.sleep(0.1)") == "1 2"
+
+
+class TestPackedNames:
+    """A name that a pack tells of is answered at once only where the long way would answer the same."""
+
+    def test_a_source_that_became_a_namespace_portion(self, project: Project) -> None:
+        two(project)
+        (project.root / "a" / "m.c").unlink()
+        (project.root / "a" / "m").mkdir()
+        project.write("b/m.py", "who = 'python'\n")
+        code = "import sys; sys.path[:0] = ['a', 'b']; import autoaccel, n, m; print(m.who)"
+        assert project.ok(code) == "python"
+
+    def test_a_finder_that_came_in_before_the_path_finder(self, project: Project) -> None:
+        two(project)
+        out = project.ok(
+            """
+            import sys; sys.path.insert(0, "a")
+            import autoaccel, n
+            from importlib.machinery import BuiltinImporter, ModuleSpec
+            class Finder:
+                def find_spec(self, name, path=None, target=None):
+                    return ModuleSpec(name, self, origin="mine") if name == "m" else None
+                def create_module(self, spec): return None
+                def exec_module(self, module): module.who = "finder"
+            sys.meta_path.insert(2, Finder())
+            import m
+            print(m.who)
+            """
+        )
+        assert out == "finder"
+
+    @pytest.mark.parametrize("name", ["xxsubtype", "__hello__", "this"])
+    def test_a_name_of_the_interpreter_s_own(self, project: Project, name: str) -> None:
+        two(project)
+        project.c(f"a/{name}.c", 3)
+        code = "import sys; sys.path.insert(0, 'a'); import autoaccel, importlib.util as u\nif sys.argv[1:]: import n\n"
+        ask = f"{code}print(u.find_spec({name!r}).origin)"
+        first = project.ok(ask)
+        project.ok("import autoaccel; autoaccel.build('a')")
+        assert project.ok(ask) == first
+        assert project.ok(ask.replace("if sys.argv[1:]: ", "")) == first
+
+    @pytest.mark.parametrize("entry", ["None", "b'/'", "7"])
+    def test_an_odd_first_entry_is_not_the_current_folder(self, project: Project, entry: str) -> None:
+        two(project, ".")
+        project.write("b/m.py", "who = 'python'\n")
+        out = project.ok(
+            f"import sys; sys.path.insert(1, 'b'); import autoaccel, n; sys.path[0] = {entry}; import m; print(m.who)"
+        )
+        assert out == "python"
+
+    def test_a_changed_folder_on_the_way(self, project: Project) -> None:
+        two(project)
+        out = project.ok(
+            """
+            import os, sys; sys.path.insert(0, "a")
+            import autoaccel, n
+            os.mkdir("first"); open("first/m.py", "w").write("who = 'first'")
+            sys.path.insert(0, "first")
+            import m
+            print(m.who)
+            """
+        )
+        assert out == "first"
+
+
+class TestPathHooks:
+    """Everybody's hooks and lists keep their meaning."""
+
+    def test_autoaccel_imported_a_second_time(self, project: Project) -> None:
+        two(project)
+        project.write("c/plain.py", "")
+        out = project.ok(
+            """
+            import sys
+            import autoaccel
+            for name in [name for name in sys.modules if name.partition(".")[0] == "autoaccel"]: del sys.modules[name]
+            import autoaccel
+            sys.path[:0] = ["c", "a"]
+            import plain, m
+            print(m.value(), [type(one).__name__ for one in sys.meta_path].count("AccelFinder"))
+            autoaccel.uninstall()
+            print([type(one).__name__ for one in (*sys.meta_path, *sys.path_hooks)].count("AccelFinder"))
+            """
+        ).splitlines()
+        assert out == ["1 1", "0"]
+
+    def test_two_hooks_that_ask_each_other(self, project: Project) -> None:
+        two(project)
+        out = project.ok(
+            """
+            import sys
+            import autoaccel
+            def hook(path):
+                for other in sys.path_hooks:
+                    if other is not hook:
+                        try: return other(path)
+                        except ImportError: pass
+                raise ImportError
+            sys.path_hooks.insert(0, hook)
+            sys.path.insert(0, "a")
+            import m
+            print(m.value())
+            """
+        )
+        assert out == "1"
+
+    @pytest.mark.parametrize("lists", ["path_hooks", "meta_path"])
+    def test_what_was_taken_out_claims_nothing(self, project: Project, lists: str) -> None:
+        two(project)
+        code = {
+            "path_hooks": "import autoaccel; kept = sys.path_hooks[:]; autoaccel.uninstall(); sys.path_hooks[:] = kept",
+            "meta_path": "kept = sys.meta_path[:]; import autoaccel; sys.meta_path[:] = kept",
+        }[lists]
+        out = project.run(f"import sys; {code}; sys.path.insert(0, 'a'); import m")
+        assert out.last == "ModuleNotFoundError: No module named 'm'"
+
+    @pytest.mark.parametrize("ending", ["/", "//", "/."])
+    def test_a_path_entry_with_something_at_its_end(self, project: Project, ending: str) -> None:
+        two(project)
+        project.write("a/plain.py", "")
+        project.write("a/pkg/__init__.py", "")
+        code = (
+            f"import sys; sys.path.insert(0, '{project.root}/a{ending}'); HOOK\nimport plain, pkg, importlib.util as u\n"
+            "print(plain.__file__, pkg.__file__, pkg.__path__)"
+        )
+        native = code.replace("HOOK", "import autoaccel, m")
+        assert project.ok(native) == project.ok(code.replace("HOOK", ""))
+
+    def test_a_pkgutil_of_the_user_s(self, project: Project) -> None:
+        project.write("pkgutil.py", "A = 1\n")
+        out = project.ok("import sys; sys.modules.pop('pkgutil', None); import autoaccel, pkgutil; print(pkgutil.A)")
+        assert out == "1"
+
+
+class TestListings:
+    """Names that must stay absent are looked for where they would matter."""
+
+    def test_a_pxd_that_appears_inside_a_native_package(self, project: Project) -> None:
+        need("Cython")
+        project.write("pq/__init__.pyx", "cdef extern from *:\n    ''\nVALUE = 1\n")
+        for _ in range(2):
+            project.ok("import autoaccel, pq, time; time.sleep(0.1)")
+        assert len(project.artifacts()) == 1
+        project.write("pq/__init__.pxd", "cdef int unused\n")
+        project.ok("import autoaccel, pq")
+        assert len(project.artifacts()) == 2
+
+    def test_a_setup_py_beside_a_native_package_is_no_reason_to_look_further(self, project: Project) -> None:
+        need("Cython")
+        project.write("pq/__init__.pyx", "VALUE = 1\n")
+        project.write("setup.py", "")
+        for _ in range(2):
+            project.ok("import autoaccel, pq, time; time.sleep(0.1)")
+        assert project.ok("import autoaccel, pq, sys; print('autoaccel.pipeline' in sys.modules)") == "False"
+
+    @pytest.mark.parametrize("change", ["ln -s /nonexistent m.c", "mkdir m.c", "true"])
+    def test_a_built_source_that_is_no_file_any_more(self, project: Project, change: str) -> None:
+        two(project, ".")
+        project.write("m.py", "who = 'python'\n")
+        (project.root / "m.c").unlink()
+        import subprocess
+
+        subprocess.run(change, shell=True, cwd=project.root, check=True)
+        assert project.ok("import autoaccel, m; print(m.who)") == "python"
+
+    def test_a_folder_whose_time_stamp_was_set_back(self, project: Project) -> None:
+        project.write("inc/v.h", "#define V 1\n")
+        project.write(
+            "m.c", c_module("m", "V").replace("#include <Python.h>", '#include <Python.h>\n#include "v.h"', 1)
+        )
+        out = project.ok(
+            """
+            import os, sys, time, autoaccel
+            os.environ["CPATH"] = os.path.abspath("inc")
+            import m
+            print(m.value())
+            was = os.stat(".")
+            time.sleep(0.1)
+            open("v.h", "w").write("#define V 2\\n")
+            os.utime(".", ns=(was.st_atime_ns, was.st_mtime_ns))
+            del sys.modules["m"]
+            import m
+            print(m.value())
+            """
+        )
+        assert out.split() == ["1", "2"]
+
+    def test_a_finder_put_into_the_cache_by_somebody(self, project: Project) -> None:
+        two(project)
+        out = project.ok(
+            """
+            import autoaccel, importlib, sys
+            from importlib.machinery import FileFinder, SOURCE_SUFFIXES, SourceFileLoader
+            sys.path.insert(0, "a")
+            sys.path_importer_cache["a"] = FileFinder("a", (SourceFileLoader, SOURCE_SUFFIXES))
+            importlib.invalidate_caches()
+            import m
+            print(m.value())
+            """
+        )
+        assert out == "1"
+
+    def test_two_modules_of_one_spec(self, project: Project) -> None:
+        two(project, ".")
+        out = project.ok(
+            """
+            import autoaccel, importlib.util as u
+            spec = u.find_spec("m")
+            one, other = u.module_from_spec(spec), u.module_from_spec(spec)
+            spec.loader.exec_module(other), spec.loader.exec_module(one)
+            print(one.value(), other.value(), one is other)
+            """
+        )
+        assert out == "1 1 False"
+
+
+class TestThreads:
+    """What one thread changes, another one never sees half."""
+
+    CODE = """
+        import sys, threading, time
+        import autoaccel, importlib, importlib.util
+        sys.setswitchinterval(1e-6)
+        problems, stop = [], time.monotonic() + 2
+        def look():
+            while time.monotonic() < stop:
+                try:
+                    found = {NAMES}
+                    for name, ending in found.items():
+                        spec = importlib.util.find_spec(name)
+                        if spec is None or not spec.origin.endswith(ending): problems.append((name, spec))
+                except BaseException as error:
+                    problems.append(repr(error))
+        threads = [threading.Thread(target=look) for _ in range(2)]
+        for one in threads: one.start()
+        while time.monotonic() < stop:
+            {CHANGE}
+        for one in threads: one.join()
+        print(len(problems), problems[:2])
+    """
+
+    def test_invalidate_caches(self, project: Project) -> None:
+        project.write(
+            "pyproject.toml",
+            "[tool.autoaccel]\nexclude = ['ex']\n[[tool.setuptools.ext-modules]]\nname = 'decl'\nsources = ['src/d.c']\n",
+        )
+        project.write("src/d.c", c_module("decl", 1))
+        project.c("ex.c", 1)
+        project.write("ex.py", "")
+        names = "{'decl': 'd.c', 'ex': 'ex.py'}"
+        code = self.CODE.replace("{NAMES}", names).replace("{CHANGE}", "importlib.invalidate_caches()")
+        assert project.ok(code) == "0 []"
+
+    def test_install_and_uninstall(self, project: Project) -> None:
+        project.write("plain.py", "")
+        project.c("m.c", 1)
+        code = self.CODE.replace("{NAMES}", "{'plain': 'plain.py', 'm': 'm.c'}")
+        code = code.replace("{CHANGE}", "autoaccel.install(exclude=['nothing']).uninstall()")
+        assert project.ok(code) == "0 []"
+
+    def test_importing_many_at_once(self, project: Project) -> None:
+        for number in range(6):
+            project.c(f"t{number}.c", number)
+        out = project.ok(
+            """
+            import sys, threading, importlib
+            import autoaccel
+            sys.setswitchinterval(1e-6)
+            def load(number): print(importlib.import_module(f"t{number}").value() == number)
+            threads = [threading.Thread(target=load, args=(n,), daemon=True) for n in range(6)]
+            for one in threads: one.start()
+            for one in threads: one.join(60)
+            """
+        )
+        assert out.split() == ["True"] * 6
