@@ -292,6 +292,15 @@ def unknown_key(where: str, key: str, known: Sequence[str]) -> ConfigError:
     return ConfigError(f"{where}: unknown key `{key}`.{hint}", path=where)
 
 
+def no_such_module(path: str, name: str, known: Sequence[str]) -> str:
+    """Options for a module that does not exist: no error, they are of no use."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1)
+    hint = f"; did you mean `{close[0]}`?" if close else ""
+    return f'{path}: [tool.autoaccel.modules."{name}"]: the project has no native module of this name{hint}'
+
+
 def not_a_source(path: str) -> AccelError:
     """A file that was named on a command line and is no extension module's source."""
     return AccelError(

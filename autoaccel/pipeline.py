@@ -158,7 +158,7 @@ def _build(store: Store, case: _Case, force: bool) -> Artifact:
         except Failed as failure:
             if any(words in failure.log for words in _FULL) and not store.private:
                 raise _NoRoom("there is no space left") from None
-            raise _failed(store, case, failure) from None
+            raise settings.blamed(case.plan.settings, failure.log) or _failed(store, case, failure) from None
         except OSError as problem:
             if problem.errno in (errno.ENOSPC, errno.EDQUOT) and not store.private:
                 raise _NoRoom(str(problem)) from None
