@@ -25,7 +25,9 @@ def main(args: "Sequence[str] | None" = None) -> None:
     while verbose < len(words) and words[verbose] in _VERBOSE:
         verbose += 1
     if verbose:
-        _show_log()
+        from .progress import show_log
+
+        show_log()
     words = words[verbose:]
     if words[:1] == ["run"] and words[1:2] not in ([], ["-h"], ["--help"]):
         from .commands.run import run
@@ -102,19 +104,3 @@ def _leave_imports_alone() -> None:
     from .hook import uninstall
 
     uninstall()
-
-
-def _show_log() -> None:
-    import logging
-
-    class Handler(logging.Handler):
-        """Writes to what stderr is at that moment: a progress bar puts itself there."""
-
-        def emit(self, record: logging.LogRecord) -> None:
-            print(f"autoaccel: {record.getMessage()}", file=sys.stderr)
-
-    log = logging.getLogger("autoaccel")
-    log.addHandler(Handler())
-    log.setLevel(logging.DEBUG)
-    # A program that configures logging for itself would show every line twice.
-    log.propagate = False

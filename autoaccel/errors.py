@@ -240,9 +240,17 @@ def unclaimed(name: str, path: str) -> ModuleNotFoundError:
 
 def not_built(name: str, path: str, reason: str) -> LoadError:
     """``AUTOACCEL=load`` and no fresh artifact."""
+    import os
+    from shlex import quote
+
+    from .sources import Source, root_of
+
+    root = root_of(Source(name, path, "", os.path.basename(path).startswith("__init__.")))
+    # A module that pyproject.toml declares is found with its project.
+    words = ["--root", root, path] if root is not None else [os.path.dirname(path)]
     return LoadError(
         f"{name}: AUTOACCEL=load forbids to compile {path}, and the cache has no build of it that holds "
-        f"({reason}). Build it first, in the folder that it is imported from: `autoaccel build`.",
+        f"({reason}). Build it first: `autoaccel build {' '.join(map(quote, words))}`.",
         name=name,
         path=path,
     )
@@ -299,6 +307,11 @@ def no_such_module(path: str, name: str, known: Sequence[str]) -> str:
     close = get_close_matches(name, known, n=1)
     hint = f"; did you mean `{close[0]}`?" if close else ""
     return f'{path}: [tool.autoaccel.modules."{name}"]: the project has no native module of this name{hint}'
+
+
+def not_below(path: str, root: str) -> AccelError:
+    """A folder to build that can't be imported from the root that was named."""
+    return AccelError(f"{path} is not below {root}, which is to be the folder that its modules are imported from.")
 
 
 def not_a_source(path: str) -> AccelError:

@@ -10,10 +10,11 @@ import time
 from dataclasses import dataclass, replace
 
 from . import errors, exports, keys, manifest, progress, settings
-from .csource import claims, init_name
+from .csource import init_name
 from .errors import BuildError
 from .finder import SUFFIXES
 from .plan import Artifact
+from .sources import claimed
 from .store import Store, keep_privately, open_store, private_store
 from .toolchains import TOOLCHAINS
 from .toolchains.base import Failed
@@ -43,17 +44,12 @@ def plan_of(source: Source) -> Plan:
 
 def _rivals(source: Source) -> tuple[list[str], list[str]]:
     """Other files beside a source that would become the same module, and the names of such that are not there."""
-    stem, own = os.path.splitext(source.path)
-    there, missing = [], []
-    for suffix, _, ask in SUFFIXES:
-        path = stem + suffix
-        if suffix == own or os.path.basename(stem) == "__init__":
-            continue
-        if not os.path.lexists(path):
-            missing.append(path)
-        elif os.path.isfile(path) and (not ask or claims(source.name, path)):
-            there.append(path)
-    return there, missing
+    if os.path.splitext(os.path.basename(source.path))[0] == "__init__":
+        return [], []
+    stem = os.path.splitext(source.path)[0]
+    beside = claimed(source.name, *os.path.split(stem))
+    there = [one.path for one in beside if not one.package and one.path != source.path]
+    return there, [stem + suffix for suffix, _, _ in SUFFIXES if not os.path.lexists(stem + suffix)]
 
 
 def obtain(source: Source, *, mode: str = "build", force: bool = False) -> Artifact:
@@ -163,6 +159,8 @@ def _build(store: Store, case: _Case, force: bool) -> Artifact:
             if problem.errno in (errno.ENOSPC, errno.EDQUOT) and not store.private:
                 raise _NoRoom(str(problem)) from None
             raise errors.broke_off(name, case.plan.source.path, str(problem)) from None
+        for one in built.warnings:
+            log.info("%s: %s", name, one.rendered.strip() or f"{one.file}:{one.line}:{one.column}: {one.message}")
         return _keep(store, case, built, work, time.monotonic() - started, force)
 
 

@@ -25,17 +25,17 @@ TABLE = {
     "errors": set(),
     "csource": set(),
     "location": set(),
-    "sources": set(),
     "plan": set(),
     "process": set(),
     "progress": set(),
     "exports": set(),
     "finder": set(),
+    "sources": {"csource", "finder"},
     "loader": {"finder"},
     "projects": {"loader"},
     "hook": {"finder"},
     "unclaimed": {"errors"},
-    "listing": {"csource", "finder"},
+    "listing": {"finder", "sources"},
     "reload": {"errors", "loader"},
     "manifest": {"loader", "location"},
     "settings": {"errors", "plan", "sources"},
@@ -53,8 +53,8 @@ TABLE = {
     },
     "toolchains": {"toolchains.base", "toolchains.cc", "toolchains.cython"},
     "pipeline": {
-        "csource", "errors", "exports", "finder", "keys", "loader", "manifest", "plan", "progress", "settings", "store",
-        "toolchains", "toolchains.base",
+        "csource", "errors", "exports", "finder", "keys", "loader", "manifest", "plan", "progress", "settings", "sources",
+        "store", "toolchains", "toolchains.base",
     },
 }  # fmt: skip
 
@@ -75,9 +75,10 @@ UPWARD = {
     ("declare", "store"),
     ("compiler", "store"),
     ("errors", "csource"),
+    ("errors", "sources"),
 }
 
-FRONTS = {"__main__", "ahead", "cli", "pyximport"}
+FRONTS = {"__main__", "ahead", "cli", "pyximport", "roots"}
 
 
 def modules() -> dict[str, Path]:

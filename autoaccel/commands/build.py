@@ -8,14 +8,15 @@ import time
 import click
 
 from ..ahead import build as build_all
-from ..ahead import sources_below
+from ..ahead import mistakes, sources_below
 from ..errors import AccelError, BuildError, ToolchainMissing
-from ..progress import quiet
+from ..progress import quiet, show_log
+from ..sources import root_of
 from .common import complain, duration, enter_folder, is_terminal, print_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ..ahead import Outcome
 
@@ -28,39 +29,53 @@ _WORDS = {"built": "green", "cached": "cyan", "failed": "red"}
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--force", is_flag=True, help="Compile even what the cache has, and what failed before.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="How many at once (default: one for each core).")
+@click.option("--root", metavar="DIR", help="The folder on sys.path from which the modules are imported.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what is built, what is not, and the warnings.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout instead of lines.")
-def build(paths: tuple[str, ...], force: bool, jobs: int | None, as_json: bool) -> int:
+def build(paths: tuple[str, ...], force: bool, jobs: int | None, root: str | None, verbose: bool, as_json: bool) -> int:
     """Compile every native source in and below PATH (default: the current folder), several at a time.
+
+    A module is built under the name by which it is imported; --root tells from where, if that is not found out.
 
     Exit status: 0 when everything is built, 1 when something failed, 2 when there is no such path or no source in it.
     """
+    if verbose:
+        show_log()
     quiet()
     enter_folder("filelock", "importlib.metadata", "rich.progress", "shlex")
     started = time.monotonic()
+    told: Callable[[Outcome], None] | None = None if as_json else lambda outcome: click.echo(_line(outcome))
     try:
-        if as_json:
-            outcomes = build_all(*paths, force=force, jobs=jobs)
-        elif is_terminal():
-            outcomes = _with_bar(paths, force, jobs)
+        if is_terminal() and not as_json:
+            outcomes = _with_bar(paths, force, jobs, root)
         else:
-            outcomes = build_all(*paths, force=force, jobs=jobs, progress=lambda outcome: click.echo(_line(outcome)))
+            outcomes = build_all(*paths, force=force, jobs=jobs, root=root, progress=told)
+        wrong = mistakes(paths)
     except (FileNotFoundError, AccelError) as error:
         complain(str(error))
         return 2
     seconds = time.monotonic() - started
+    shown = "".join(outcome.error.msg for outcome in outcomes if outcome.error)
+    for line in wrong:
+        if line not in shown:
+            complain(line)
     if as_json:
         print_json({"modules": [_as_data(outcome) for outcome in outcomes], "seconds": round(seconds, 3)})
     else:
         _show_errors(outcomes)
-        click.echo(_summary(outcomes, paths, seconds), err=not is_terminal())
+    if not outcomes:
+        complain(f"no native sources in {', '.join(paths) or os.getcwd()}")
+        return 2
+    if not as_json:
+        click.echo(_summary(outcomes, seconds), err=not is_terminal())
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
-def _with_bar(paths: Sequence[str], force: bool, jobs: int | None) -> list[Outcome]:
+def _with_bar(paths: Sequence[str], force: bool, jobs: int | None, root: str | None) -> list[Outcome]:
     """Build under a progress bar; the line of each module scrolls by above it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    total = sum(1 for _ in sources_below(list(paths) or [os.getcwd()]))
+    total = sum(1 for _ in sources_below(paths, root))
     columns = (TextColumn("building"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, transient=True) as bar:
         task = bar.add_task("", total=total)
@@ -69,7 +84,7 @@ def _with_bar(paths: Sequence[str], force: bool, jobs: int | None) -> list[Outco
             bar.console.print(_styled_line(outcome), markup=True, highlight=False, soft_wrap=True)
             bar.advance(task)
 
-        return build_all(*paths, force=force, jobs=jobs, progress=advance)
+        return build_all(*paths, force=force, jobs=jobs, root=root, progress=advance)
 
 
 def _word(outcome: Outcome) -> str:
@@ -86,12 +101,20 @@ def _styled_line(outcome: Outcome) -> str:
     return f"[{_WORDS[word]}]{word:<6}[/] {rest}"
 
 
-def _summary(outcomes: Sequence[Outcome], paths: Sequence[str], seconds: float) -> str:
-    if not outcomes:
-        return f"no native sources in {', '.join(paths) or os.getcwd()}"
+def _summary(outcomes: Sequence[Outcome], seconds: float) -> str:
     words = [_word(outcome) for outcome in outcomes]
     counts = [f"{words.count(word)} {word}" for word in _WORDS if word in words]
-    return f"{', '.join(counts)} in {duration(seconds)}"
+    text = f"{', '.join(counts)} in {duration(seconds)}"
+    roots = {root for outcome in outcomes if (root := root_of(outcome.source)) is not None} - {os.getcwd()}
+    if roots:
+        text += f", imported from {', '.join(map(_near, sorted(roots)))} (--root names another folder)"
+    return text
+
+
+def _near(path: str) -> str:
+    """A path as the user would type it."""
+    inside = os.path.relpath(path)
+    return path if inside.startswith(os.pardir + os.sep + os.pardir) else inside
 
 
 def _show_errors(outcomes: Iterable[Outcome]) -> None:
