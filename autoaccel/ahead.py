@@ -123,12 +123,18 @@ def mistakes(paths: Sequence[str]) -> list[str]:
     files = dict.fromkeys(settings.governing(os.path.abspath(path))[0] for path in paths or [os.getcwd()])
     for file in files:
         if file is not None:
-            # Only options that name modules need all of them.
-            _, mine = settings.tables(file)
-            named = isinstance(mine, dict) and "modules" in mine
-            names = [source.name for source in sources_below([os.path.dirname(file)])] if named else []
+            names = [source.name for source in sources_below([os.path.dirname(file)])] if _names_modules(file) else []
             found |= dict.fromkeys(settings.mistakes(file, names))
     return list(found)
+
+
+def _names_modules(pyproject: str) -> bool:
+    """Whether a pyproject.toml has options of single modules."""
+    try:
+        _, mine = settings.tables(pyproject)
+    except errors.ConfigError:
+        return False
+    return isinstance(mine, dict) and "modules" in mine
 
 
 class _Walk:

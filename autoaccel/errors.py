@@ -5,6 +5,7 @@ All of them are ``ImportError``, so that ``try: import fast / except ImportError
 
 from __future__ import annotations
 
+import os
 import re
 
 TYPE_CHECKING = False
@@ -128,9 +129,18 @@ def with_log(error: BuildError, log: str) -> BuildError:
 
 def no_compiler(name: str | None, path: str | None, language: str, tried: Sequence[str]) -> ToolchainMissing:
     """No C or C++ compiler answers."""
+    need = f"a {language} compiler is needed for {path or name or 'this module'}, and "
+    variable = "CC" if language == "C" else "CXX"
+    told = os.environ.get(variable)
+    if told:
+        return ToolchainMissing(
+            f"{need}${variable}, which is {told!r}, does not answer as one.\n"
+            f"Let ${variable} name a compiler that is installed, or unset it to have one looked for.",
+            name=name,
+            path=path,
+        )
     return ToolchainMissing(
-        f"a {language} compiler is needed for {path or name or 'this module'}, and none was found "
-        f"(tried: {', '.join(tried)}).\n"
+        f"{need}none was found (tried: {', '.join(dict.fromkeys(tried))}).\n"
         "Install one: `apt-get install gcc g++` (Debian, Ubuntu), `dnf install gcc gcc-c++` (Fedora), "
         "`xcode-select --install` (macOS), the Visual Studio Build Tools (Windows), "
         "or `pip install ziglang` on any of them. $CC and $CXX name another one.",
@@ -219,8 +229,7 @@ def unreadable(name: str, path: str, reason: str) -> BuildError:
 def ambiguous(name: str, paths: Sequence[str]) -> BuildError:
     """Several sources beside each other would become the same module."""
     return BuildError(
-        f"{name}: more than one source defines this module: {' and '.join(paths)}. "
-        "Rename or delete all but one, or exclude them with `[tool.autoaccel] exclude` in pyproject.toml.",
+        f"{name}: more than one source defines this module: {' and '.join(paths)}. Rename or delete all but one.",
         name=name,
         path=paths[0],
     )
@@ -240,7 +249,6 @@ def unclaimed(name: str, path: str) -> ModuleNotFoundError:
 
 def not_built(name: str, path: str, reason: str) -> LoadError:
     """``AUTOACCEL=load`` and no fresh artifact."""
-    import os
     from shlex import quote
 
     from .sources import Source, root_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import click
 
 from .. import manifest
 from ..store import Store
-from .common import age, columns, duration, fact, is_terminal, print_json, size
+from .common import age, columns, counted, duration, fact, is_terminal, print_json, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +65,14 @@ def _obstacle(root: str) -> str | None:
         return f"{here} is not a folder"
     if here == root and not manifest.trusted(root):
         return "it belongs to, or can be written by, somebody else"
-    return None if os.access(here, os.W_OK | os.X_OK) else f"{here} can't be written"
+    if here == root:
+        return None if os.access(here, os.W_OK | os.X_OK) else f"{here} can't be written"
+    try:
+        # What may be made in a folder only making tells (file systems of the kernel's, root's own rights).
+        os.rmdir(tempfile.mkdtemp(dir=here))
+    except OSError as error:
+        return f"{here} can't be written ({error.strerror})"
+    return None
 
 
 def _step(root: str) -> str:
@@ -113,7 +121,8 @@ def info(as_json: bool) -> int:
     if as_json:
         print_json(data)
         return 0
-    fact("place", where.root if data["exists"] else f"{where.root} (not made yet)", f"by {where.chosen_by}")
+    lines = [where.root if data["exists"] else f"{where.root} (not made yet)", f"by {where.chosen_by}"]
+    fact("place", *lines, *([where.problem] if where.problem else []))
     fact("size", size(sum(store.size() for store in found)))
     rows = [
         (name, str(kind["artifacts"]), size(kind["bytes"]), duration(kind["build_seconds"]))
@@ -153,7 +162,7 @@ def clear(yes: bool) -> int:
         if not sys.stdin.isatty():
             raise click.UsageError("there is nobody to ask: pass --yes to remove everything")
         count = sum(1 for _ in _entries(found))
-        click.confirm(f"Remove {count} compiled modules ({size(total)}) from {roots}?", abort=True, err=True)
+        click.confirm(f"Remove {counted(count, 'compiled module')} ({size(total)}) from {roots}?", abort=True, err=True)
     removed = sum(store.clear() for store in found)
     click.echo(f"removed {size(removed)} from {roots}")
     return 0

@@ -174,7 +174,7 @@ def test_the_same_advice_is_given_once(accel, project):
     project.env["CC"] = "no-such-compiler"
     ended = accel("build")
     assert ended.status == 1
-    assert ended.err.count("Install one: ") == 1
+    assert ended.err.count("Let $CC name a compiler") == 1
     assert "(the same for b, c)" in ended.err
 
 

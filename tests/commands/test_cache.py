@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.conftest import need
@@ -37,6 +39,15 @@ def test_dir_is_what_is_used_when_the_wanted_place_can_t_be(accel, project):
     ended = accel("cache", "dir", AUTOACCEL_CACHE_DIR=str(file / "cache"))
     assert ended.status == 0
     assert ended.out != f"{file}/cache\n"
+
+
+def test_a_place_in_which_no_folder_can_be_made_is_not_used(accel):
+    if not os.path.isdir("/proc/self"):
+        pytest.skip("no file system of the kernel's")
+    told = accel("cache", "info", "--json", AUTOACCEL_CACHE_DIR="/proc/nowhere").json
+    assert told["root"] != "/proc/nowhere"
+    shown = accel("cache", "info", AUTOACCEL_CACHE_DIR="/proc/nowhere").out
+    assert "/proc/nowhere: /proc can't be written (" in shown
 
 
 def test_a_folder_that_others_can_write_is_not_used(accel, project):
