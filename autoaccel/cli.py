@@ -50,7 +50,8 @@ def _dispatch(words: list[str]) -> int:
     from .errors import AccelError
 
     try:
-        status = _parser().main(words, prog_name="autoaccel", standalone_mode=False)
+        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        status = _parser().main(words, prog_name="autoaccel", standalone_mode=False, color=False if plain else None)
         # A reader that went away shows up here, not at the interpreter's end.
         sys.stdout.flush()
     except click.ClickException as error:
@@ -86,6 +87,7 @@ def _parser() -> "click.Group":
     @autoaccel.command(
         context_settings={"ignore_unknown_options": True},
         options_metavar="",
+        short_help="Run a program as `python` would, with native sources importable.",
         epilog="Everything after SCRIPT or MODULE belongs to the program.",
     )
     @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="SCRIPT | -m MODULE [ARGS]...")

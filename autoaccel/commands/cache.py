@@ -168,6 +168,9 @@ def clear(yes: bool) -> int:
     return 0
 
 
+#: Columns of a terminal that has no room for a table.
+_NARROW = 80
+
 _HEADS = ("module", "toolchain", "age", "size", "python", "source")
 
 
@@ -202,6 +205,11 @@ def _show_table(entries: Sequence[Entry]) -> None:
     if not entries:
         click.echo("the cache is empty")
         return
+    console = Console()
+    if console.width < _NARROW:
+        for name, *rest, source in map(_row, entries):
+            click.echo(f"{name}\n  {', '.join(rest)}\n  {source}")
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 1, 0, 0))
     for head in _HEADS:
         table.add_column(
@@ -212,7 +220,7 @@ def _show_table(entries: Sequence[Entry]) -> None:
         # The machine is this one, and the screen is narrow.
         python = "-".join(cells[4].split("-")[:2])
         table.add_row(*(Text(cell) for cell in (*cells[:4], python, cells[5])))
-    Console().print(table)
+    console.print(table)
 
 
 def _headed(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, right: Sequence[int]) -> list[str]:

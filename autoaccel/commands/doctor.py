@@ -35,7 +35,7 @@ _HEADERS = (
 )
 
 
-@click.command()
+@click.command(short_help="Tell what can be compiled here, and how to get what is missing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def doctor(as_json: bool) -> int:
     """Tell what can be compiled here, and how to get what is missing.

@@ -94,6 +94,12 @@ def test_list_in_a_terminal_is_a_table(accel, filled):
     assert "one" in shown
 
 
+def test_list_in_a_narrow_terminal_cuts_nothing(accel, filled):
+    _, shown = accel.in_terminal("cache", "list", COLUMNS="40")
+    assert "one\r\n  c, 0 s, " in shown.replace("1 s", "0 s")
+    assert f"\r\n  {filled.root}/one.c\r\n" in shown
+
+
 def test_clear_removes_everything_and_the_next_import_builds(accel, filled):
     ended = accel("cache", "clear", "--yes")
     assert ended.status == 0

@@ -36,6 +36,16 @@ def test_words_that_mean_nothing(accel, words):
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.parametrize(("variable", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_no_colours_where_nobody_wants_them(accel, variable, value):
+    assert "\x1b[" in accel.in_terminal("explain", "sys")[1]
+    assert "\x1b[" not in accel.in_terminal("explain", "sys", **{variable: value})[1]
+
+
+def test_help_in_a_narrow_terminal_cuts_no_sentence(accel):
+    assert "..." not in accel.in_terminal("-h", COLUMNS="40")[1].partition("Commands:")[2]
+
+
 def test_a_broken_setting_is_one_line(accel, project):
     project.c("top.c")
     ended = accel("build", AUTOACCEL_JOBS="many")
