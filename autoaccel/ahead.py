@@ -183,7 +183,7 @@ class _Walk:
         """The module that a file is the source of; None where the finder would not claim it."""
         folder, file = os.path.split(path)
         stem, suffix = os.path.splitext(file)
-        if suffix not in _SUFFIXES:
+        if suffix not in _SUFFIXES or not os.path.isfile(path):
             return None
         for name, (declared, toolchain, package) in project.modules.items() if project is not None else ():
             if declared == path:

@@ -324,6 +324,9 @@ def not_below(path: str, root: str) -> AccelError:
 
 def not_a_source(path: str) -> AccelError:
     """A file that was named on a command line and is no extension module's source."""
+    stem = os.path.splitext(os.path.basename(path))[0]
+    if not stem.isidentifier():
+        return AccelError(f"{path} is not the source of a module: no import can name {stem!r}.", path=path)
     return AccelError(
         f"{path} is not the source of a native module: known are .pyx, and .c, .cpp, .cc and .cxx files that define "
         "PyInit_<name>, PYBIND11_MODULE(<name>, …) or NB_MODULE(<name>, …), <name> being the file's own.",

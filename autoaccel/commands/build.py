@@ -9,7 +9,7 @@ import click
 
 from ..ahead import build as build_all
 from ..ahead import mistakes, sources_below
-from ..errors import AccelError, BuildError, ToolchainMissing
+from ..errors import AccelError, BuildError
 from ..progress import quiet, show_log
 from ..sources import root_of
 from .common import complain, duration, enter_folder, is_terminal, print_json
@@ -118,12 +118,12 @@ def _near(path: str) -> str:
 
 
 def _show_errors(outcomes: Iterable[Outcome]) -> None:
-    """Every error in its own words, on stderr; a tool that is missing for many modules is told once."""
+    """Every error in its own words, on stderr; what is wrong with all modules alike is told once."""
     alike: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         if outcome.error is not None:
-            missing = isinstance(outcome.error, ToolchainMissing)
-            text = outcome.error.msg.removeprefix(f"{outcome.source.name}: ") if missing else outcome.source.name
+            own = isinstance(outcome.error, BuildError)
+            text = outcome.source.name if own else outcome.error.msg.removeprefix(f"{outcome.source.name}: ")
             alike.setdefault(text.replace(outcome.source.path, ""), []).append(outcome)
     for first, *others in alike.values():
         assert first.error is not None

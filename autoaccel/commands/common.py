@@ -56,7 +56,13 @@ def is_terminal() -> bool:
 
 def print_json(value: object) -> None:
     """A document on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=not (sys.stdout.encoding or "").lower().startswith("utf")))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        # Also for paths that are no text, on a stdout that would pass their bytes on.
+        text = json.dumps(value, indent=2)
+    click.echo(text)
 
 
 def size(count: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -176,6 +177,38 @@ def test_the_same_advice_is_given_once(accel, project):
     assert ended.status == 1
     assert ended.err.count("Let $CC name a compiler") == 1
     assert "(the same for b, c)" in ended.err
+
+
+def test_a_mistake_that_all_modules_share_is_told_once(accel, project):
+    for name in "abc":
+        project.c(f"{name}.c")
+    project.write("pyproject.toml", "[tool.autoaccel]\nexlude = []\n")
+    ended = accel("build")
+    assert ended.status == 1
+    assert ended.err.count("unknown key `exlude`") == 1
+    assert "(the same for b, c)" in ended.err
+
+
+def test_a_path_that_is_no_text(accel, project):
+    folder = os.fsdecode(b"d\xe4r")
+    project.c(f"{folder}/inn.c")
+    module = accel("build", "--json").json["modules"][0]
+    assert module["source"] == f"{project.root}/{folder}/inn.c"
+
+
+def test_names_that_no_import_can_have(accel, project):
+    project.c("my-mod.c")
+    ended = accel("build", "my-mod.c")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err == (
+        f"autoaccel: {project.root}/my-mod.c is not the source of a module: no import can name 'my-mod'.\n"
+    )
+
+
+def test_a_link_that_leads_nowhere_is_no_source(accel, project):
+    (project.root / "gone.pyx").symlink_to("nowhere.pyx")
+    ended = accel("build", "-v")
+    assert (ended.status, ended.err) == (2, f"autoaccel: no native sources in {project.root}\n")
 
 
 def test_a_terminal_shows_a_bar_and_a_summary(accel, three):
