@@ -167,7 +167,9 @@ class _Walk:
                         yield Source(name, file, toolchain, package)
             for file in sorted(files):
                 source = self.source_of(os.path.join(folder, file), project)
-                if source is not None and not (project is not None and _matches(source.name, project.exclude)):
+                if source is not None and project is not None and _matches(source.name, project.exclude):
+                    log.info("%s is not built: `exclude` names %s", source.path, source.name)
+                elif source is not None:
                     yield source
 
     def project(self, folder: str) -> projects.Project | None:

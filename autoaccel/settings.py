@@ -184,6 +184,9 @@ def mistakes(path: str, modules: Iterable[str] = ()) -> list[str]:
         name = table.get("name") if isinstance(table, dict) else None
         if isinstance(name, str):
             names.append(name)
+            sources = table.get("sources")
+            if isinstance(sources, list) and not any(_there(path, word) for word in sources):
+                found[f"{path}: [[tool.setuptools.ext-modules]] {name}: none of its `sources` exists"] = None
         else:
             found[f"{path}: [[tool.setuptools.ext-modules]]: a table without `name` is no module"] = None
     given = mine.get("modules") if isinstance(mine, dict) else None
@@ -198,6 +201,10 @@ def mistakes(path: str, modules: Iterable[str] = ()) -> list[str]:
         if name not in there:
             found[no_such_module(path, name, sorted(there))] = None
     return list(found)
+
+
+def _there(pyproject: str, word: object) -> bool:
+    return bool(glob.glob(os.path.join(glob.escape(os.path.dirname(pyproject)), str(word))))
 
 
 def blamed(how: Settings, said: str) -> ConfigError | None:
@@ -241,7 +248,9 @@ def options_from(table: Mapping[str, object], bases: Sequence[str], where: str) 
         if unknown_option(key):
             raise unknown_key(where, spelled, [known.replace("_", "-") for known in _OPTION_KEYS])
         if key == "language":
-            values[key] = _text(value, where, spelled)
+            if value not in ("c", "c++"):
+                raise ConfigError(f'{where}: `language` must be "c" or "c++", not {value!r}')
+            values[key] = value
         elif key == "define_macros":
             values[key] = tuple(_macro(item, where) for item in _sequence(value, where, spelled))
         else:

@@ -112,6 +112,10 @@ def test_everything_at_once(project: Project) -> None:
             '[tool.autoaccel]: `optimize` must be what follows -O: 0, 1, 2, 3, "s" or "fast", not \'banana\'',
         ),
         (
+            '[tool.autoaccel.modules."pkg.sample"]\nlanguage = "c#"',
+            '[tool.autoaccel.modules."pkg.sample"]: `language` must be "c" or "c++", not \'c#\'',
+        ),
+        (
             "[tool.autoaccel.cython]\nlanguage-level = 5",
             '[tool.autoaccel.cython]: `language-level` must be 2, 3 or "3str", not 5',
         ),
@@ -173,10 +177,14 @@ def test_all_mistakes_of_a_project(project: Project) -> None:
         [[tool.setuptools.ext-modules]]
         name = "other"
         source = ["x.c"]
+        [[tool.setuptools.ext-modules]]
+        name = "gone"
+        sources = ["csrc/*.c"]
         """,
     )
     assert settings.mistakes(str(path), ["pkg.sample"]) == [
         f"{path}: [[tool.setuptools.ext-modules]]: a table without `name` is no module",
+        f"{path}: [[tool.setuptools.ext-modules]] gone: none of its `sources` exists",
         f"{path}: [[tool.setuptools.ext-modules]] other: unknown key `source`. Did you mean `sources`?",
         f'{path}: [tool.autoaccel.modules."pkg.sample"]: unknown key `library`. Did you mean `libraries`?',
         f'{path}: [tool.autoaccel.modules."pkg.sampel"]: the project has no native module of this name; did you mean `pkg.sample`?',

@@ -125,8 +125,11 @@ def test_a_compiler_s_warnings_are_shown_on_request(accel, project):
 def test_what_is_not_built_is_told_on_request(accel, project):
     project.c("my-module.c")
     project.write("helper.c", "int x;")
+    project.c("left.c")
+    project.write("pyproject.toml", "[tool.autoaccel]\nexclude = ['le*']\n")
     ended = accel("build", "-v")
     assert ended.status == 2
+    assert f"autoaccel: {project.root}/left.c is not built: `exclude` names left\n" in ended.err
     assert f"autoaccel: {project.root}/my-module.c is not built: its name can't be imported\n" in ended.err
     assert f"autoaccel: {project.root}/helper.c is not built: it does not define a module of its name\n" in ended.err
 
