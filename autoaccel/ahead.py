@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Outcome", "build", "mistakes", "sources_below"]
+__all__ = ["Outcome", "build", "build_sources", "mistakes", "sources_below"]
 
 log = logging.getLogger("autoaccel")
 
@@ -64,7 +64,13 @@ def build(
         FileNotFoundError: a path does not exist.
         AccelError: a named file is no native source, or not below ``root``.
     """
-    sources = list(sources_below([os.fspath(path) for path in paths], root))
+    return build_sources(list(sources_below([os.fspath(path) for path in paths], root)), force, jobs, progress)
+
+
+def build_sources(
+    sources: Sequence[Source], force: bool, jobs: int | None, progress: Callable[[Outcome], None] | None
+) -> list[Outcome]:
+    """Build sources that are known; see `build`."""
     outcomes: dict[str, Outcome] = {}
     try:
         with ThreadPoolExecutor(jobs or settings.jobs()) as pool:
@@ -86,12 +92,15 @@ def build(
     return [outcomes[source.path] for source in sources]
 
 
-def sources_below(paths: Sequence[str], root: str | os.PathLike[str] | None = None) -> Iterator[Source]:
+def sources_below(
+    paths: Sequence[str], root: str | os.PathLike[str] | None = None, *, silent: bool = False
+) -> Iterator[Source]:
     """The native sources in and below paths, each once, each under the name by which the finder would know it.
 
     Args:
         paths: files and folders; the current folder when there are none.
         root: the folder that all of them are imported from, where it is known.
+        silent: don't log what is passed over.
 
     Raises:
         FileNotFoundError: a path does not exist.
@@ -101,7 +110,7 @@ def sources_below(paths: Sequence[str], root: str | os.PathLike[str] | None = No
     for path in paths or [os.getcwd()]:
         path = os.path.abspath(path)
         folder = path if os.path.isdir(path) else os.path.dirname(path)
-        walk = _Walk(folder, os.path.abspath(root) if root is not None else None)
+        walk = _Walk(folder, os.path.abspath(root) if root is not None else None, silent)
         if folder == path:
             found = walk.below()
         elif os.path.isfile(path):
@@ -123,7 +132,11 @@ def mistakes(paths: Sequence[str]) -> list[str]:
     files = dict.fromkeys(settings.governing(os.path.abspath(path))[0] for path in paths or [os.getcwd()])
     for file in files:
         if file is not None:
-            names = [source.name for source in sources_below([os.path.dirname(file)])] if _names_modules(file) else []
+            names = (
+                [source.name for source in sources_below([os.path.dirname(file)], silent=True)]
+                if _names_modules(file)
+                else []
+            )
             found |= dict.fromkeys(settings.mistakes(file, names))
     return list(found)
 
@@ -143,13 +156,15 @@ class _Walk:
     Args:
         top: the folder.
         root: from where its modules are imported; None: to be found.
+        silent: don't log what is passed over.
     """
 
-    def __init__(self, top: str, root: str | None) -> None:
+    def __init__(self, top: str, root: str | None, silent: bool) -> None:
         if root is not None and not (top + os.sep).startswith(root.rstrip(os.sep) + os.sep):
             raise errors.not_below(top, root)
         self._top = top
         self._root = root
+        self._level = logging.DEBUG - 1 if silent else logging.INFO
         self._roots = Roots(top)
         self._projects: dict[str, projects.Project | None] = {}
 
@@ -168,7 +183,7 @@ class _Walk:
             for file in sorted(files):
                 source = self.source_of(os.path.join(folder, file), project)
                 if source is not None and project is not None and _matches(source.name, project.exclude):
-                    log.info("%s is not built: `exclude` names %s", source.path, source.name)
+                    self._pass_over(source.path, f"`exclude` names {source.name}")
                 elif source is not None:
                     yield source
 
@@ -191,7 +206,7 @@ class _Walk:
             if declared == path:
                 return Source(name, path, toolchain, package)
         if not stem.isidentifier():
-            log.info("%s is not built: its name can't be imported", path)
+            self._pass_over(path, "its name can't be imported")
             return None
         inside = os.path.relpath(folder, self._root or self._roots.root(folder))
         parts = [] if inside == os.curdir else inside.split(os.sep)
@@ -209,8 +224,11 @@ class _Walk:
             pure = project is not None and first is None and name and _matches(name, project.pure)
             return Source(name, path, "cython", stem == "__init__") if pure else None
         reason = f"{first.path} comes first" if first is not None else "it does not define a module of its name"
-        log.info("%s is not built: %s", path, reason)
+        self._pass_over(path, reason)
         return None
+
+    def _pass_over(self, path: str, reason: str) -> None:
+        log.log(self._level, "%s is not built: %s", path, reason)
 
 
 _SUFFIXES = {".py", *(suffix for suffix, _, _ in SUFFIXES)}

@@ -198,7 +198,8 @@ def mistakes(path: str, modules: Iterable[str] = ()) -> list[str]:
             found[error.msg] = None
     there = {*names[1:], *modules}
     for name in own:
-        if name not in there:
+        # From where modules are imported is not always known, so the ends of names are compared.
+        if not any(f".{one}".endswith(f".{name}") or f".{name}".endswith(f".{one}") for one in there):
             found[no_such_module(path, name, sorted(there))] = None
     return list(found)
 

@@ -189,7 +189,9 @@ def test_all_mistakes_of_a_project(project: Project) -> None:
         f'{path}: [tool.autoaccel.modules."pkg.sample"]: unknown key `library`. Did you mean `libraries`?',
         f'{path}: [tool.autoaccel.modules."pkg.sampel"]: the project has no native module of this name; did you mean `pkg.sample`?',
     ]
-    project.write("pyproject.toml", "[project]\nname = 'x'\n")
+    project.write(
+        "pyproject.toml", "[tool.autoaccel.modules]\n'sample'.libraries = []\n'a.pkg.sample'.libraries = []\n"
+    )
     assert settings.mistakes(str(path), ["pkg.sample"]) == []
     project.write("pyproject.toml", "[")
     assert "pyproject.toml: " in settings.mistakes(str(path))[0]

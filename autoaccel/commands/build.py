@@ -7,8 +7,7 @@ import time
 
 import click
 
-from ..ahead import build as build_all
-from ..ahead import mistakes, sources_below
+from ..ahead import build_sources, mistakes, sources_below
 from ..errors import AccelError, BuildError
 from ..progress import quiet, show_log
 from ..sources import root_of
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ..ahead import Outcome
+    from ..sources import Source
 
 __all__ = ["build"]
 
@@ -46,10 +46,11 @@ def build(paths: tuple[str, ...], force: bool, jobs: int | None, root: str | Non
     started = time.monotonic()
     told: Callable[[Outcome], None] | None = None if as_json else lambda outcome: click.echo(_line(outcome))
     try:
+        sources = list(sources_below(paths, root))
         if is_terminal() and not as_json:
-            outcomes = _with_bar(paths, force, jobs, root)
+            outcomes = _with_bar(sources, force, jobs)
         else:
-            outcomes = build_all(*paths, force=force, jobs=jobs, root=root, progress=told)
+            outcomes = build_sources(sources, force, jobs, told)
         wrong = mistakes(paths)
     except (FileNotFoundError, AccelError) as error:
         complain(str(error))
@@ -71,20 +72,19 @@ def build(paths: tuple[str, ...], force: bool, jobs: int | None, root: str | Non
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
-def _with_bar(paths: Sequence[str], force: bool, jobs: int | None, root: str | None) -> list[Outcome]:
+def _with_bar(sources: Sequence[Source], force: bool, jobs: int | None) -> list[Outcome]:
     """Build under a progress bar; the line of each module scrolls by above it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    total = sum(1 for _ in sources_below(paths, root))
     columns = (TextColumn("building"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, transient=True) as bar:
-        task = bar.add_task("", total=total)
+        task = bar.add_task("", total=len(sources))
 
         def advance(outcome: Outcome) -> None:
             bar.console.print(_styled_line(outcome), markup=True, highlight=False, soft_wrap=True)
             bar.advance(task)
 
-        return build_all(*paths, force=force, jobs=jobs, root=root, progress=advance)
+        return build_sources(sources, force, jobs, advance)
 
 
 def _word(outcome: Outcome) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -12,7 +13,7 @@ import click
 
 from .. import manifest
 from ..store import Store
-from .common import age, columns, counted, duration, fact, is_terminal, print_json, size
+from .common import age, columns, complain, counted, duration, fact, is_terminal, print_json, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,16 +46,18 @@ def place() -> Place:
     problem = _obstacle(wanted)
     if problem is None:
         return Place(wanted, _step(wanted))
-    return Place(manifest.fallback(), "the private folder for users whose own can't be used", f"{wanted}: {problem}")
+    if wanted not in problem:
+        problem = f"{wanted}: {problem}"
+    return Place(manifest.fallback(), "the private folder for users whose own can't be used", problem)
 
 
 def stores() -> list[Store]:
-    """The caches that exist and are read, best first.
-
-    Raises:
-        OSError: one of them can't be written.
-    """
-    return [Store(root) for root in manifest.roots()]
+    """The caches that exist and can be written, best first; `place` tells why one can't."""
+    found = []
+    for root in manifest.roots():
+        with contextlib.suppress(OSError):
+            found.append(Store(root))
+    return found
 
 
 def _obstacle(root: str) -> str | None:
@@ -137,6 +140,7 @@ def info(as_json: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def print_list(as_json: bool) -> int:
     """Every compiled module in the cache."""
+    _warn()
     entries = sorted(_entries(stores()), key=lambda entry: (str(entry.meta.get("name")), -_number(entry, "created")))
     if as_json:
         print_json([_as_data(entry) for entry in entries])
@@ -153,6 +157,8 @@ def print_list(as_json: bool) -> int:
 def clear(yes: bool) -> int:
     """Remove every compiled module. Programs that run keep what they have loaded."""
     found = stores()
+    if _warn() and not found:
+        return 1
     if not found:
         click.echo(f"nothing to remove: {place().root} does not exist")
         return 0
@@ -225,6 +231,14 @@ def _show_table(entries: Sequence[Entry]) -> None:
 
 def _headed(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, right: Sequence[int]) -> list[str]:
     return columns([heads, *rows], right=right) if rows else []
+
+
+def _warn() -> bool:
+    """Say that the place that the environment names is passed over, if it is."""
+    problem = place().problem
+    if problem is not None:
+        complain(problem)
+    return problem is not None
 
 
 def _entries(found: Sequence[Store]) -> list[Entry]:

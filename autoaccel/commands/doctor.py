@@ -96,10 +96,9 @@ def _cache() -> Iterator[dict[str, Any]]:
     if not os.path.isdir(where.root):
         yield _row("cache", "ok", f"{where.root} (by {where.chosen_by})\nnot made yet", **more)
         return
-    try:
-        found = [store for store in stores() if store.root == where.root]
-    except OSError as error:
-        yield _row("cache", "problem", f"{where.root} can't be used: {error}", **more)
+    found = [store for store in stores() if store.root == where.root]
+    if not found:
+        yield _row("cache", "problem", f"{where.root} can't be used", **more)
         return
     count = sum(1 for store in found for _ in store.entries())
     total = sum(store.size() for store in found)

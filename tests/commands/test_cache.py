@@ -56,6 +56,18 @@ def test_a_folder_that_others_can_write_is_not_used(accel, project):
     assert accel("cache", "dir").out != f"{project.cache}\n"
 
 
+def test_a_cache_that_can_only_be_read_is_told_and_no_error(accel, filled):
+    # A file in the way of a folder stands for a file system that can't be written: root may write anywhere.
+    builds = filled.cache / "v1" / "builds"
+    builds.rmdir()
+    builds.touch()
+    for words in (["info"], ["list"]):
+        ended = accel("cache", *words)
+        assert ended.status == 0
+        assert "Traceback" not in ended.err
+    assert "can't be used" in accel("doctor").out
+
+
 def test_info_adds_up(accel, filled):
     answer = accel("cache", "info", "--json").json
     assert answer["root"] == str(filled.cache)
