@@ -119,7 +119,8 @@ def sources_below(
                 raise errors.not_a_source(path)
             found = iter([source])
         else:
-            raise FileNotFoundError(f"{path} does not exist")
+            there = os.path.lexists(path)
+            raise FileNotFoundError(f"{path} {'is neither a file nor a folder' if there else 'does not exist'}")
         for source in found:
             if source.path not in seen:
                 seen.add(source.path)

@@ -53,7 +53,8 @@ def _dispatch(words: list[str]) -> int:
         plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
         status = _parser().main(words, prog_name="autoaccel", standalone_mode=False, color=False if plain else None)
         # A reader that went away shows up here, not at the interpreter's end.
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -66,9 +67,20 @@ def _dispatch(words: list[str]) -> int:
         complain(error.msg)
         return 1
     except OSError as error:
-        complain(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        told = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        complain(told if error.filename or _is_somewhere() else "the current folder does not exist any more")
         return 1
     return int(status or 0)
+
+
+def _is_somewhere() -> bool:
+    import os
+
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _parser() -> "click.Group":

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
+#: So many folders are named one by one.
+_FEW = 3
 _WORDS = {"built": "green", "cached": "cyan", "failed": "red"}
 
 
@@ -107,7 +109,8 @@ def _summary(outcomes: Sequence[Outcome], seconds: float) -> str:
     text = f"{', '.join(counts)} in {duration(seconds)}"
     roots = {root for outcome in outcomes if (root := root_of(outcome.source)) is not None} - {os.getcwd()}
     if roots:
-        text += f", imported from {', '.join(map(_near, sorted(roots)))} (--root names another folder)"
+        shown = ", ".join(map(_near, sorted(roots))) if len(roots) <= _FEW else f"{len(roots)} folders"
+        text += f", imported from {shown} (--root names another)"
     return text
 
 

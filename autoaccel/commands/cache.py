@@ -165,7 +165,7 @@ def clear(yes: bool) -> int:
     total = sum(store.size() for store in found)
     roots = ", ".join(store.root for store in found)
     if not yes:
-        if not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty():
             raise click.UsageError("there is nobody to ask: pass --yes to remove everything")
         count = sum(1 for _ in _entries(found))
         click.confirm(f"Remove {counted(count, 'compiled module')} ({size(total)}) from {roots}?", abort=True, err=True)

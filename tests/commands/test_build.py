@@ -83,7 +83,7 @@ def test_a_folder_s_modules_are_built_for_the_imports_that_are_written(accel, pr
     assert accel.python("app.py", AUTOACCEL="load").out == "1\n"
     ended = accel("build", "ns", "--root", "ns")
     assert ended.out.startswith("built x ")
-    assert "imported from ns (--root names another folder)\n" in ended.err
+    assert "imported from ns (--root names another)\n" in ended.err
 
 
 def test_a_root_that_does_not_hold_the_folder(accel, project):
@@ -143,6 +143,7 @@ def test_a_folder_without_sources(accel, project):
     ("words", "told"),
     [
         (["nowhere"], "{root}/nowhere does not exist"),
+        (["/dev/null"], "/dev/null is neither a file nor a folder"),
         (["notes.txt"], "{root}/notes.txt is not the source of a native module"),
         (["--jobs", "0"], "Invalid value for '-j' / '--jobs'"),
         (["--what"], "No such option"),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
+
 import pytest
 
 import autoaccel
@@ -44,6 +48,38 @@ def test_no_colours_where_nobody_wants_them(accel, variable, value):
 
 def test_help_in_a_narrow_terminal_cuts_no_sentence(accel):
     assert "..." not in accel.in_terminal("-h", COLUMNS="40")[1].partition("Commands:")[2]
+
+
+@pytest.mark.parametrize("words", [["build"], ["doctor"], ["explain", "sample"]])
+def test_the_current_folder_is_gone(accel, project, words):
+    folder = project.root / "gone"
+    folder.mkdir()
+    command = shlex.join([sys.executable, "-m", "autoaccel", *words])
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"rmdir '{folder}'; exec {command}"],
+        cwd=folder,
+        env=project.environ(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("autoaccel: the current folder does not exist any more\n")
+
+
+@pytest.mark.parametrize(("words", "status"), [(["cache", "info"], 0), (["cache", "clear"], 2)])
+def test_streams_that_are_closed(accel, project, words, status):
+    project.cache.mkdir(mode=0o700)
+    command = shlex.join([sys.executable, "-m", "autoaccel", *words])
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {command} <&- >&-"],
+        env=project.environ(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
 
 
 def test_a_broken_setting_is_one_line(accel, project):
