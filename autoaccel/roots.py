@@ -39,17 +39,18 @@ class Roots:
         self._top = top
         self._base = _base(top)
         entries = {os.path.abspath(entry) for entry in sys.path if entry} - {os.getcwd()}
-        self._fixed = {one for one in entries if _inside(one, self._base)} | _layout(self._base)
+        self._fixed = {one for one in entries | _layout(self._base) if _inside(one, self._base)} - {self._base}
         self._known: dict[str, str] = {}
         self._written: dict[str, list[tuple[str, str]]] = {}
 
     def root(self, directory: str) -> str:
         """The folder from which modules in ``directory``, which is in or below the named folder, are imported.
 
-        Regular packages are climbed out of. A folder without ``__init__`` is the root if it is an entry of
-        ``sys.path``, or the project says that its packages are there (a `src` layout). It is a namespace package if it
-        is inside a regular package, or something written in the project imports from it as from one. Of the others,
-        those below the named folder are namespace packages, and the named folder is the root.
+        An entry of ``sys.path`` inside the project is the root of all below it, and so is a folder in which the project
+        says that its packages are (a `src` layout). Elsewhere, regular packages are climbed out of. A folder without
+        ``__init__`` is a namespace package if it is inside a regular package, or something written in the project
+        imports from it as from one. Of the others, those below the named folder are namespace packages, and the named
+        folder is the root.
         """
         if directory not in self._known:
             self._known[directory] = self._search(directory)
@@ -57,10 +58,12 @@ class Roots:
 
     def _search(self, directory: str) -> str:
         here = _outside(directory)
-        if here == directory and here != self._top:
-            between = [one for one in self._fixed if _inside(here, one) and _inside(one, self._top)]
-            here = max(between, key=len) if between else _outside(self._top)
-        while here not in (self._base, os.path.dirname(here)) and here not in self._fixed:
+        fixed = [one for one in self._fixed if _inside(here, one)]
+        if fixed:
+            return max(fixed, key=len)
+        if here == directory:
+            here = _outside(self._top)
+        while here not in (self._base, os.path.dirname(here)):
             above = os.path.dirname(here)
             if _outside(above) == above and not self._imported_from(here):
                 break

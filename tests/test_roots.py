@@ -72,14 +72,23 @@ def test_packages_below_the_project_s_src(project, names):
     project.write("setup.py", "")
     project.c("src/ns/x.c")
     project.c("src/top.c")
-    assert names() == names("src") == ["ns.x", "top"]
+    project.write("src/ns/pkg/__init__.pyx", "")
+    assert names() == names("src") == ["ns.pkg", "ns.x", "top"]
+    assert names("src/ns") == ["ns.pkg", "ns.x"]
+    assert names("src/ns/pkg") == ["ns.pkg"]
 
 
 @pytest.mark.parametrize("line", ["package-dir = {'' = 'lib'}", "packages.find.where = ['lib']"])
 def test_a_folder_that_setuptools_is_told_of(project, names, line):
     project.write("pyproject.toml", f"[tool.setuptools]\n{line}\n")
     project.c("lib/ns/x.c")
-    assert names() == names("lib") == ["ns.x"]
+    assert names() == names("lib") == names("lib/ns") == ["ns.x"]
+
+
+def test_a_layout_that_is_the_project_itself_says_nothing(project, names):
+    project.write("pyproject.toml", "[tool.setuptools]\npackages.find.where = ['.', '../..']\n")
+    project.c("tools/x.c")
+    assert names("tools") == ["x"]
 
 
 def test_an_entry_of_the_path_is_a_root(project, names, monkeypatch):
