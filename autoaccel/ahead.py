@@ -165,7 +165,7 @@ class _Walk:
             raise errors.not_below(top, root)
         self._top = top
         self._root = root
-        self._level = logging.DEBUG - 1 if silent else logging.INFO
+        self._silent = silent
         self._roots = Roots(top)
         self._projects: dict[str, projects.Project | None] = {}
 
@@ -229,7 +229,8 @@ class _Walk:
         return None
 
     def _pass_over(self, path: str, reason: str) -> None:
-        log.log(self._level, "%s is not built: %s", path, reason)
+        if not self._silent:
+            log.info("%s is not built: %s", path, reason)
 
 
 _SUFFIXES = {".py", *(suffix for suffix, _, _ in SUFFIXES)}
