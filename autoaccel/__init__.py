@@ -517,7 +517,7 @@ def slot(name: str, source: str) -> str:
 
 def unmarshalled(name: str) -> "Any":
     """The content of a file in the cache that `manifest.pack` made; None where it is missing, foreign or damaged."""
-    for root in known_roots or roots():
+    for root in known_roots or cache_roots():
         try:
             descriptor = _os.open(f"{root}/{BUCKET}/{name}", _READ)
         except OSError:
@@ -540,7 +540,7 @@ def unmarshalled(name: str) -> "Any":
     return None
 
 
-def roots() -> "list[str]":
+def cache_roots() -> "list[str]":
     """The cache roots that exist and may be loaded from, best first; remembered for the process until `forget`.
 
     Here are the usual ones: ``$AUTOACCEL_CACHE_DIR`` and ``~/.cache/autoaccel``; the whole ladder is in `location`.

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 import os
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from . import PACKAGE_SOURCES, SUFFIXES, csource, errors, pipeline, process, projects, settings
+from . import SUFFIXES, errors, pipeline, process, projects, settings
 from .finder import Project
-from .sources import Source
+from .roots import SKIPPED, Roots
+from .sources import Source, claimed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Outcome", "build", "import_root", "sources_below"]
+__all__ = ["Outcome", "build", "build_sources", "mistakes", "sources_below"]
 
-#: Folders that hold no sources of the user's.
-_SKIPPED = frozenset(
-    {"__pycache__", "node_modules", "site-packages", "dist-packages", "build", "dist", "target", "venv"}
-)
+log = logging.getLogger("autoaccel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,7 @@ def build(
     *paths: str | os.PathLike[str],
     force: bool = False,
     jobs: int | None = None,
+    root: str | os.PathLike[str] | None = None,
     progress: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
     """Build every native source in and below ``paths`` (the current folder when there are none).
@@ -54,6 +53,8 @@ def build(
         paths: files and folders.
         force: build even what the cache has.
         jobs: how many at once; None: one for each core.
+        root: the folder on ``sys.path`` that modules are imported from; None: found by packages, ``sys.path`` and what
+            the project says.
         progress: called after each source, in the order in which they finish.
 
     Returns:
@@ -61,9 +62,15 @@ def build(
 
     Raises:
         FileNotFoundError: a path does not exist.
-        AccelError: a named file is no native source.
+        AccelError: a named file is no native source, or not below ``root``.
     """
-    sources = list(sources_below([os.fspath(path) for path in paths] or [os.getcwd()]))
+    return build_sources(list(sources_below([os.fspath(path) for path in paths], root)), force, jobs, progress)
+
+
+def build_sources(
+    sources: Sequence[Source], force: bool, jobs: int | None, progress: Callable[[Outcome], None] | None
+) -> list[Outcome]:
+    """Build sources that are known; see `build`."""
     outcomes: dict[str, Outcome] = {}
     try:
         with ThreadPoolExecutor(jobs or settings.jobs()) as pool:
@@ -85,98 +92,148 @@ def build(
     return [outcomes[source.path] for source in sources]
 
 
-def sources_below(paths: Sequence[str]) -> Iterator[Source]:
+def sources_below(
+    paths: Sequence[str], root: str | os.PathLike[str] | None = None, *, silent: bool = False
+) -> Iterator[Source]:
     """The native sources in and below paths, each once, each under the name by which the finder would know it.
+
+    Args:
+        paths: files and folders; the current folder when there are none.
+        root: the folder that all of them are imported from, where it is known.
+        silent: don't log what is passed over.
 
     Raises:
         FileNotFoundError: a path does not exist.
-        AccelError: a named file is no native source.
+        AccelError: a named file is no native source, or not below ``root``.
     """
     seen: set[str] = set()
-    for path in paths:
+    for path in paths or [os.getcwd()]:
         path = os.path.abspath(path)
-        if os.path.isdir(path):
-            found = _below(path)
+        folder = path if os.path.isdir(path) else os.path.dirname(path)
+        walk = _Walk(folder, os.path.abspath(root) if root is not None else None, silent)
+        if folder == path:
+            found = walk.below()
         elif os.path.isfile(path):
-            folder = os.path.dirname(path)
-            governing, _ = settings.governing(folder)
-            project = projects.declared(governing) if governing is not None else None
-            source = _source_of(path, folder, pure=project.pure if project is not None else ())
+            source = walk.source_of(path, walk.project(folder))
             if source is None:
                 raise errors.not_a_source(path)
             found = iter([source])
         else:
-            raise FileNotFoundError(f"{path} does not exist")
+            there = os.path.lexists(path)
+            raise FileNotFoundError(f"{path} {'is neither a file nor a folder' if there else 'does not exist'}")
         for source in found:
             if source.path not in seen:
                 seen.add(source.path)
                 yield source
 
 
-def import_root(directory: str, top: str) -> str:
-    """The folder from which modules in ``directory``, which was found below ``top``, are imported.
+def mistakes(paths: Sequence[str]) -> list[str]:
+    """What is wrong with the pyproject.toml files that govern paths, beside what the builds of their modules tell."""
+    found: dict[str, None] = {}
+    files = dict.fromkeys(settings.governing(os.path.abspath(path))[0] for path in paths or [os.getcwd()])
+    for file in files:
+        if file is not None:
+            names = (
+                [source.name for source in sources_below([os.path.dirname(file)], silent=True)]
+                if _names_modules(file)
+                else []
+            )
+            found |= dict.fromkeys(settings.mistakes(file, names))
+    return list(found)
 
-    That is the first folder upwards that is no package. A folder below ``top`` without ``__init__`` is taken for a
-    namespace package, for whose root a ``sys.path`` entry above it serves, else ``top``.
+
+def _names_modules(pyproject: str) -> bool:
+    """Whether a pyproject.toml has options of single modules."""
+    try:
+        _, mine = settings.tables(pyproject)
+    except errors.ConfigError:
+        return False
+    return isinstance(mine, dict) and "modules" in mine
+
+
+class _Walk:
+    """A folder in which sources are looked for.
+
+    Args:
+        top: the folder.
+        root: from where its modules are imported; None: to be found.
+        silent: don't log what is passed over.
     """
-    here = directory
-    while any(os.path.isfile(os.path.join(here, f"__init__{suffix}")) for suffix in (".py", ".pyx")):
-        if here == os.path.dirname(here):
-            break
-        here = os.path.dirname(here)
-    if here != directory or here == top:
-        return here
-    entries = [os.path.abspath(entry) for entry in sys.path if entry]
-    between = [one for one in entries if (here + os.sep).startswith(one + os.sep) and one.startswith(top + os.sep)]
-    return max(between, key=len, default=top)
 
+    def __init__(self, top: str, root: str | None, silent: bool) -> None:
+        if root is not None and not (top + os.sep).startswith(root.rstrip(os.sep) + os.sep):
+            raise errors.not_below(top, root)
+        self._top = top
+        self._root = root
+        self._silent = silent
+        self._roots = Roots(top)
+        self._projects: dict[str, Project | None] = {}
 
-def _below(top: str) -> Iterator[Source]:
-    governed: dict[str, Project | None] = {}
-    for folder, folders, files in os.walk(top):
-        if "pyvenv.cfg" in files:
-            folders.clear()
-            continue
-        folders[:] = sorted(one for one in folders if one not in _SKIPPED and not one.startswith("."))
+    def below(self) -> Iterator[Source]:
+        """Every source in the folder."""
+        for folder, folders, files in os.walk(self._top):
+            if "pyvenv.cfg" in files:
+                folders.clear()
+                continue
+            folders[:] = sorted(one for one in folders if one not in SKIPPED and not one.startswith("."))
+            project = self.project(folder)
+            if project is not None and "pyproject.toml" in files:
+                for name, (file, toolchain, package) in sorted(project.modules.items()):
+                    if os.path.isfile(file):
+                        yield Source(name, file, toolchain, package)
+            for file in sorted(files):
+                source = self.source_of(os.path.join(folder, file), project)
+                if source is not None and project is not None and _matches(source.name, project.exclude):
+                    self._pass_over(source.path, f"`exclude` names {source.name}")
+                elif source is not None:
+                    yield source
+
+    def project(self, folder: str) -> Project | None:
+        """What the pyproject.toml that governs a folder declares."""
         path, _ = settings.governing(folder)
-        if path is not None and path not in governed:
-            governed[path] = projects.declared(path)
-        project = governed[path] if path is not None else None
-        if project is not None and os.path.join(folder, "pyproject.toml") == path:
-            for name, (file, toolchain, package) in sorted(project.modules.items()):
-                if os.path.isfile(file):
-                    yield Source(name, file, toolchain, package)
-        for file in sorted(files):
-            source = _source_of(os.path.join(folder, file), top, files, project.pure if project is not None else ())
-            if source is not None and not (project is not None and _matches(source.name, project.exclude)):
-                yield source
-
-
-def _source_of(path: str, top: str, names: Sequence[str] | None = None, pure: Sequence[str] = ()) -> Source | None:
-    """The module that a file is the source of; None where the finder would not claim it."""
-    folder, file = os.path.split(path)
-    stem, suffix = os.path.splitext(file)
-    if not stem.isidentifier():
-        return None
-    root = import_root(folder, top)
-    inside = os.path.relpath(folder, root)
-    parts = [] if inside == os.curdir else inside.split(os.sep)
-    if not all(part.isidentifier() for part in parts):
-        parts = []
-    for package_file, toolchain in PACKAGE_SOURCES:
-        if file == package_file:
-            return Source(".".join(parts), path, toolchain, True) if parts else None
-    name = ".".join([*parts, stem])
-    for known, toolchain, ask in SUFFIXES:
-        if suffix == known:
-            return Source(name, path, toolchain) if not ask or csource.claims(name, path) else None
-        # A source that comes earlier in the table is the module.
-        if os.path.exists(os.path.join(folder, stem + known)) if names is None else stem + known in names:
+        if path is None:
             return None
-    if suffix == ".py":
-        whole = ".".join(parts) if stem == "__init__" else name
-        return Source(whole, path, "cython", stem == "__init__") if _matches(whole, pure) else None
-    return None
+        if path not in self._projects:
+            self._projects[path] = projects.declared(path)
+        return self._projects[path]
+
+    def source_of(self, path: str, project: Project | None) -> Source | None:
+        """The module that a file is the source of; None where the finder would not claim it."""
+        folder, file = os.path.split(path)
+        stem, suffix = os.path.splitext(file)
+        if suffix not in _SUFFIXES or not os.path.isfile(path):
+            return None
+        for name, (declared, toolchain, package) in project.modules.items() if project is not None else ():
+            if declared == path:
+                return Source(name, path, toolchain, package)
+        if not stem.isidentifier():
+            self._pass_over(path, "its name can't be imported")
+            return None
+        inside = os.path.relpath(folder, self._root or self._roots.root(folder))
+        parts = [] if inside == os.curdir else inside.split(os.sep)
+        if not all(part.isidentifier() for part in parts):
+            # No import leads through such a folder; it must be on the path itself.
+            parts = []
+        if stem == "__init__":
+            name, folder = ".".join(parts), os.path.dirname(folder)
+        else:
+            name = ".".join([*parts, stem])
+        first = next(claimed(name, folder), None) if name else None
+        if first is not None and first.path == path:
+            return first
+        if suffix == ".py":
+            pure = project is not None and first is None and name and _matches(name, project.pure)
+            return Source(name, path, "cython", stem == "__init__") if pure else None
+        reason = f"{first.path} comes first" if first is not None else "it does not define a module of its name"
+        self._pass_over(path, reason)
+        return None
+
+    def _pass_over(self, path: str, reason: str) -> None:
+        if not self._silent:
+            log.info("%s is not built: %s", path, reason)
+
+
+_SUFFIXES = {".py", *(suffix for suffix, _, _ in SUFFIXES)}
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

@@ -25,7 +25,9 @@ def main(args: "Sequence[str] | None" = None) -> None:
     while verbose < len(words) and words[verbose] in _VERBOSE:
         verbose += 1
     if verbose:
-        _show_log()
+        from .progress import show_log
+
+        show_log()
     words = words[verbose:]
     if words[:1] == ["run"] and words[1:2] not in ([], ["-h"], ["--help"]):
         from .commands.run import run
@@ -48,9 +50,11 @@ def _dispatch(words: list[str]) -> int:
     from .errors import AccelError
 
     try:
-        status = _parser().main(words, prog_name="autoaccel", standalone_mode=False)
+        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        status = _parser().main(words, prog_name="autoaccel", standalone_mode=False, color=False if plain else None)
         # A reader that went away shows up here, not at the interpreter's end.
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -63,9 +67,20 @@ def _dispatch(words: list[str]) -> int:
         complain(error.msg)
         return 1
     except OSError as error:
-        complain(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        told = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        complain(told if error.filename or _is_somewhere() else "the current folder does not exist any more")
         return 1
     return int(status or 0)
+
+
+def _is_somewhere() -> bool:
+    import os
+
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _parser() -> "click.Group":
@@ -84,6 +99,7 @@ def _parser() -> "click.Group":
     @autoaccel.command(
         context_settings={"ignore_unknown_options": True},
         options_metavar="",
+        short_help="Run a program as `python` would, with native sources importable.",
         epilog="Everything after SCRIPT or MODULE belongs to the program.",
     )
     @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="SCRIPT | -m MODULE [ARGS]...")
@@ -102,19 +118,3 @@ def _leave_imports_alone() -> None:
     from .hook import uninstall
 
     uninstall()
-
-
-def _show_log() -> None:
-    import logging
-
-    class Handler(logging.Handler):
-        """Writes to what stderr is at that moment: a progress bar puts itself there."""
-
-        def emit(self, record: logging.LogRecord) -> None:
-            print(f"autoaccel: {record.getMessage()}", file=sys.stderr)
-
-    log = logging.getLogger("autoaccel")
-    log.addHandler(Handler())
-    log.setLevel(logging.DEBUG)
-    # A program that configures logging for itself would show every line twice.
-    log.propagate = False

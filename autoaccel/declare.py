@@ -22,18 +22,13 @@ def project(path: str, seen: tuple[int, int, int, int]) -> Project:
     from .store import open_store, replace
 
     try:
-        data = settings.read_project(path)
+        tables, mine = settings.tables(path)
     except ConfigError:
         return Project({}, (), (), ())
-    tool = data.get("tool")
-    tool = tool if isinstance(tool, dict) else {}
-    mine = tool.get("autoaccel")
     mine = mine if isinstance(mine, dict) else {}
-    setuptools = tool.get("setuptools")
-    tables = setuptools.get("ext-modules") if isinstance(setuptools, dict) else None
     modules: dict[str, tuple[str, str, bool]] = {}
     for table in tables if isinstance(tables, list) else []:
-        declared = _extension(table, os.path.dirname(path)) if isinstance(table, dict) else None
+        declared = _extension(table, path) if isinstance(table, dict) else None
         if declared is not None:
             modules[str(table["name"])] = declared
     found = Project(modules, *(_words(mine, key) for key in ("include", "exclude", "pure-python")))
@@ -43,12 +38,16 @@ def project(path: str, seen: tuple[int, int, int, int]) -> Project:
     return found
 
 
-def _extension(table: dict[str, object], root: str) -> tuple[str, str, bool] | None:
+def _extension(table: dict[str, object], pyproject: str) -> tuple[str, str, bool] | None:
     """The main source of a declared extension: what Cython compiles, else what defines the module."""
+    root = os.path.dirname(pyproject)
     toolchains = {suffix: toolchain for suffix, toolchain, _ in SUFFIXES}
     sources = table.get("sources")
-    if not isinstance(table.get("name"), str) or not isinstance(sources, list):
+    if not isinstance(table.get("name"), str):
         return None
+    if not isinstance(sources, list):
+        # The word that stands for `sources` is the error of the module's import, and not that there is no module.
+        return (pyproject, "c", False) if any(map(settings.unknown_option, table)) else None
     ranked: list[tuple[int, str, str]] = []
     for source in sources:
         path = os.path.normpath(os.path.join(root, str(source)))

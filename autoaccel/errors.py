@@ -5,6 +5,7 @@ All of them are ``ImportError``, so that ``try: import fast / except ImportError
 
 from __future__ import annotations
 
+import os
 import re
 
 TYPE_CHECKING = False
@@ -128,9 +129,18 @@ def with_log(error: BuildError, log: str) -> BuildError:
 
 def no_compiler(name: str | None, path: str | None, language: str, tried: Sequence[str]) -> ToolchainMissing:
     """No C or C++ compiler answers."""
+    need = f"a {language} compiler is needed for {path or name or 'this module'}, and "
+    variable = "CC" if language == "C" else "CXX"
+    told = os.environ.get(variable)
+    if told:
+        return ToolchainMissing(
+            f"{need}${variable}, which is {told!r}, does not answer as one.\n"
+            f"Let ${variable} name a compiler that is installed, or unset it to have one looked for.",
+            name=name,
+            path=path,
+        )
     return ToolchainMissing(
-        f"a {language} compiler is needed for {path or name or 'this module'}, and none was found "
-        f"(tried: {', '.join(tried)}).\n"
+        f"{need}none was found (tried: {', '.join(dict.fromkeys(tried))}).\n"
         "Install one: `apt-get install gcc g++` (Debian, Ubuntu), `dnf install gcc gcc-c++` (Fedora), "
         "`xcode-select --install` (macOS), the Visual Studio Build Tools (Windows), "
         "or `pip install ziglang` on any of them. $CC and $CXX name another one.",
@@ -219,8 +229,7 @@ def unreadable(name: str, path: str, reason: str) -> BuildError:
 def ambiguous(name: str, paths: Sequence[str]) -> BuildError:
     """Several sources beside each other would become the same module."""
     return BuildError(
-        f"{name}: more than one source defines this module: {' and '.join(paths)}. "
-        "Rename or delete all but one, or exclude them with `[tool.autoaccel] exclude` in pyproject.toml.",
+        f"{name}: more than one source defines this module: {' and '.join(paths)}. Rename or delete all but one.",
         name=name,
         path=paths[0],
     )
@@ -240,9 +249,16 @@ def unclaimed(name: str, path: str) -> ModuleNotFoundError:
 
 def not_built(name: str, path: str, reason: str) -> LoadError:
     """``AUTOACCEL=load`` and no fresh artifact."""
+    from shlex import quote
+
+    from .sources import Source, root_of
+
+    root = root_of(Source(name, path, "", os.path.basename(path).startswith("__init__.")))
+    # A module that pyproject.toml declares is found with its project.
+    words = ["--root", root, path] if root is not None else [os.path.dirname(path)]
     return LoadError(
         f"{name}: AUTOACCEL=load forbids to compile {path}, and the cache has no build of it that holds "
-        f"({reason}). Build it first, in the folder that it is imported from: `autoaccel build`.",
+        f"({reason}). Build it first: `autoaccel build {' '.join(map(quote, words))}`.",
         name=name,
         path=path,
     )
@@ -292,8 +308,25 @@ def unknown_key(where: str, key: str, known: Sequence[str]) -> ConfigError:
     return ConfigError(f"{where}: unknown key `{key}`.{hint}", path=where)
 
 
+def no_such_module(path: str, name: str, known: Sequence[str]) -> str:
+    """Options for a module that does not exist: no error, they are of no use."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1)
+    hint = f"; did you mean `{close[0]}`?" if close else ""
+    return f'{path}: [tool.autoaccel.modules."{name}"]: the project has no native module of this name{hint}'
+
+
+def not_below(path: str, root: str) -> AccelError:
+    """A folder to build that can't be imported from the root that was named."""
+    return AccelError(f"{path} is not below {root}, which is to be the folder that its modules are imported from.")
+
+
 def not_a_source(path: str) -> AccelError:
     """A file that was named on a command line and is no extension module's source."""
+    stem = os.path.splitext(os.path.basename(path))[0]
+    if not stem.isidentifier():
+        return AccelError(f"{path} is not the source of a module: no import can name {stem!r}.", path=path)
     return AccelError(
         f"{path} is not the source of a native module: known are .pyx, and .c, .cpp, .cc and .cxx files that define "
         "PyInit_<name>, PYBIND11_MODULE(<name>, …) or NB_MODULE(<name>, …), <name> being the file's own.",

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
-    from typing import Self
+    from typing import NoReturn, Self
 
 __all__ = ["Handle", "install", "uninstall"]
 
@@ -66,12 +66,15 @@ def install(
 
     Raises:
         ValueError: an unknown mode.
+        ConfigError: ``$AUTOACCEL`` has a word that means nothing.
     """
     told = mode or os.environ.get("AUTOACCEL") or "build"
     if mode is None and told in ("1", "on", "0", "off"):
         told = "build"
     if told not in _MODES:
-        raise ValueError(f"mode or $AUTOACCEL is {told!r}: known are 'build', 'load', 'check', and 'off' in $AUTOACCEL")
+        if mode is not None:
+            raise ValueError(f"mode is {mode!r}: known are {', '.join(map(repr, _MODES))}")
+        _refuse(told)
     return put(AccelFinder(include, exclude, pure_python, told))
 
 
@@ -81,6 +84,19 @@ def start() -> None:
         _detach(other)  # type: ignore[arg-type]
     if os.environ.get("AUTOACCEL") not in ("0", "off"):
         install()
+
+
+def _refuse(told: str) -> NoReturn:
+    """``$AUTOACCEL`` means nothing: an error of the import; a line of its own where the command line starts."""
+    from .errors import ConfigError
+
+    text = f"$AUTOACCEL is {told!r}: known are on, off, build, load and check"
+    # `-m` has no path yet while the package is imported.
+    program = sys.orig_argv[-len(sys.argv)] if sys.argv[:1] == ["-m"] else os.path.basename((sys.argv or [""])[0])
+    if program in ("autoaccel", "-mautoaccel", "autoaccel.exe"):
+        sys.stderr.write(f"autoaccel: {text}\n")
+        raise SystemExit(2)
+    raise ConfigError(text)
 
 
 def put(finder: AccelFinder) -> Handle:

@@ -6,8 +6,7 @@ import os
 import sys
 from importlib.machinery import FileFinder, ModuleSpec, PathFinder
 
-from . import PACKAGE_SOURCES, SUFFIXES, AccelFinder
-from .csource import claims
+from . import SUFFIXES, AccelFinder
 from .finder import wanted
 
 TYPE_CHECKING = False
@@ -65,14 +64,13 @@ def _native(directory: str) -> Iterator[tuple[str, bool]]:
         names = sorted(os.listdir(directory))
     except OSError:
         return
-    for name in names:
-        if any(os.path.isfile(os.path.join(directory, name, file)) for file, _ in PACKAGE_SOURCES):
-            yield name, True
-            continue
-        stem, suffix = os.path.splitext(name)
-        for known, _, ask in SUFFIXES:
-            if suffix == known and stem.isidentifier() and (not ask or claims(stem, os.path.join(directory, name))):
-                yield stem, False
+    from .sources import claimed
+
+    suffixes = {"", *(suffix for suffix, _, _ in SUFFIXES)}
+    for stem in dict.fromkeys(name.partition(".")[0] for name in names if os.path.splitext(name)[1] in suffixes):
+        source = next(claimed(stem, directory), None) if stem.isidentifier() else None
+        if source is not None:
+            yield stem, source.package
 
 
 if "pkgutil" in sys.modules and not registered:

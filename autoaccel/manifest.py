@@ -8,7 +8,7 @@ import sys
 from _imp import source_hash
 from dataclasses import astuple, dataclass
 
-from . import BUCKET, SALT, TAG, loader, packs, roots, slot, staleness, unmarshalled
+from . import BUCKET, SALT, TAG, cache_roots, loader, packs, slot, staleness, unmarshalled
 from .loader import forget, trusted
 from .location import fallback, preferred
 from .staleness import FRESH, identity
@@ -27,6 +27,7 @@ __all__ = [
     "FRESH",
     "TAG",
     "Manifest",
+    "cache_roots",
     "context_name",
     "environment_row",
     "fallback",
@@ -38,7 +39,6 @@ __all__ = [
     "preferred",
     "read",
     "read_pack",
-    "roots",
     "slot",
     "stale_reason",
     "trusted",

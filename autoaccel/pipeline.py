@@ -10,9 +10,10 @@ import time
 from dataclasses import dataclass, replace
 
 from . import SUFFIXES, errors, exports, keys, manifest, progress, settings
-from .csource import claims, init_name
+from .csource import init_name
 from .errors import BuildError
 from .plan import Artifact
+from .sources import claimed
 from .store import Store, keep_privately, open_store, private_store
 from .toolchains import TOOLCHAINS
 from .toolchains.base import Failed
@@ -42,17 +43,12 @@ def plan_of(source: Source) -> Plan:
 
 def _rivals(source: Source) -> tuple[list[str], list[str]]:
     """Other files beside a source that would become the same module, and the names of such that are not there."""
-    stem, own = os.path.splitext(source.path)
-    there, missing = [], []
-    for suffix, _, ask in SUFFIXES:
-        path = stem + suffix
-        if suffix == own or os.path.basename(stem) == "__init__":
-            continue
-        if not os.path.lexists(path):
-            missing.append(path)
-        elif os.path.isfile(path) and (not ask or claims(source.name, path)):
-            there.append(path)
-    return there, missing
+    if os.path.splitext(os.path.basename(source.path))[0] == "__init__":
+        return [], []
+    stem = os.path.splitext(source.path)[0]
+    beside = claimed(source.name, *os.path.split(stem))
+    there = [one.path for one in beside if not one.package and one.path != source.path]
+    return there, [stem + suffix for suffix, _, _ in SUFFIXES if not os.path.lexists(stem + suffix)]
 
 
 def obtain(source: Source, *, mode: str = "build", force: bool = False) -> Artifact:
@@ -156,11 +152,13 @@ def _build(store: Store, case: _Case, force: bool) -> Artifact:
         except Failed as failure:
             if any(words in failure.log for words in _FULL) and not store.private:
                 raise _NoRoom("there is no space left") from None
-            raise _failed(store, case, failure) from None
+            raise settings.blamed(case.plan.settings, failure.log) or _failed(store, case, failure) from None
         except OSError as problem:
             if problem.errno in (errno.ENOSPC, errno.EDQUOT) and not store.private:
                 raise _NoRoom(str(problem)) from None
             raise errors.broke_off(name, case.plan.source.path, str(problem)) from None
+        for one in built.warnings:
+            log.info("%s: %s", name, one.rendered.strip() or f"{one.file}:{one.line}:{one.column}: {one.message}")
         return _keep(store, case, built, work, time.monotonic() - started, force)
 
 

@@ -129,7 +129,7 @@ def install(
 
 
 def uninstall(py_importer: AccelFinder | None, pyx_importer: AccelFinder | None) -> None:
-    """Take out what `install` gave."""
+    """Take out what `install` gave; the hook that ``import autoaccel`` put in before comes back."""
     for finder in {py_importer, pyx_importer} - {None}:
         hook.Handle(finder).uninstall()  # type: ignore[arg-type]
 
@@ -147,7 +147,11 @@ def _options(setup_args: dict[str, Any]) -> dict[str, Any]:
                 else:
                     _meaningless(f"setup_args['options']['build_ext'][{option!r}]", "it is about setuptools")
         else:
-            _meaningless(f"setup_args[{key!r}]", "it is about setuptools; `autoaccel build --force` builds again")
+            forced = isinstance(value, list | tuple) and "--force" in value
+            _meaningless(
+                f"setup_args[{key!r}]",
+                "`autoaccel build --force` builds again" if forced else "it is about setuptools",
+            )
     for key in ("include_dirs", "library_dirs"):
         if key in found:
             found[key] = [os.path.abspath(folder) for folder in found[key]]

@@ -5,19 +5,32 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import tomllib
 from dataclasses import dataclass, field, replace
 
-from .errors import ConfigError, unknown_key
+from .errors import ConfigError, no_such_module, unknown_key
 from .plan import Options
+from .sources import Source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from .sources import Source
-
-__all__ = ["CYTHON_VARIABLE", "Settings", "governing", "jobs", "load", "lock_timeout", "options_from", "read_project"]
+__all__ = [
+    "CYTHON_VARIABLE",
+    "Settings",
+    "blamed",
+    "governing",
+    "jobs",
+    "load",
+    "lock_timeout",
+    "mistakes",
+    "options_from",
+    "read_project",
+    "tables",
+    "unknown_option",
+]
 
 #: Files that mark the top of a project; no pyproject.toml above it governs what is below.
 _TOP = ".git"
@@ -33,6 +46,12 @@ CYTHON_VARIABLE = "AUTOACCEL_CYTHON_OPTIONS"
 
 _KEYS = ("include", "exclude", "pure-python", "optimize", "debug", "cflags", "ldflags", "cython", "modules")
 _CYTHON_KEYS = ("directives", "language-level", "annotate")
+_OPTIMIZE = ("0", "1", "2", "3", "s", "z", "g", "fast")
+_LANGUAGE_LEVELS = ("2", "3", "3str")
+#: A compiler's or linker's word about its own arguments, which has no line of a source.
+_PROGRAM = re.compile(r"\S*\b(?:gcc|g\+\+|cc|c\+\+|cc1|cc1plus|clang|clang\+\+|ld|lld|collect2)(?:-[\d.]+)?: ")
+#: How Cython begins its refusal of a directive that a project gives; those in a source have a place in it.
+_DIRECTIVE = re.compile(r"(?:got unknown compiler directive: (\S+)|(\S+) directive must be set to .*)\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +86,13 @@ class Settings:
 
 def lock_timeout() -> float:
     """Seconds to wait for another process that builds the same source (``AUTOACCEL_LOCK_TIMEOUT``, 600)."""
-    return _number("AUTOACCEL_LOCK_TIMEOUT", 600.0)
+    return _number("AUTOACCEL_LOCK_TIMEOUT", 600.0, least=0)
 
 
 def jobs() -> int:
     """How many compilers may run at once (``AUTOACCEL_JOBS``, the number of cores that this process may use)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, int(_number("AUTOACCEL_JOBS", cores)))
+    return int(_number("AUTOACCEL_JOBS", cores, least=1))
 
 
 def load(source: Source) -> Settings:
@@ -91,9 +110,9 @@ def load(source: Source) -> Settings:
         table = dict(_table(json.loads(told), where, "it"))
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
-    level = table.pop("language_level", None)
+    level = _language_level(table.pop("language_level", None), where, "language_level")
     options = options_from(table, (found.root,), where).plus(found.options)
-    return replace(found, options=options, language_level=found.language_level or level)  # type: ignore[arg-type]
+    return replace(found, options=options, language_level=found.language_level or level)
 
 
 def governing(directory: str) -> tuple[str | None, list[str]]:
@@ -136,6 +155,80 @@ def read_project(path: str) -> dict[str, object]:
         raise ConfigError(f"{path}: {error.strerror}", path=path) from None
 
 
+def tables(path: str) -> tuple[object, object]:
+    """``tool.setuptools.ext-modules`` and ``tool.autoaccel`` of a pyproject.toml, whatever they are.
+
+    Raises:
+        ConfigError: it is no TOML.
+    """
+    tool = read_project(path).get("tool")
+    tool = tool if isinstance(tool, dict) else {}
+    setuptools = tool.get("setuptools", {})
+    return setuptools.get("ext-modules", []) if isinstance(setuptools, dict) else [], tool.get("autoaccel", {})
+
+
+def mistakes(path: str, modules: Iterable[str] = ()) -> list[str]:
+    """What is wrong with a pyproject.toml, whichever module is meant.
+
+    Args:
+        path: the file.
+        modules: the names of the project's native modules.
+    """
+    try:
+        extensions, mine = tables(path)
+    except ConfigError as error:
+        return [error.msg]
+    found: dict[str, None] = {}
+    names = [""]
+    for table in extensions if isinstance(extensions, list) else []:
+        name = table.get("name") if isinstance(table, dict) else None
+        if isinstance(name, str):
+            names.append(name)
+            sources = table.get("sources")
+            if isinstance(sources, list) and not any(_there(path, word) for word in sources):
+                found[f"{path}: [[tool.setuptools.ext-modules]] {name}: none of its `sources` exists"] = None
+        else:
+            found[f"{path}: [[tool.setuptools.ext-modules]]: a table without `name` is no module"] = None
+    given = mine.get("modules") if isinstance(mine, dict) else None
+    own = list(given) if isinstance(given, dict) else []
+    for name in (*names, *own):
+        try:
+            _from_project(Source(name, path, "c"), path, ())
+        except ConfigError as error:
+            found[error.msg] = None
+    there = {*names[1:], *modules}
+    for name in own:
+        # From where modules are imported is not always known, so the ends of names are compared.
+        if not any(f".{one}".endswith(f".{name}") or f".{name}".endswith(f".{one}") for one in there):
+            found[no_such_module(path, name, sorted(there))] = None
+    return list(found)
+
+
+def _there(pyproject: str, word: object) -> bool:
+    return bool(glob.glob(os.path.join(glob.escape(os.path.dirname(pyproject)), str(word))))
+
+
+def blamed(how: Settings, said: str) -> ConfigError | None:
+    """The setting of pyproject.toml that a tool refuses to take, if that is what it says.
+
+    Args:
+        how: the settings of the build that failed.
+        said: what the tools said.
+    """
+    if not how.inputs:
+        return None
+    refused = _DIRECTIVE.fullmatch(said)
+    if refused is not None and (name := refused[1] or refused[2]) in how.directives:
+        return ConfigError(f"{how.inputs[0]}: [tool.autoaccel.cython]: `directives`: `{name}`: {said.strip()}")
+    for line in said.splitlines():
+        if _PROGRAM.match(line):
+            for key, words in (("cflags", how.cflags), ("ldflags", how.ldflags)):
+                for word in words:
+                    if re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", line):
+                        return ConfigError(f"{how.inputs[0]}: [tool.autoaccel]: `{key}`: `{word}`: {line.strip()}")
+    return None
+
+
 def options_from(table: Mapping[str, object], bases: Sequence[str], where: str) -> Options:
     """Options in the words of ``setuptools.Extension`` (dashes or underscores), paths resolved.
 
@@ -153,10 +246,12 @@ def options_from(table: Mapping[str, object], bases: Sequence[str], where: str) 
         key = spelled.replace("-", "_")
         if key in _SETUPTOOLS_ONLY:
             continue
-        if key not in _OPTION_KEYS:
+        if unknown_option(key):
             raise unknown_key(where, spelled, [known.replace("_", "-") for known in _OPTION_KEYS])
         if key == "language":
-            values[key] = _text(value, where, spelled)
+            if value not in ("c", "c++"):
+                raise ConfigError(f'{where}: `language` must be "c" or "c++", not {value!r}')
+            values[key] = value
         elif key == "define_macros":
             values[key] = tuple(_macro(item, where) for item in _sequence(value, where, spelled))
         else:
@@ -170,6 +265,11 @@ def options_from(table: Mapping[str, object], bases: Sequence[str], where: str) 
                 words = [search.resolved(word) for word in words]
             values[key] = tuple(words)
     return Options(**values, absent=tuple(search.absent), folders=tuple(search.folders))  # type: ignore[arg-type]
+
+
+def unknown_option(key: str) -> bool:
+    """Whether setuptools has no such argument of an extension."""
+    return key.replace("-", "_") not in (*_OPTION_KEYS, *_SETUPTOOLS_ONLY)
 
 
 class _Search:
@@ -223,20 +323,16 @@ def _searched(pattern: str) -> list[str]:
 
 
 def _from_project(source: Source, path: str, absent: Iterable[str]) -> Settings:
-    data = read_project(path)
     root = os.path.dirname(path)
     bases = (root, os.path.dirname(source.path))
-    tool = data.get("tool")
-    tool = tool if isinstance(tool, dict) else {}
+    extensions, mine = tables(path)
     options = Options()
-    setuptools = tool.get("setuptools", {})
-    tables = setuptools.get("ext-modules", []) if isinstance(setuptools, dict) else ()
-    for table in _sequence(tables, f"{path}: [tool.setuptools]", "ext-modules"):
+    for table in _sequence(extensions, f"{path}: [tool.setuptools]", "ext-modules"):
         if isinstance(table, dict) and table.get("name") == source.name:
             options = options.plus(options_from(table, bases, f"{path}: [[tool.setuptools.ext-modules]] {source.name}"))
     where = f"{path}: [tool.autoaccel]"
-    mine = tool.get("autoaccel", {})
     _check_keys(mine, _KEYS, where)
+    assert isinstance(mine, dict)
     for key in ("include", "exclude", "pure-python"):
         _sequence(mine.get(key, []), where, key)
     modules = _table(mine.get("modules", {}), where, "modules")
@@ -248,7 +344,7 @@ def _from_project(source: Source, path: str, absent: Iterable[str]) -> Settings:
         )
     cython = mine.get("cython", {})
     _check_keys(cython, _CYTHON_KEYS, f"{path}: [tool.autoaccel.cython]")
-    level = cython.get("language-level")
+    here = f"{path}: [tool.autoaccel.cython]"
     return Settings(
         root=root,
         inputs=(path,),
@@ -258,9 +354,9 @@ def _from_project(source: Source, path: str, absent: Iterable[str]) -> Settings:
         debug=_flag(mine.get("debug", False), where, "debug"),
         cflags=tuple(_text(word, where, "cflags") for word in _sequence(mine.get("cflags", []), where, "cflags")),
         ldflags=tuple(_text(word, where, "ldflags") for word in _sequence(mine.get("ldflags", []), where, "ldflags")),
-        directives=dict(_table(cython.get("directives", {}), f"{path}: [tool.autoaccel.cython]", "directives")),
-        language_level=None if level is None else str(level),
-        annotate=_flag(cython.get("annotate", False), f"{path}: [tool.autoaccel.cython]", "annotate"),
+        directives=_directives(cython.get("directives", {}), here),
+        language_level=_language_level(cython.get("language-level"), here, "language-level"),
+        annotate=_flag(cython.get("annotate", False), here, "annotate"),
     )
 
 
@@ -329,16 +425,36 @@ def _flag(value: object, where: str, key: str) -> bool:
 
 
 def _level(value: object, where: str) -> str | None:
-    if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
+    if value is None or (not isinstance(value, bool) and str(value) in _OPTIMIZE):
         return None if value is None else str(value)
     raise ConfigError(f'{where}: `optimize` must be what follows -O: 0, 1, 2, 3, "s" or "fast", not {value!r}')
 
 
-def _number(name: str, default: float) -> float:
+def _language_level(value: object, where: str, key: str) -> str | None:
+    if value is None or (not isinstance(value, bool) and str(value) in _LANGUAGE_LEVELS):
+        return None if value is None else str(value)
+    raise ConfigError(f'{where}: `{key}` must be 2, 3 or "3str", not {value!r}')
+
+
+def _directives(value: object, where: str) -> dict[str, object]:
+    table = dict(_table(value, where, "directives"))
+    for name, content in table.items():
+        # Cython takes whatever is no string for true or false.
+        if not isinstance(content, bool | str) and name != "language_level":
+            raise ConfigError(f"{where}: `directives`: `{name}` must be true, false or a string, not {content!r}")
+    if "language_level" in table:
+        _language_level(table["language_level"], where, "directives.language_level")
+    return table
+
+
+def _number(name: str, default: float, *, least: int) -> float:
     told = os.environ.get(name)
     if not told:
         return default
     try:
-        return float(told)
+        number = float(told)
     except ValueError:
         raise ConfigError(f"${name} must be a number, not {told!r}") from None
+    if not least <= number < float("inf"):
+        raise ConfigError(f"${name} must be {least} or more, not {told!r}")
+    return number

@@ -49,7 +49,7 @@ class TestFinding:
         ):
             path = project.write(f"bin/{name}", text)
             path.chmod(0o755)
-            assert f"(tried: {path})" in project.run(CODE, CC=str(path)).err
+            assert f"$CC, which is '{path}', does not answer as one." in project.run(CODE, CC=str(path)).err
 
     def test_clang_serves_as_well(self, project: Project) -> None:
         need("clang")

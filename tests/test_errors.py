@@ -110,6 +110,7 @@ class TestSources:
         tried = told.partition("(tried: ")[2].partition(")")[0].split(", ")
         assert {"cc", "gcc", "clang"} <= set(tried)
         assert tried[-1] == "ziglang from PyPI"
+        assert len(tried) == len(set(tried))
         assert told == (
             f"autoaccel.errors.ToolchainMissing: a C compiler is needed for {path}, and none was found "
             f"(tried: {', '.join(tried)}).\n"
@@ -122,8 +123,9 @@ class TestSources:
         path = project.c("sample.c")
         told = message(project, CC="no-such-compiler -m64")
         assert told.startswith(
-            f"autoaccel.errors.ToolchainMissing: a C compiler is needed for {path}, and none was found "
-            "(tried: no-such-compiler -m64).\n"
+            f"autoaccel.errors.ToolchainMissing: a C compiler is needed for {path}, and $CC, which is "
+            "'no-such-compiler -m64', does not answer as one.\n"
+            "Let $CC name a compiler that is installed, or unset it to have one looked for."
         )
 
     def test_no_cython(self, project: Project) -> None:

@@ -25,18 +25,18 @@ TABLE = {
     "errors": set(),
     "csource": set(),
     "location": set(),
-    "sources": set(),
     "plan": set(),
     "process": set(),
     "progress": set(),
     "exports": set(),
+    "sources": {"csource"},
     "loader": set(),
     "finder": {"loader"},
     "staleness": {"loader"},
     "projects": {"finder", "staleness"},
     "hook": {"finder"},
     "unclaimed": {"errors"},
-    "listing": {"csource", "finder"},
+    "listing": {"finder", "sources"},
     "reload": {"errors", "loader"},
     "manifest": {"loader", "location", "staleness"},
     "settings": {"errors", "plan", "sources"},
@@ -54,7 +54,7 @@ TABLE = {
     },
     "toolchains": {"toolchains.base", "toolchains.cc", "toolchains.cython"},
     "pipeline": {
-        "csource", "errors", "exports", "keys", "manifest", "plan", "progress", "settings", "store",
+        "csource", "errors", "exports", "keys", "manifest", "plan", "progress", "settings", "sources", "store",
         "toolchains", "toolchains.base",
     },
     #: Read by type checkers only.
@@ -82,9 +82,11 @@ UPWARD = {
     ("declare", "store"),
     ("compiler", "store"),
     ("errors", "csource"),
+    ("hook", "errors"),
+    ("errors", "sources"),
 }
 
-FRONTS = {"__main__", "ahead", "cli", "pyximport"}
+FRONTS = {"__main__", "ahead", "cli", "pyximport", "roots"}
 
 
 def modules() -> dict[str, Path]:

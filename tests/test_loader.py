@@ -201,7 +201,7 @@ class TestModes:
 
     def test_an_unknown_word_is_refused(self, project: Project) -> None:
         assert project.run("import autoaccel", AUTOACCEL="of").last == (
-            "ValueError: mode or $AUTOACCEL is 'of': known are 'build', 'load', 'check', and 'off' in $AUTOACCEL"
+            "autoaccel.errors.ConfigError: $AUTOACCEL is 'of': known are on, off, build, load and check"
         )
 
     @pytest.mark.core
@@ -211,8 +211,8 @@ class TestModes:
         run = project.run(self.CODE, AUTOACCEL="load")
         assert run.last == (
             f"autoaccel.errors.LoadError: sample: AUTOACCEL=load forbids to compile {path}, and the cache has no build of "
-            f"it that holds (never built here). Build it first, "
-            "in the folder that it is imported from: `autoaccel build`."
+            f"it that holds (never built here). Build it first: "
+            f"`autoaccel build --root {project.root} {path}`."
         )
         assert not compiler.log.exists()
         assert project.ok(self.CODE) == "1"

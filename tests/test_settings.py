@@ -103,6 +103,26 @@ def test_everything_at_once(project: Project) -> None:
             '[[tool.setuptools.ext-modules]]\nname = "pkg.sample"\nlibary-dirs = []',
             "[[tool.setuptools.ext-modules]] pkg.sample: unknown key `libary-dirs`. Did you mean `library-dirs`?",
         ),
+        (
+            '[[tool.setuptools.ext-modules]]\nname = "pkg.sample"\nsource = ["pkg/sample.c"]',
+            "[[tool.setuptools.ext-modules]] pkg.sample: unknown key `source`. Did you mean `sources`?",
+        ),
+        (
+            '[tool.autoaccel]\noptimize = "banana"',
+            '[tool.autoaccel]: `optimize` must be what follows -O: 0, 1, 2, 3, "s" or "fast", not \'banana\'',
+        ),
+        (
+            '[tool.autoaccel.modules."pkg.sample"]\nlanguage = "c#"',
+            '[tool.autoaccel.modules."pkg.sample"]: `language` must be "c" or "c++", not \'c#\'',
+        ),
+        (
+            "[tool.autoaccel.cython]\nlanguage-level = 5",
+            '[tool.autoaccel.cython]: `language-level` must be 2, 3 or "3str", not 5',
+        ),
+        (
+            "[tool.autoaccel.cython.directives]\nboundscheck = 5",
+            "[tool.autoaccel.cython]: `directives`: `boundscheck` must be true, false or a string, not 5",
+        ),
     ],
 )
 def test_a_mistake_is_named(project: Project, toml: str, told: str) -> None:
@@ -131,6 +151,71 @@ def test_a_value_of_the_wrong_type_is_refused(project: Project, toml: str) -> No
     # Whatever it says, it must not break imports that it has nothing to do with.
     project.write("plain.py", "")
     assert project.ok("import autoaccel, plain, colorsys; print('fine')") == "fine"
+
+
+def test_a_declared_module_without_its_sources_is_told_at_its_import(project: Project) -> None:
+    project.write("pkg/__init__.py", "")
+    project.c("csrc/mean.c")
+    project.write("pyproject.toml", "[[tool.setuptools.ext-modules]]\nname = 'pkg.mean'\nsource = ['csrc/mean.c']\n")
+    ended = project.run("import autoaccel, pkg.mean")
+    assert ended.last == (
+        f"autoaccel.errors.ConfigError: {project.root}/pyproject.toml: [[tool.setuptools.ext-modules]] pkg.mean: "
+        "unknown key `source`. Did you mean `sources`?"
+    )
+
+
+def test_all_mistakes_of_a_project(project: Project) -> None:
+    path = project.write(
+        "pyproject.toml",
+        """
+        [tool.autoaccel.modules."pkg.sampel"]
+        libraries = ["m"]
+        [tool.autoaccel.modules."pkg.sample"]
+        library = ["m"]
+        [[tool.setuptools.ext-modules]]
+        sources = ["x.c"]
+        [[tool.setuptools.ext-modules]]
+        name = "other"
+        source = ["x.c"]
+        [[tool.setuptools.ext-modules]]
+        name = "gone"
+        sources = ["csrc/*.c"]
+        """,
+    )
+    assert settings.mistakes(str(path), ["pkg.sample"]) == [
+        f"{path}: [[tool.setuptools.ext-modules]]: a table without `name` is no module",
+        f"{path}: [[tool.setuptools.ext-modules]] gone: none of its `sources` exists",
+        f"{path}: [[tool.setuptools.ext-modules]] other: unknown key `source`. Did you mean `sources`?",
+        f'{path}: [tool.autoaccel.modules."pkg.sample"]: unknown key `library`. Did you mean `libraries`?',
+        f'{path}: [tool.autoaccel.modules."pkg.sampel"]: the project has no native module of this name; did you mean `pkg.sample`?',
+    ]
+    project.write(
+        "pyproject.toml", "[tool.autoaccel.modules]\n'sample'.libraries = []\n'a.pkg.sample'.libraries = []\n"
+    )
+    assert settings.mistakes(str(path), ["pkg.sample"]) == []
+    project.write("pyproject.toml", "[")
+    assert "pyproject.toml: " in settings.mistakes(str(path))[0]
+
+
+@pytest.mark.parametrize(
+    ("toml", "told"),
+    [
+        ("cython.directives = { cdivison = true }", "[tool.autoaccel.cython]: `directives`: `cdivison`: "),
+        ("cython.directives = { cdivision = 'maybe' }", "[tool.autoaccel.cython]: `directives`: `cdivision`: "),
+        ("cflags = ['-DX', '-fbanana']", "[tool.autoaccel]: `cflags`: `-fbanana`: "),
+        ("ldflags = ['-lbanana']", "[tool.autoaccel]: `ldflags`: `-lbanana`: "),
+    ],
+)
+def test_a_value_that_a_tool_refuses_is_named(project: Project, toml: str, told: str) -> None:
+    need("cc", "Cython")
+    if "cython" in toml:
+        project.write("sample.pyx", "x = 1\n")
+    else:
+        project.c("sample.c")
+    project.write("pyproject.toml", f"[tool.autoaccel]\n{toml}\n")
+    assert project.run("import autoaccel, sample").last.startswith(
+        f"autoaccel.errors.ConfigError: {project.root}/pyproject.toml: {told}"
+    )
 
 
 def test_paths_are_looked_for_in_the_project_then_beside_the_source(project: Project) -> None:
@@ -192,11 +277,10 @@ def test_options_are_merged() -> None:
 def test_numbers_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTOACCEL_JOBS", "3")
     assert settings.jobs() == 3
-    monkeypatch.setenv("AUTOACCEL_JOBS", "0")
-    assert settings.jobs() == 1
-    monkeypatch.setenv("AUTOACCEL_JOBS", "many")
-    with pytest.raises(ConfigError, match=r"^\$AUTOACCEL_JOBS must be a number, not 'many'$"):
-        settings.jobs()
+    for told, wrong in (("many", "a number"), ("0", "1 or more"), ("nan", "1 or more"), ("inf", "1 or more")):
+        monkeypatch.setenv("AUTOACCEL_JOBS", told)
+        with pytest.raises(ConfigError, match=rf"^\$AUTOACCEL_JOBS must be {wrong}, not '{told}'$"):
+            settings.jobs()
     monkeypatch.delenv("AUTOACCEL_JOBS")
     assert settings.jobs() >= 1
     assert settings.lock_timeout() == 600.0

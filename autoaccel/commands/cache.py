@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 
@@ -11,7 +13,7 @@ import click
 
 from .. import manifest
 from ..store import Store
-from .common import age, columns, duration, fact, is_terminal, print_json, size
+from .common import age, columns, complain, counted, duration, fact, is_terminal, print_json, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,16 +46,18 @@ def place() -> Place:
     problem = _obstacle(wanted)
     if problem is None:
         return Place(wanted, _step(wanted))
-    return Place(manifest.fallback(), "the private folder for users whose own can't be used", f"{wanted}: {problem}")
+    if wanted not in problem:
+        problem = f"{wanted}: {problem}"
+    return Place(manifest.fallback(), "the private folder for users whose own can't be used", problem)
 
 
 def stores() -> list[Store]:
-    """The caches that exist and are read, best first.
-
-    Raises:
-        OSError: one of them can't be written.
-    """
-    return [Store(root) for root in manifest.roots()]
+    """The caches that exist and can be written, best first; `place` tells why one can't."""
+    found = []
+    for root in manifest.cache_roots():
+        with contextlib.suppress(OSError):
+            found.append(Store(root))
+    return found
 
 
 def _obstacle(root: str) -> str | None:
@@ -64,7 +68,14 @@ def _obstacle(root: str) -> str | None:
         return f"{here} is not a folder"
     if here == root and not manifest.trusted(root):
         return "it belongs to, or can be written by, somebody else"
-    return None if os.access(here, os.W_OK | os.X_OK) else f"{here} can't be written"
+    if here == root:
+        return None if os.access(here, os.W_OK | os.X_OK) else f"{here} can't be written"
+    try:
+        # What may be made in a folder only making tells (file systems of the kernel's, root's own rights).
+        os.rmdir(tempfile.mkdtemp(dir=here))
+    except OSError as error:
+        return f"{here} can't be written ({error.strerror})"
+    return None
 
 
 def _step(root: str) -> str:
@@ -113,7 +124,8 @@ def info(as_json: bool) -> int:
     if as_json:
         print_json(data)
         return 0
-    fact("place", where.root if data["exists"] else f"{where.root} (not made yet)", f"by {where.chosen_by}")
+    lines = [where.root if data["exists"] else f"{where.root} (not made yet)", f"by {where.chosen_by}"]
+    fact("place", *lines, *([where.problem] if where.problem else []))
     fact("size", size(sum(store.size() for store in found)))
     rows = [
         (name, str(kind["artifacts"]), size(kind["bytes"]), duration(kind["build_seconds"]))
@@ -128,6 +140,7 @@ def info(as_json: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def print_list(as_json: bool) -> int:
     """Every compiled module in the cache."""
+    _warn()
     entries = sorted(_entries(stores()), key=lambda entry: (str(entry.meta.get("name")), -_number(entry, "created")))
     if as_json:
         print_json([_as_data(entry) for entry in entries])
@@ -144,20 +157,25 @@ def print_list(as_json: bool) -> int:
 def clear(yes: bool) -> int:
     """Remove every compiled module. Programs that run keep what they have loaded."""
     found = stores()
+    if _warn() and not found:
+        return 1
     if not found:
         click.echo(f"nothing to remove: {place().root} does not exist")
         return 0
     total = sum(store.size() for store in found)
     roots = ", ".join(store.root for store in found)
     if not yes:
-        if not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty():
             raise click.UsageError("there is nobody to ask: pass --yes to remove everything")
         count = sum(1 for _ in _entries(found))
-        click.confirm(f"Remove {count} compiled modules ({size(total)}) from {roots}?", abort=True, err=True)
+        click.confirm(f"Remove {counted(count, 'compiled module')} ({size(total)}) from {roots}?", abort=True, err=True)
     removed = sum(store.clear() for store in found)
     click.echo(f"removed {size(removed)} from {roots}")
     return 0
 
+
+#: Columns of a terminal that has no room for a table.
+_NARROW = 80
 
 _HEADS = ("module", "toolchain", "age", "size", "python", "source")
 
@@ -193,6 +211,11 @@ def _show_table(entries: Sequence[Entry]) -> None:
     if not entries:
         click.echo("the cache is empty")
         return
+    console = Console()
+    if console.width < _NARROW:
+        for name, *rest, source in map(_row, entries):
+            click.echo(f"{name}\n  {', '.join(rest)}\n  {source}")
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 1, 0, 0))
     for head in _HEADS:
         table.add_column(
@@ -203,11 +226,19 @@ def _show_table(entries: Sequence[Entry]) -> None:
         # The machine is this one, and the screen is narrow.
         python = "-".join(cells[4].split("-")[:2])
         table.add_row(*(Text(cell) for cell in (*cells[:4], python, cells[5])))
-    Console().print(table)
+    console.print(table)
 
 
 def _headed(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, right: Sequence[int]) -> list[str]:
     return columns([heads, *rows], right=right) if rows else []
+
+
+def _warn() -> bool:
+    """Say that the place that the environment names is passed over, if it is."""
+    problem = place().problem
+    if problem is not None:
+        complain(problem)
+    return problem is not None
 
 
 def _entries(found: Sequence[Store]) -> list[Entry]:

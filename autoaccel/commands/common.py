@@ -13,7 +13,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["age", "columns", "complain", "duration", "enter_folder", "fact", "is_terminal", "print_json", "size"]
+__all__ = [
+    "age",
+    "columns",
+    "complain",
+    "counted",
+    "duration",
+    "enter_folder",
+    "fact",
+    "is_terminal",
+    "print_json",
+    "size",
+]
 
 _STEPS = ((86_400 * 365, "years"), (86_400, "days"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -45,7 +56,13 @@ def is_terminal() -> bool:
 
 def print_json(value: object) -> None:
     """A document on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=not (sys.stdout.encoding or "").lower().startswith("utf")))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        # Also for paths that are no text, on a stdout that would pass their bytes on.
+        text = json.dumps(value, indent=2)
+    click.echo(text)
 
 
 def size(count: float) -> str:
@@ -55,6 +72,11 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def age(seconds: float) -> str:

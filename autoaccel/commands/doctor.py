@@ -14,8 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from .. import __version__, compiler, errors, manifest
+from ..ahead import mistakes
 from .cache import place, stores
-from .common import print_json, size
+from .common import counted, print_json, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _HEADERS = (
 )
 
 
-@click.command()
+@click.command(short_help="Tell what can be compiled here, and how to get what is missing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def doctor(as_json: bool) -> int:
     """Tell what can be compiled here, and how to get what is missing.
@@ -43,6 +44,7 @@ def doctor(as_json: bool) -> int:
     """
     with _log_kept() as said:
         rows = [_python(), _own(), *_cache(), *_compilers(), _python_headers(), _cython(), *_packages(), _ziglang()]
+        rows += [_row("pyproject.toml", "problem", line) for line in mistakes(())]
     rows += [{"what": "note", "state": "problem", "is": line} for line in said]
     here = {row["what"] for row in rows if row["state"] == "ok"}
     able = "Python.h" in here and not here.isdisjoint({"C compiler", "C++ compiler"})
@@ -94,14 +96,15 @@ def _cache() -> Iterator[dict[str, Any]]:
     if not os.path.isdir(where.root):
         yield _row("cache", "ok", f"{where.root} (by {where.chosen_by})\nnot made yet", **more)
         return
-    try:
-        found = [store for store in stores() if store.root == where.root]
-    except OSError as error:
-        yield _row("cache", "problem", f"{where.root} can't be used: {error}", **more)
+    found = [store for store in stores() if store.root == where.root]
+    if not found:
+        yield _row("cache", "problem", f"{where.root} can't be used", **more)
         return
     count = sum(1 for store in found for _ in store.entries())
     total = sum(store.size() for store in found)
-    told = f"{where.root} (by {where.chosen_by})\nwritable, this user's alone, {count} artifacts, {size(total)}"
+    told = (
+        f"{where.root} (by {where.chosen_by})\nwritable, this user's alone, {counted(count, 'artifact')}, {size(total)}"
+    )
     yield _row("cache", "ok", told, artifacts=count, bytes=total, **more)
     if hasattr(os, "statvfs") and os.statvfs(where.root).f_flag & getattr(os, "ST_NOEXEC", 0):
         yield _row(
@@ -116,8 +119,7 @@ def _compilers() -> Iterator[dict[str, Any]]:
             found = compiler.find(language, name="", path="")
         except errors.ToolchainMissing as error:
             reason, _, get = error.msg.partition("\n")
-            tried = reason.partition("(tried: ")[2].rstrip(").")
-            yield _row(label, "problem", f"none found (tried: {tried})", get=get)
+            yield _row(label, "problem", reason.partition(", and ")[2].rstrip("."), get=get)
         else:
             command = " ".join(found.command)
             yield _row(label, "ok", f"{found.version}\n{command}", kind=found.kind, command=list(found.command))

@@ -8,13 +8,12 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from types import ModuleType
 
 import click
 
 from .. import (
-    PACKAGE_SOURCES,
-    SUFFIXES,
     AccelFinder,
     DirectoryFinder,
     NativeLoader,
@@ -27,9 +26,11 @@ from .. import (
     settings,
     store,
 )
+from ..ahead import mistakes, sources_below
 from ..errors import AccelError, ToolchainMissing
 from ..finder import excludes
 from ..loader import source_of
+from ..sources import named, root_of
 from .common import age, duration, enter_folder, fact, print_json, size
 
 TYPE_CHECKING = False
@@ -78,9 +79,13 @@ class Next:
 def explain(name: str, as_json: bool) -> int:
     """Tell who gets `import NAME` in the current folder, why, and what that import would do.
 
+    NAME may also be the path of a source: then it is told of the module that it is built as.
+
     Nothing is compiled or run, parent packages neither. Exit status: 0 when somebody gets it, 1 when nobody does, or
     when the import would fail.
     """
+    if os.path.isfile(name):
+        name = _of_file(name)
     if not all(part.isidentifier() for part in name.split(".")):
         raise click.BadParameter(f"{name!r} is not the name of a module", param_hint="NAME")
     found = _find(name)
@@ -93,6 +98,15 @@ def explain(name: str, as_json: bool) -> int:
 
 
 # who
+
+
+def _of_file(path: str) -> str:
+    """The module that a file is built as; the folder that it is imported from is searched."""
+    (source,) = sources_below([path])
+    root = root_of(source)
+    if root is not None and root != os.getcwd() and root not in sys.path:
+        sys.path.append(root)
+    return source.name
 
 
 def _find(name: str) -> Found:
@@ -170,6 +184,7 @@ def _told(name: str, found: Found) -> dict[str, object]:
         told["hook"] = "AUTOACCEL=off: the hook is not installed"
     if loader is not None:
         told |= _state(source_of(loader), loader.mode)
+    told["mistakes"] = mistakes([source.path] if source is not None else [])
     return told
 
 
@@ -206,7 +221,7 @@ def _rule(source: Source) -> str:
     if source.package:
         return f"{file} makes {folder} a native package"
     if suffix == ".pyx":
-        return f"a .pyx file in a searched folder is the module {stem}"
+        return f"a .pyx file in a searched folder is the module {source.name}"
     return f"it defines {_what_it_defines(source.path, stem)}"
 
 
@@ -248,12 +263,9 @@ def _others(name: str, found: Found, source: Source | None) -> Iterator[tuple[st
     taken = source.path if source is not None else found.spec.origin if found.spec is not None else None
     for entry in dict.fromkeys(found.path):
         folder = os.path.abspath(entry)
-        for inside in (
-            *(os.path.join(folder, stem, file) for file, _ in PACKAGE_SOURCES),
-            *(os.path.join(folder, stem + suffix) for suffix, _, _ in SUFFIXES),
-        ):
-            if os.path.isfile(inside) and inside != taken:
-                yield inside, _why_not(name, inside, folder, found, source)
+        for one, _ in named(name, folder, stem):
+            if one.path != taken:
+                yield one.path, _why_not(name, one.path, folder, found, source)
 
 
 def _why_not(name: str, path: str, folder: str, found: Found, source: Source | None) -> str:
@@ -263,7 +275,7 @@ def _why_not(name: str, path: str, folder: str, found: Found, source: Source | N
         return "the hook is off"
     looked = sys.path_importer_cache.get(folder)
     if isinstance(looked, DirectoryFinder) and excludes(looked, name):
-        return f"`exclude` in [tool.autoaccel] names {name}"
+        return _excluded_by(name, folder)
     if not isinstance(looked, DirectoryFinder) or (looked.limited and name not in finder.include):
         return "Python's own and installed packages are looked at only where [tool.autoaccel] include names them"
     if not path.endswith(".pyx") and not csource.claims(name, path):
@@ -276,6 +288,13 @@ def _why_not(name: str, path: str, folder: str, found: Found, source: Source | N
     if source is not None and os.path.dirname(source.path) == folder:
         return f"{os.path.basename(source.path)} comes first; two sources of one module are refused when it is built"
     return "it comes later on the search path" if found.spec is not None else "its folder is not searched"
+
+
+def _excluded_by(name: str, folder: str) -> str:
+    path, _ = settings.governing(folder)
+    project = projects.declared(path) if path is not None else None
+    patterns = [one for one in project.exclude if fnmatchcase(name, one)] if project is not None else []
+    return f"`exclude` in [tool.autoaccel] of {path} has {', '.join(map(repr, patterns))}"
 
 
 # what would happen
@@ -358,6 +377,8 @@ def _artifact(known: manifest.Manifest) -> dict[str, object]:
 
 def _plan_data(plan: Plan) -> dict[str, object]:
     options = {name: value for name, value in asdict(plan.options).items() if value}
+    for searched in ("absent", "folders"):
+        options.pop(searched, None)
     details = {name: value for name, value in asdict(plan.settings).items() if value not in (None, False, (), {})}
     for covered in ("options", "inputs", "absent"):
         details.pop(covered, None)
@@ -393,6 +414,8 @@ def _show(told: dict[str, Any]) -> None:
         fact("not", *(f"{other['path']}: {other['why']}" for other in told["not_claimed"]))
     if told["claimed"]:
         _show_state(told)
+    if told["mistakes"]:
+        fact("mind", *told["mistakes"])
 
 
 def _show_state(told: dict[str, Any]) -> None:
@@ -404,7 +427,7 @@ def _show_state(told: dict[str, Any]) -> None:
         lines = [artifact["path"], f"key {artifact['key']}"]
         if "created" in artifact:
             old, took = age(time.time() - artifact["created"]), duration(artifact["seconds"])
-            lines.append(f"built {old} ago in {took}, {size(artifact['size'])}")
+            lines.append(f"built {old} ago in {took}; the library has {size(artifact['size'])}")
             own = artifact["inputs_of_the_project"]
             lines.append(f"made from {artifact['inputs']} files, {own} of them the project's")
         fact("artifact", *lines)
@@ -423,12 +446,13 @@ def _show_state(told: dict[str, Any]) -> None:
 
 def _show_plan(plan: dict[str, Any]) -> None:
     told = {**plan["options"], **plan["settings"], **{f"${name}": value for name, value in plan["environment"].items()}}
+    told.pop("root", None)
     if told:
         fact("options", *(f"{name} = {_words(value)}" for name, value in told.items()))
     fact("tools", *(f"{tool['name']}: {tool['version']}" for tool in plan["tools"]))
     extra = plan["inputs"][1:]
     if extra:
-        fact("reads too", *extra)
+        fact("reads too", *(path if os.path.exists(path) else f"{path} (does not exist)" for path in extra))
 
 
 def _words(value: object) -> str:

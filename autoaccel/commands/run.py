@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _USAGE = 2
+_NATIVE = (".pyx", ".c", ".cpp", ".cc", ".cxx")
 
 
 def run(words: "Sequence[str]") -> None:
@@ -55,6 +56,11 @@ def _run_script(path: str, args: "Sequence[str]") -> None:
         _become_main({})
         _run_as_main("__main__", alter_argv=False)
         return
+    if path.endswith(_NATIVE) and os.path.isfile(full):
+        print(
+            f"autoaccel: {path} is the source of a module, not a program: run a script that imports it", file=sys.stderr
+        )
+        sys.exit(_USAGE)
     loader: SourceFileLoader | SourcelessFileLoader
     code: CodeType | None
     if path.endswith(".pyc"):

@@ -62,7 +62,7 @@ class Commands:
         child, master = pty.fork()
         if child == 0:
             os.chdir(self.project.root)  # noqa: TID251
-            environment = self.project.environ(TERM="xterm-256color", COLUMNS="100", **env)
+            environment = self.project.environ(**{"TERM": "xterm-256color", "COLUMNS": "100", **env})
             os.execve(sys.executable, [sys.executable, "-m", "autoaccel", *map(str, args)], environment)
         shown = b""
         prompt, typed = answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -75,15 +76,74 @@ def test_modules_have_the_names_by_which_the_folder_s_programs_import_them(accel
     assert accel("build", cwd=project.root / "plain").out.startswith("built inner ")
 
 
+def test_a_folder_s_modules_are_built_for_the_imports_that_are_written(accel, project):
+    project.c("ns/x.c")
+    project.write("app.py", "import autoaccel, ns.x; print(ns.x.value())")
+    assert accel("build", "ns").out.startswith("built ns.x ")
+    assert accel.python("app.py", AUTOACCEL="load").out == "1\n"
+    ended = accel("build", "ns", "--root", "ns")
+    assert ended.out.startswith("built x ")
+    assert "imported from ns (--root names another)\n" in ended.err
+
+
+def test_a_root_that_does_not_hold_the_folder(accel, project):
+    project.c("ns/x.c")
+    project.write("other/y.py", "")
+    ended = accel("build", "ns", "--root", "other")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith(f"autoaccel: {project.root}/ns is not below {project.root}/other, ")
+
+
+def test_options_for_a_module_that_is_not_there_are_told(accel, project):
+    project.c("pkg/one.c")
+    project.write("pyproject.toml", '[tool.autoaccel.modules."pkg.oen"]\nlibraries = ["m"]\n')
+    ended = accel("build", "pkg", "--root", ".")
+    assert ended.status == 0
+    assert ended.err.startswith(
+        f'autoaccel: {project.root}/pyproject.toml: [tool.autoaccel.modules."pkg.oen"]: '
+        "the project has no native module of this name"
+    )
+
+
+def test_a_declaration_with_a_misspelt_word_fails_under_its_name(accel, project):
+    project.c("one.c")
+    project.write("pyproject.toml", '[[tool.setuptools.ext-modules]]\nname = "pkg.one"\nsource = ["one.c"]\n')
+    ended = accel("build")
+    assert ended.status == 1
+    assert "failed pkg.one\n" in ended.out
+    assert ended.err.count("unknown key `source`. Did you mean `sources`?") == 1
+
+
+def test_a_compiler_s_warnings_are_shown_on_request(accel, project):
+    need("Cython")
+    project.write("late.pyx", "def f():\n    return 1\n    print(2)\n")
+    assert "Unreachable" not in accel("build").err
+    ended = accel("build", "-v", "--force")
+    assert re.search(r"^autoaccel: late: .*Unreachable code", ended.err, re.MULTILINE)
+
+
+def test_what_is_not_built_is_told_on_request(accel, project):
+    project.c("my-module.c")
+    project.write("helper.c", "int x;")
+    project.c("left.c")
+    project.write("pyproject.toml", "[tool.autoaccel]\nexclude = ['le*']\n[tool.autoaccel.modules.x]\n")
+    ended = accel("build", "-v")
+    assert ended.status == 2
+    assert ended.err.count(f"autoaccel: {project.root}/left.c is not built: `exclude` names left\n") == 1
+    assert f"autoaccel: {project.root}/my-module.c is not built: its name can't be imported\n" in ended.err
+    assert f"autoaccel: {project.root}/helper.c is not built: it does not define a module of its name\n" in ended.err
+
+
 def test_a_folder_without_sources(accel, project):
     ended = accel("build")
-    assert (ended.status, ended.out, ended.err) == (0, "", f"no native sources in {project.root}\n")
+    assert (ended.status, ended.out, ended.err) == (2, "", f"autoaccel: no native sources in {project.root}\n")
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["nowhere"], "{root}/nowhere does not exist"),
+        (["/dev/null"], "/dev/null is neither a file nor a folder"),
         (["notes.txt"], "{root}/notes.txt is not the source of a native module"),
         (["--jobs", "0"], "Invalid value for '-j' / '--jobs'"),
         (["--what"], "No such option"),
@@ -119,8 +179,40 @@ def test_the_same_advice_is_given_once(accel, project):
     project.env["CC"] = "no-such-compiler"
     ended = accel("build")
     assert ended.status == 1
-    assert ended.err.count("Install one: ") == 1
+    assert ended.err.count("Let $CC name a compiler") == 1
     assert "(the same for b, c)" in ended.err
+
+
+def test_a_mistake_that_all_modules_share_is_told_once(accel, project):
+    for name in "abc":
+        project.c(f"{name}.c")
+    project.write("pyproject.toml", "[tool.autoaccel]\nexlude = []\n")
+    ended = accel("build")
+    assert ended.status == 1
+    assert ended.err.count("unknown key `exlude`") == 1
+    assert "(the same for b, c)" in ended.err
+
+
+def test_a_path_that_is_no_text(accel, project):
+    folder = os.fsdecode(b"d\xe4r")
+    project.c(f"{folder}/inn.c")
+    module = accel("build", "--json").json["modules"][0]
+    assert module["source"] == f"{project.root}/{folder}/inn.c"
+
+
+def test_names_that_no_import_can_have(accel, project):
+    project.c("my-mod.c")
+    ended = accel("build", "my-mod.c")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err == (
+        f"autoaccel: {project.root}/my-mod.c is not the source of a module: no import can name 'my-mod'.\n"
+    )
+
+
+def test_a_link_that_leads_nowhere_is_no_source(accel, project):
+    (project.root / "gone.pyx").symlink_to("nowhere.pyx")
+    ended = accel("build", "-v")
+    assert (ended.status, ended.err) == (2, f"autoaccel: no native sources in {project.root}\n")
 
 
 def test_a_terminal_shows_a_bar_and_a_summary(accel, three):

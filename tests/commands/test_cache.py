@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.conftest import need
@@ -39,10 +41,31 @@ def test_dir_is_what_is_used_when_the_wanted_place_can_t_be(accel, project):
     assert ended.out != f"{file}/cache\n"
 
 
+def test_a_place_in_which_no_folder_can_be_made_is_not_used(accel):
+    if not os.path.isdir("/proc/self"):
+        pytest.skip("no file system of the kernel's")
+    told = accel("cache", "info", "--json", AUTOACCEL_CACHE_DIR="/proc/nowhere").json
+    assert told["root"] != "/proc/nowhere"
+    shown = accel("cache", "info", AUTOACCEL_CACHE_DIR="/proc/nowhere").out
+    assert "/proc/nowhere: /proc can't be written (" in shown
+
+
 def test_a_folder_that_others_can_write_is_not_used(accel, project):
     project.cache.mkdir()
     project.cache.chmod(0o777)
     assert accel("cache", "dir").out != f"{project.cache}\n"
+
+
+def test_a_cache_that_can_only_be_read_is_told_and_no_error(accel, filled):
+    # A file in the way of a folder stands for a file system that can't be written: root may write anywhere.
+    builds = filled.cache / "v1" / "builds"
+    builds.rmdir()
+    builds.touch()
+    for words in (["info"], ["list"]):
+        ended = accel("cache", *words)
+        assert ended.status == 0
+        assert "Traceback" not in ended.err
+    assert "can't be used" in accel("doctor").out
 
 
 def test_info_adds_up(accel, filled):
@@ -81,6 +104,12 @@ def test_list_in_a_terminal_is_a_table(accel, filled):
     assert status == 0
     assert "─" in shown
     assert "one" in shown
+
+
+def test_list_in_a_narrow_terminal_cuts_nothing(accel, filled):
+    _, shown = accel.in_terminal("cache", "list", COLUMNS="40")
+    assert "one\r\n  c, 0 s, " in shown.replace("1 s", "0 s")
+    assert f"\r\n  {filled.root}/one.c\r\n" in shown
 
 
 def test_clear_removes_everything_and_the_next_import_builds(accel, filled):

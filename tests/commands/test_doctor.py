@@ -37,12 +37,29 @@ def test_what_is_read_aloud_is_what_the_document_says(accel):
 
 
 def test_a_machine_without_a_compiler(accel):
-    ended = accel("doctor", CC="no-such-compiler", CXX="no-such-compiler")
+    ended = accel("doctor", PATH="", CC="", CXX="")
     assert ended.status == 1
     assert "! C compiler" in ended.out.replace("!  ", "! ")
-    assert "tried: no-such-compiler" in ended.out
     assert "apt-get install gcc g++" in ended.out
     assert "Nothing can be compiled here." in ended.out
+
+
+def test_a_variable_that_names_no_compiler(accel):
+    shown = accel("doctor", CC="no-such-compiler").out
+    assert "C compiler      $CC, which is 'no-such-compiler', does not answer as one\n" in shown
+    assert "Let $CC name a compiler that is installed, or unset it" in shown
+    assert "apt-get" not in shown
+
+
+def test_mistakes_in_the_project_s_settings(accel, project):
+    path = project.write("pyproject.toml", "[tool.autoaccel]\nexlude = []\n")
+    check = checks(accel("doctor", "--json"))["pyproject.toml"]
+    assert (check["state"], check["is"]) == (
+        "problem",
+        f"{path}: [tool.autoaccel]: unknown key `exlude`. Did you mean `exclude`?",
+    )
+    project.write("pyproject.toml", "[")
+    assert checks(accel("doctor", "--json"))["pyproject.toml"]["is"].startswith(f"{path}: ")
 
 
 def test_packages_that_are_missing_come_with_the_command_that_gets_them(accel, project):

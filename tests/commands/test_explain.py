@@ -117,7 +117,9 @@ class TestWho:
     def test_a_module_that_the_project_excludes(self, accel, project):
         project.c("sample.c")
         project.write("pyproject.toml", "[tool.autoaccel]\nexclude = ['sam*']")
-        assert told(accel, "sample")["not_claimed"][0]["why"] == "`exclude` in [tool.autoaccel] names sample"
+        assert told(accel, "sample")["not_claimed"][0]["why"] == (
+            f"`exclude` in [tool.autoaccel] of {project.root}/pyproject.toml has 'sam*'"
+        )
 
     def test_a_source_in_site_packages(self, accel, project):
         project.c("site-packages/sample.c")
@@ -128,6 +130,24 @@ class TestWho:
         project.c("sample.c")
         answer = told(accel, "sample", AUTOACCEL="off")
         assert (answer["claimed"], answer["hook"]) == (False, "AUTOACCEL=off: the hook is not installed")
+
+    def test_the_path_of_a_source_in_the_place_of_a_name(self, accel, project):
+        project.c("lib/sample.c")
+        project.write("pkg/__init__.py", "")
+        project.write("pkg/inner.pyx", "")
+        assert told(accel, "lib/sample.c")["source"] == f"{project.root}/lib/sample.c"
+        assert told(accel, "pkg/inner.pyx")["why"] == "a .pyx file in a searched folder is the module pkg.inner"
+        project.write("notes.txt", "")
+        ended = accel("explain", "notes.txt")
+        assert (ended.status, ended.out) == (1, "")
+        assert "notes.txt is not the source of a native module" in ended.err
+
+    def test_mistakes_in_the_project_s_settings(self, accel, project):
+        project.c("sample.c")
+        path = project.write("pyproject.toml", "[tool.autoaccel.modules.sampel]\nlibraries = ['m']\n")
+        (mistake,) = told(accel, "sample")["mistakes"]
+        assert mistake.startswith(f'{path}: [tool.autoaccel.modules."sampel"]: ')
+        assert mistake in accel("explain", "sample").out
 
     def test_no_name_of_a_module(self, accel):
         ended = accel("explain", "sample.c/x")
@@ -207,6 +227,12 @@ class TestNext:
         ended = accel("explain", "sample")
         assert "define_macros = LIMIT=10" in ended.out
         assert "libraries = m" in ended.out
+        assert "absent" not in ended.out
+        assert "root = " not in ended.out
+
+    def test_files_that_are_missing_are_marked(self, accel, project):
+        path = project.write("sample.c", "// distutils: sources = nowhere.c\nPyMODINIT_FUNC PyInit_sample(void) {}\n")
+        assert f"{path.parent}/nowhere.c (does not exist)" in accel("explain", "sample").out
 
     def test_what_it_foretells_is_what_happens(self, accel, project):
         """Each prophecy, then the import: does a compiler run?"""

@@ -115,6 +115,15 @@ def test_a_script_that_is_not_there(accel, project):
     assert ended.err == f"autoaccel: can't open file '{path}': [Errno 2] No such file or directory\n"
 
 
+def test_a_native_source_in_the_place_of_a_script(accel, project):
+    project.write("sample.pyx", "cdef int x = 1\n")
+    ended = accel("run", "sample.pyx")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err == (
+        "autoaccel: sample.pyx is the source of a module, not a program: run a script that imports it\n"
+    )
+
+
 def test_a_module_that_is_not_there(accel):
     ended = accel("run", "-m", "nowhere")
     assert (ended.status, ended.err) == (1, f"{sys.executable}: No module named nowhere\n")
