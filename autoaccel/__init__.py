@@ -67,10 +67,14 @@ SUFFIXES = (
     (".cpp", "c++", True),
     (".cc", "c++", True),
     (".cxx", "c++", True),
+    (".rs", "rust", True),
 )
 
 #: (file name, toolchain): what makes a directory a native package.
 PACKAGE_SOURCES = (("__init__.pyx", "cython"),)
+
+#: (file name, toolchain): what makes a directory a crate, where it is no package; only the content tells.
+CRATE_SOURCES = (("Cargo.toml", "cargo"),)
 
 #: The format of everything below the cache's root; a change of layout is a new bucket beside the old one.
 BUCKET = "v1"
@@ -276,36 +280,50 @@ class DirectoryFinder(FileFinder):
             from .finder import search
 
             return search(self, fullname, stem, names, target)
-        if stem not in self._stems:
+        # Cargo's names have hyphens where Python's have none.
+        hyphened = stem.replace("_", "-") if "_" in stem else stem
+        if stem not in self._stems and hyphened not in names:
             return None
+        namespace = source = None
         for suffix, toolchain, ask in SUFFIXES:
             if stem + suffix in names:
-                if stem not in names:
-                    path = f"{self.path}{_SEP}{stem}{suffix}"
-                    record = _read(fullname, path, self)
-                    if record is not None and not (ask and not same(record[5][:1])):
-                        loader = NativeLoader(fullname, path, toolchain, self.owner.mode, names, record)
-                        spec = ModuleSpec(fullname, loader, origin=path)
-                        spec._set_fileattr = True  # type: ignore[attr-defined]
-                        return spec
-                from .finder import search
-
-                return search(self, fullname, stem, names, target)
-        # What `FileFinder.find_spec` does after its `stat`.
-        namespace = None
-        if stem in names:
-            inside = f"{self.path}{_SEP}{stem}"
-            for file, _ in PACKAGE_SOURCES:
-                if _access(f"{inside}{_SEP}{file}", 0):
+                if stem in names:
                     from .finder import search
 
                     return search(self, fullname, stem, names, target)
-            for suffix, cls in self._loaders:
-                path = f"{inside}{_SEP}__init__{suffix}"
-                if _path_isfile(path):
-                    return self._get_spec(cls, fullname, path, [inside], target)
-            if _path_isdir(inside):
-                namespace = inside
+                source = f"{self.path}{_SEP}{stem}{suffix}"
+                break
+        else:
+            # What `FileFinder.find_spec` does after its `stat`.
+            if stem in names:
+                inside = f"{self.path}{_SEP}{stem}"
+                for file, _ in PACKAGE_SOURCES:
+                    if _access(f"{inside}{_SEP}{file}", 0):
+                        from .finder import search
+
+                        return search(self, fullname, stem, names, target)
+                for suffix, cls in self._loaders:
+                    path = f"{inside}{_SEP}__init__{suffix}"
+                    if _path_isfile(path):
+                        return self._get_spec(cls, fullname, path, [inside], target)
+                if _path_isdir(inside):
+                    namespace = inside
+            for file, toolchain in CRATE_SOURCES:
+                for folder in (stem, hyphened):
+                    if folder in names and _access(f"{self.path}{_SEP}{folder}{_SEP}{file}", 0):
+                        source = f"{self.path}{_SEP}{folder}{_SEP}{file}"
+                        ask = True
+                        break
+        if source is not None:
+            record = _read(fullname, source, self)
+            if record is not None and not (ask and not same(record[5][:1])):
+                loader = NativeLoader(fullname, source, toolchain, self.owner.mode, names, record)
+                spec = ModuleSpec(fullname, loader, origin=source)
+                spec._set_fileattr = True  # type: ignore[attr-defined]
+                return spec
+            from .finder import search
+
+            return search(self, fullname, stem, names, target)
         for suffix, cls in self._loaders:
             if stem + suffix in names:
                 path = f"{self.path}{_SEP}{stem}{suffix}"

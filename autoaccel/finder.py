@@ -8,6 +8,7 @@ from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import FileFinder, _path_isfile, _path_join  # type: ignore[attr-defined]
 
 from . import (
+    CRATE_SOURCES,
     PACKAGE_SOURCES,
     SUFFIXES,
     AccelFinder,
@@ -180,7 +181,7 @@ def _obey(owner: AccelFinder, project: Project, path: str) -> None:
 
 def search(finder: DirectoryFinder, fullname: str, stem: str, names: "set[str]", target: object) -> "ModuleSpec | None":
     """What ``finder.find_spec`` gives, in all cases."""
-    if stem in finder._stems:
+    if stem in finder._stems or stem.replace("_", "-") in names:
         limited = finder.limited and fullname not in finder.owner.include
         if not limited and not (building and in_cold_room(fullname)):
             found = _source(finder, fullname, stem, names)
@@ -243,6 +244,14 @@ def _source(finder: DirectoryFinder, fullname: str, stem: str, names: "set[str]"
             from .unclaimed import note
 
             note(fullname, path)
+    for folder in dict.fromkeys((stem, stem.replace("_", "-"))):
+        if folder not in names or (directory and _is_package(finder, stem)):
+            continue
+        for file, toolchain in CRATE_SOURCES:
+            path = _path_join(finder.path, folder, file)
+            claimed, record = recognise(fullname, path, True)
+            if claimed:
+                return path, toolchain, False, record
     return _pure_source(finder, stem, names) if _matches(fullname, _rules(finder, "pure")) else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import sysconfig
 import time
@@ -27,10 +28,12 @@ COARSE_GRAIN_NS = 2_100_000_000
 
 
 def file_digest(path: str) -> str | None:
-    """SHA-256 of a file's content; None where there is no file."""
+    """SHA-256 of a file's content, of a folder's sorted listing; None where there is neither."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    except IsADirectoryError:
+        return digest(sorted(os.listdir(path)))
     except (OSError, ValueError):
         return None
 

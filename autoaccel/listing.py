@@ -7,7 +7,7 @@ import sys
 from importlib.machinery import FileFinder, ModuleSpec, PathFinder
 
 from . import PACKAGE_SOURCES, SUFFIXES, AccelFinder
-from .csource import claims
+from .content import claims
 from .finder import wanted
 
 TYPE_CHECKING = False

@@ -200,7 +200,7 @@ def recognise(name: str, path: str, ask: bool) -> "tuple[bool, Record | None]":
     if ask:
         row = (path, status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
         if record is None or row not in record[5]:
-            from .csource import claims
+            from .content import claims
 
             return claims(name, path), record
     return True, record

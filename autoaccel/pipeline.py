@@ -9,8 +9,9 @@ import os
 import time
 from dataclasses import dataclass, replace
 
-from . import SUFFIXES, errors, exports, keys, manifest, progress, settings
-from .csource import claims, init_name
+from . import CRATE_SOURCES, SUFFIXES, errors, exports, keys, manifest, progress, settings
+from .content import claims
+from .csource import init_name
 from .errors import BuildError
 from .plan import Artifact
 from .store import Store, keep_privately, open_store, private_store
@@ -43,10 +44,13 @@ def plan_of(source: Source) -> Plan:
 def _rivals(source: Source) -> tuple[list[str], list[str]]:
     """Other files beside a source that would become the same module, and the names of such that are not there."""
     stem, own = os.path.splitext(source.path)
+    if os.path.basename(stem) == "__init__" or os.path.basename(source.path) in [file for file, _ in CRATE_SOURCES]:
+        # A folder's; what lies beside that has been found first.
+        return [], []
     there, missing = [], []
     for suffix, _, ask in SUFFIXES:
         path = stem + suffix
-        if suffix == own or os.path.basename(stem) == "__init__":
+        if suffix == own:
             continue
         if not os.path.lexists(path):
             missing.append(path)
@@ -179,7 +183,7 @@ def _keep(store: Store, case: _Case, built: Built, work: str, seconds: float, fo
         (
             path
             for path in paths
-            if after.changed_since(path, case.started)
+            if (after.changed_since(path, case.started) and path not in built.written)
             or (path in plan.inputs and after.digest(path) != case.contents.digest(path))
         ),
         None,
