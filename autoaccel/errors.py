@@ -416,6 +416,17 @@ def _without_noise(said: str) -> str:
     return "\n".join(kept)
 
 
+def bad_manifest(name: str, path: str, line: int, reason: str) -> BuildError:
+    """The manifest inside of a single Rust file."""
+    where = f"{path}:{line}" if line else path
+    return BuildError(
+        f"{name}: the manifest in {where} can't be understood: {reason}.",
+        name=name,
+        path=path,
+        diagnostics=[Diagnostic(path, line, 1 if line else 0, reason)],
+    )
+
+
 def no_library(name: str, path: str) -> BuildError:
     """cargo made no dynamic library."""
     return BuildError(

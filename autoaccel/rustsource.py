@@ -17,7 +17,7 @@ __all__ = ["MARKERS", "claims_crate", "claims_file", "defines_module", "package_
 MARKERS = (b"#[pymodule", b"#[pyo3::pymodule", b"pyo3::pymodule]", b"py_module_initializer!", b"PyInit_", b"PyModExport_")
 
 #: How a single file carries its manifest: RFC 3503, rust-script, rustimport.
-_MANIFESTS = (b"---cargo", b"//! ```cargo", b"//:")
+_MANIFESTS = (b"---cargo", b"```cargo", b"//:", b"// rustimport:")
 
 _SEP = "\\" if sys.platform == "win32" else "/"
 
@@ -51,11 +51,16 @@ def defines_module(text: bytes) -> bool:
 
 def has_manifest(text: bytes) -> bool:
     """Whether Rust source carries a manifest of its own."""
+    if text.startswith(b"// rustimport:"):
+        return True
     if not any(word in text for word in _MANIFESTS) and not text.lstrip().startswith((b"---", b"#!")):
         return False
     from .toolchains.rustfile import manifest_block
 
-    return manifest_block(text.decode("utf-8", "replace")) is not None
+    try:
+        return manifest_block(text.decode("utf-8", "replace")) is not None
+    except ValueError:
+        return True  # and the build tells what is wrong with it
 
 
 def package_around(path: str) -> "str | None":

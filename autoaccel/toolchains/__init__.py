@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import cargo, cc, cython
+from . import cargo, cc, cython, rustfile
 from .base import Toolchain
 
 __all__ = ["TOOLCHAINS"]
@@ -12,4 +12,5 @@ TOOLCHAINS: dict[str, Toolchain] = {
     "c": cc,
     "c++": cc,
     "cargo": cargo,
+    "rust": rustfile,
 }

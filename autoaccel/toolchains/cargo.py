@@ -316,12 +316,11 @@ class _Run:
         said = cargo_output.parse(result.output, os.path.dirname(self.job.workspace))
         if result.status != 0:
             self._keep(said, None, 0)
-            raise self._failed(
-                errors.cargo_failed(
-                    self.plan.source.name, self.plan.source.path, said.diagnostics, result.errors, self.rust.release
-                ),
-                said,
-            )
+            source, told = self.plan.source, result.errors
+            for ours, users in self.job.shown:
+                told = told.replace(ours, users)
+            error = errors.cargo_failed(source.name, source.path, said.diagnostics, told, self.rust.release)
+            raise self._failed(error, said)
         return said
 
     def _run(self, command: list[str]) -> process.Result:

@@ -58,8 +58,8 @@ def _maturin(table: object, crate: Crate, root: str) -> list[Mapping[str, Any]]:
     if not isinstance(table, dict):
         return []
     told = table.get("manifest-path")
-    path = os.path.normpath(os.path.join(root, told)) if isinstance(told, str) else None
-    return [table] if path in (None, crate.manifest) else []
+    paths = [told] if isinstance(told, str) else ["Cargo.toml", "rust/Cargo.toml"]
+    return [table] if crate.manifest in [os.path.normpath(os.path.join(root, path)) for path in paths] else []
 
 
 def _setuptools(table: object, name: str) -> list[Mapping[str, Any]]:
