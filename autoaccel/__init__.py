@@ -159,6 +159,13 @@ class AccelFinder:
             if there and type(finder) is DirectoryFinder:
                 return finder.find_spec(fullname)
         if fullname in self.special:
+            declared = self.special[fullname]
+            if declared is not None and declared[1] == CRATE_SOURCES[0][1] and not self.exclude and not building:
+                source, toolchain, _, root = declared
+                if path is None or (len(path) and f"{path[0]}{_SEP}".startswith(root + _SEP)):
+                    record = _read(fullname, source, source.rpartition(_SEP)[0].rpartition(_SEP)[0])
+                    if record is not None and same(record[5][:1]):
+                        return _spec(fullname, source, toolchain, self.mode, set(), record)
             from .finder import special_spec
 
             return special_spec(self, fullname, path)
@@ -203,6 +210,11 @@ class AccelFinder:
         if finder.limited:
             return
         here = finder.path
+        # The folder of a crate that is itself on the path: the crate's library is a module.
+        path = f"{here}{_SEP}Cargo.toml"
+        if _access(path, 0):
+            self.projects.setdefault(path, True)
+            self.obey(finder, path)
         while not _access(f"{here}{_SEP}pyproject.toml", 0):
             above = here.rpartition(_SEP)[0]
             if not above or _access(f"{here}{_SEP}.git", 0):
@@ -211,6 +223,17 @@ class AccelFinder:
         path = f"{here}{_SEP}pyproject.toml"
         if path not in self.projects:
             self.projects[path] = _speaks(path)
+        self.obey(finder, path)
+
+    def obey(self, finder: "DirectoryFinder", path: str) -> None:
+        """Take what the project file at ``path`` tells."""
+        if self.projects[path] is True and self.later is None:
+            found = told(path)
+            if found is not None and not (found[1] or found[2] or found[3]):
+                # It does nothing but declare modules.
+                for name, declared in found[0].items():
+                    self.special.setdefault(name, (*declared, path.rpartition(_SEP)[0]))
+                self.projects[path] = False
         if self.projects[path] is not False:
             from .finder import learn
 
@@ -315,12 +338,9 @@ class DirectoryFinder(FileFinder):
                         ask = True
                         break
         if source is not None:
-            record = _read(fullname, source, self)
+            record = _read(fullname, source, self.path, self)
             if record is not None and not (ask and not same(record[5][:1])):
-                loader = NativeLoader(fullname, source, toolchain, self.owner.mode, names, record)
-                spec = ModuleSpec(fullname, loader, origin=source)
-                spec._set_fileattr = True  # type: ignore[attr-defined]
-                return spec
+                return _spec(fullname, source, toolchain, self.owner.mode, names, record)
             from .finder import search
 
             return search(self, fullname, stem, names, target)
@@ -463,13 +483,19 @@ def _same_folders(rows: "tuple[Folder, ...]") -> bool:
     return True
 
 
-def _read(name: str, source: str, finder: DirectoryFinder) -> "Record | None":
+def _spec(name: str, source: str, toolchain: str, mode: str, names: "set[str]", record: "Record") -> ModuleSpec:
+    spec = ModuleSpec(name, NativeLoader(name, source, toolchain, mode, names, record), origin=source)
+    spec._set_fileattr = True  # type: ignore[attr-defined]
+    return spec
+
+
+def _read(name: str, source: str, directory: str, finder: "DirectoryFinder | None" = None) -> "Record | None":
     """The record of a module, from its directory's pack or its own manifest; None where there is none."""
-    directory = finder.path
     pack = packs.get(directory)
     if pack is None:
         pack = packs[directory] = unmarshalled(f"packs/{slot('', directory)}") or {}
-        finder.owner.packed.update(dict.fromkeys(pack, finder))
+        if finder is not None:
+            finder.owner.packed.update(dict.fromkeys(pack, finder))
     data = pack.get(name)
     if data is not None:
         record: Record = marshal.loads(data)
@@ -478,6 +504,17 @@ def _read(name: str, source: str, finder: DirectoryFinder) -> "Record | None":
     from .loader import read_alone
 
     return read_alone(name, source)
+
+
+def told(path: str) -> "tuple[Any, ...] | None":
+    """What a project file tells: (modules, include, exclude, pure), as it was remembered; None if it must be read."""
+    values = unmarshalled(f"projects/{slot('', path)}")
+    if type(values) is tuple and len(values) == 7 and values[0] == path and same(values[1]):
+        for absent in values[2]:
+            if _access(absent, 0):
+                return None
+        return values[3:]
+    return None
 
 
 def slot(name: str, source: str) -> str:
@@ -569,7 +606,7 @@ def _speaks(path: str) -> bool:
             _os.close(descriptor)
     except OSError:
         return False
-    return b"tool.autoaccel" in text or b"ext-modules" in text
+    return b"tool.autoaccel" in text or b"ext-modules" in text or b"maturin" in text
 
 
 def __getattr__(name: str) -> object:

@@ -9,7 +9,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from . import PACKAGE_SOURCES, SUFFIXES, csource, errors, pipeline, process, projects, settings
+from . import CRATE_SOURCES, PACKAGE_SOURCES, SUFFIXES, errors, pipeline, process, projects, settings
+from .content import claims
 from .finder import Project
 from .sources import Source
 
@@ -101,7 +102,9 @@ def sources_below(paths: Sequence[str]) -> Iterator[Source]:
             folder = os.path.dirname(path)
             governing, _ = settings.governing(folder)
             project = projects.declared(governing) if governing is not None else None
-            source = _source_of(path, folder, pure=project.pure if project is not None else ())
+            source = _declared(project, path) or _source_of(
+                path, folder, pure=project.pure if project is not None else ()
+            )
             if source is None:
                 raise errors.not_a_source(path)
             found = iter([source])
@@ -131,8 +134,18 @@ def import_root(directory: str, top: str) -> str:
     return max(between, key=len, default=top)
 
 
+def _declared(project: Project | None, path: str) -> Source | None:
+    """The first module that a project declares to be made from a file."""
+    modules = project.modules.items() if project is not None else ()
+    return next((Source(name, *told) for name, told in sorted(modules) if told[0] == path), None)
+
+
 def _below(top: str) -> Iterator[Source]:
     governed: dict[str, Project | None] = {}
+    # What the finder would take from a crate's own folder on sys.path.
+    bare = projects.declared(os.path.join(top, "Cargo.toml"))
+    for name, told in sorted(bare.modules.items()) if bare is not None else ():
+        yield Source(name, *told)
     for folder, folders, files in os.walk(top):
         if "pyvenv.cfg" in files:
             folders.clear()
@@ -147,6 +160,10 @@ def _below(top: str) -> Iterator[Source]:
                 if os.path.isfile(file):
                     yield Source(name, file, toolchain, package)
         for file in sorted(files):
+            if any(file == one for one, _ in CRATE_SOURCES) and (
+                folder == top or _declared(project, os.path.join(folder, file)) is not None
+            ):
+                continue
             source = _source_of(os.path.join(folder, file), top, files, project.pure if project is not None else ())
             if source is not None and not (project is not None and _matches(source.name, project.exclude)):
                 yield source
@@ -156,6 +173,9 @@ def _source_of(path: str, top: str, names: Sequence[str] | None = None, pure: Se
     """The module that a file is the source of; None where the finder would not claim it."""
     folder, file = os.path.split(path)
     stem, suffix = os.path.splitext(file)
+    for crate_file, toolchain in CRATE_SOURCES:
+        if file == crate_file:
+            return _crate(path, toolchain, top)
     if not stem.isidentifier():
         return None
     root = import_root(folder, top)
@@ -169,7 +189,7 @@ def _source_of(path: str, top: str, names: Sequence[str] | None = None, pure: Se
     name = ".".join([*parts, stem])
     for known, toolchain, ask in SUFFIXES:
         if suffix == known:
-            return Source(name, path, toolchain) if not ask or csource.claims(name, path) else None
+            return Source(name, path, toolchain) if not ask or claims(name, path) else None
         # A source that comes earlier in the table is the module.
         if os.path.exists(os.path.join(folder, stem + known)) if names is None else stem + known in names:
             return None
@@ -177,6 +197,17 @@ def _source_of(path: str, top: str, names: Sequence[str] | None = None, pure: Se
         whole = ".".join(parts) if stem == "__init__" else name
         return Source(whole, path, "cython", stem == "__init__") if _matches(whole, pure) else None
     return None
+
+
+def _crate(path: str, toolchain: str, top: str) -> Source | None:
+    """The module that a crate's folder is."""
+    folder = os.path.dirname(path)
+    if any(os.path.isfile(os.path.join(folder, f"__init__{suffix}")) for suffix in (".py", ".pyx")):
+        return None
+    above = os.path.dirname(folder)
+    root = import_root(above, top if folder != top else above)
+    name = os.path.relpath(folder, root).replace(os.sep, ".").replace("-", "_")
+    return Source(name, path, toolchain) if all(map(str.isidentifier, name.split("."))) and claims(name, path) else None
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

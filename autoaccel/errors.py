@@ -231,6 +231,15 @@ def unclaimed(name: str, path: str) -> ModuleNotFoundError:
     from .csource import init_name
 
     stem = name.rpartition(".")[2]
+    if path.endswith(".rs"):
+        from .rustsource import package_around
+
+        owner = package_around(path)
+        reason = f"it belongs to the package of {owner}" if owner else "it has no #[pymodule], PyInit_… or manifest"
+        return ModuleNotFoundError(
+            f"No module named {name!r} ({path} is there, but {reason}, so it is not the source of this module)",
+            name=name,
+        )
     return ModuleNotFoundError(
         f"No module named {name!r} ({path} is there, but it defines neither {init_name(stem)} nor "
         f"PYBIND11_MODULE({stem}, …) nor NB_MODULE({stem}, …), so it is not the source of this module)",
@@ -296,7 +305,8 @@ def not_a_source(path: str) -> AccelError:
     """A file that was named on a command line and is no extension module's source."""
     return AccelError(
         f"{path} is not the source of a native module: known are .pyx, and .c, .cpp, .cc and .cxx files that define "
-        "PyInit_<name>, PYBIND11_MODULE(<name>, …) or NB_MODULE(<name>, …), <name> being the file's own.",
+        "PyInit_<name>, PYBIND11_MODULE(<name>, …) or NB_MODULE(<name>, …), <name> being the file's own; .rs files and "
+        "Cargo.toml of crates that have #[pymodule], py_module_initializer! or PyInit_<name>.",
         path=path,
     )
 
@@ -308,37 +318,52 @@ _INSTALL_RUST = (
     "`apt-get install cargo` (Debian, Ubuntu), `dnf install cargo` (Fedora) or `brew install rust` (macOS)."
 )
 
+#: Cargo's words when it can't reach a registry.
+UNREACHABLE = (
+    r"spurious network error|[Cc]ould not resolve host|failed to download|download of .* failed|network failure|"
+    r"Could not connect|Connection refused|failed to query replaced source|timed out"
+)
+
 #: What cargo or rustc says -> what to do about it; the first that fits.
 _RUST_HINTS = (
     (
         r"you're using offline mode|offline was specified|--offline",
-        "A crate is needed that was not downloaded yet, and cargo is offline. Import once with a network, or "
-        "run `cargo fetch` (or `cargo vendor`) in the crate's folder while there is one.",
+        (
+            "A crate is needed that was not downloaded yet, and cargo is offline. Import once with a network, or run "
+            "`cargo fetch` (or `cargo vendor`) in the crate's folder while there is one."
+        ),
     ),
     (
-        r"location searched: directory source|is not vendored|failed to select a version.*vendor",
-        "The crates are vendored (`[source]` in .cargo/config.toml), and one is missing there: run `cargo vendor` again.",
+        r"location searched: directory source|is not vendored",
+        "The crates are vendored (`[source]` in .cargo/config.toml), and one is missing: run `cargo vendor` again.",
     ),
     (
-        r"spurious network error|[Cc]ould not resolve host|failed to download|download of .* failed|network failure|"
-        r"Could not connect|Connection refused|failed to query replaced source|timed out",
-        "Cargo needs the network once, to download the crates that this one depends on. `cargo vendor` makes do without.",
+        UNREACHABLE,
+        "Cargo needs the network once, to download the crates that this one needs. `cargo vendor` makes do without.",
     ),
     (
         r"linker `?[^`\n]*`? not found",
-        "Rust links with a C compiler. Install one: `apt-get install gcc` (Debian, Ubuntu), `dnf install gcc` (Fedora), "
-        "`xcode-select --install` (macOS), the Visual Studio Build Tools (Windows).",
+        (
+            "Rust links with a C compiler. Install one: `apt-get install gcc` (Debian, Ubuntu), `dnf install gcc` "
+            "(Fedora), `xcode-select --install` (macOS), the Visual Studio Build Tools (Windows)."
+        ),
     ),
     (
         r"is not supported by the following package|requires rustc|cannot be built because it requires rustc",
         "A crate needs a newer Rust than {release}: `rustup update`, or depend on an older version of it.",
     ),
     (
-        r"this version of Cargo is older than the|lock file version .* (was found|requires)|"
-        r"feature `edition\d+` is required",
+        r"this version of Cargo is older than the|lock file version .* (was found|requires)|feature `edition\d+` is",
         "The crate is written for a newer Rust than {release}: `rustup update`.",
     ),
     (r"can't find crate for `(std|core)`", "Its target is not installed: `rustup target add <target>`."),
+    (
+        r"file not found for module",
+        (
+            "A file with a front matter (`---cargo`) is compiled from a copy, which has no files beside it: write the "
+            "manifest as ```` //! ```cargo ```` for `mod …;` and relative `include_str!`."
+        ),
+    ),
     (
         r"Python interpreter version \(.*\) is (newer|lower) than PyO3's",
         "This PyO3 does not know Python {python}: ask for a version of pyo3 in Cargo.toml that does.",
@@ -368,14 +393,10 @@ def no_rust_toolchain(name: str, path: str, told: str, pins: Sequence[str]) -> T
         hint = "rustup has no toolchain to start: `rustup default stable` gets one."
     else:
         hint = _INSTALL_RUST
-    return ToolchainMissing(
-        f"{name}: Rust can't be started to compile {path}:\n{told}\n\n{hint}", name=name, path=path
-    )
+    return ToolchainMissing(f"{name}: Rust can't be started to compile {path}:\n{told}\n\n{hint}", name=name, path=path)
 
 
-def cargo_failed(
-    name: str, path: str, diagnostics: Sequence[Diagnostic], said: str, release: str = ""
-) -> BuildError:
+def cargo_failed(name: str, path: str, diagnostics: Sequence[Diagnostic], said: str, release: str = "") -> BuildError:
     """cargo refused the crate: rustc's messages, or cargo's own words where it did not come to them."""
     import platform
 
@@ -396,14 +417,14 @@ def cargo_failed(
     code = f" {first.code}:" if first.code else ""
     count = f"{len(found)} errors; " if len(found) > 1 else ""
     head = f"{name}: cargo failed on {path}: {count}{first.file}:{first.line}:{first.column}:{code} {first.message}"
-    return BuildError(
-        f"{head}\n\n{error.msg.partition(chr(10) * 2)[2]}", name=name, path=path, diagnostics=diagnostics
-    )
+    return BuildError(f"{head}\n\n{error.msg.partition(chr(10) * 2)[2]}", name=name, path=path, diagnostics=diagnostics)
 
 
 def _without_noise(said: str) -> str:
     """What cargo says without its progress, and of a failed build script only what it said itself."""
-    lines = [line for line in said.splitlines() if not re.match(r"\s+(Compiling|Fresh|Finished|Down|Updating|Lock)", line)]
+    lines = [
+        line for line in said.splitlines() if not re.match(r"\s+(Compiling|Fresh|Finished|Down|Updating|Lock)", line)
+    ]
     kept: list[str] = []
     skipping = False
     for line in lines:

@@ -6,7 +6,7 @@ import os
 import sys
 from importlib.machinery import FileFinder, ModuleSpec, PathFinder
 
-from . import PACKAGE_SOURCES, SUFFIXES, AccelFinder
+from . import CRATE_SOURCES, PACKAGE_SOURCES, SUFFIXES, AccelFinder
 from .content import claims
 from .finder import wanted
 
@@ -68,6 +68,11 @@ def _native(directory: str) -> Iterator[tuple[str, bool]]:
             yield name, True
             continue
         stem, suffix = os.path.splitext(name)
+        module = name.replace("-", "_")
+        crates = [os.path.join(directory, name, file) for file, _ in CRATE_SOURCES]
+        if module.isidentifier() and any(os.path.isfile(crate) and claims(module, crate) for crate in crates):
+            yield module, False
+            continue
         for known, _, ask in SUFFIXES:
             if suffix == known and stem.isidentifier() and (not ask or claims(stem, os.path.join(directory, name))):
                 yield stem, False

@@ -118,7 +118,7 @@ def context_name(context: str) -> str:
 
 
 def home(source: str) -> str:
-    """The folder from which a source is imported, whose pack tells of it: for a crate, the one that holds its folder."""
+    """The folder whose pack tells of a source: its own; for a crate, the one that holds the crate's folder."""
     folder, file = os.path.split(source)
     return os.path.dirname(folder) if file in [name for name, _ in CRATE_SOURCES] else folder
 

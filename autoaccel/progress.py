@@ -50,7 +50,9 @@ def line(name: str) -> Iterator[None]:
         while not over.wait(wait):
             wait, told = _EVERY, True
             detail = f" ({_details[builder]})" if builder in _details else ""
-            stream.write(f"\r\x1b[2mautoaccel: building {name}{detail} … {time.monotonic() - started:.0f} s\x1b[0m\x1b[K")
+            stream.write(
+                f"\r\x1b[2mautoaccel: building {name}{detail} … {time.monotonic() - started:.0f} s\x1b[0m\x1b[K"
+            )
             stream.flush()
         if told:
             stream.write("\r\x1b[K")

@@ -14,7 +14,14 @@ except ImportError:  # Windows
 __all__ = ["MARKERS", "claims_crate", "claims_file", "defines_module", "package_around", "read"]
 
 #: What makes Rust code an extension module: PyO3's attribute, rust-cpython's macro, the C API's function.
-MARKERS = (b"#[pymodule", b"#[pyo3::pymodule", b"pyo3::pymodule]", b"py_module_initializer!", b"PyInit_", b"PyModExport_")
+MARKERS = (
+    b"#[pymodule",
+    b"#[pyo3::pymodule",
+    b"pyo3::pymodule]",
+    b"py_module_initializer!",
+    b"PyInit_",
+    b"PyModExport_",
+)
 
 #: How a single file carries its manifest: RFC 3503, rust-script, rustimport.
 _MANIFESTS = (b"---cargo", b"```cargo", b"//:", b"// rustimport:")
@@ -24,7 +31,7 @@ _SEP = "\\" if sys.platform == "win32" else "/"
 
 def claims_crate(manifest: str) -> bool:
     """Whether the library of the crate with this Cargo.toml is an extension module."""
-    from .toolchains.crates import read_crate
+    from .crates import read_crate
 
     crate = read_crate(manifest)
     if crate.library is None:

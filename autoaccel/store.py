@@ -250,7 +250,12 @@ class Store:
         inputs, system = _rows(plan, meta, contents)
         mine, siblings, theirs = _absent(plan, meta, {row[0] for row in system})
         common = manifest.pack(
-            (tuple(system), _folder_rows(theirs.folders), *theirs.rest, *manifest.environment_row(_variables(plan, meta)))
+            (
+                tuple(system),
+                _folder_rows(theirs.folders),
+                *theirs.rest,
+                *manifest.environment_row(_variables(plan, meta)),
+            )
         )
         missing = manifest.pack(theirs.folders)
         context = hashlib.sha256(common + missing).hexdigest()[:32]

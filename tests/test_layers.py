@@ -17,13 +17,16 @@ PACKAGE = ROOT / "autoaccel"
 WARM_STDLIB = {
     "sys", "marshal", "time", "posix", "nt", "_imp", "_thread", "_frozen_importlib", "_frozen_importlib_external",
 }  # fmt: skip
-WARM = {"__init__", "finder", "loader", "staleness", "projects", "csource"}
+WARM = {"__init__", "finder", "loader", "staleness", "projects", "csource", "content", "rustsource"}
 
 #: Module -> what it may import of ours at its top. Fronts are not here: they may import anything, and nobody them.
 TABLE = {
     "__init__": set(),
     "errors": set(),
     "csource": set(),
+    "content": set(),
+    "crates": set(),
+    "rustsource": set(),
     "location": set(),
     "sources": set(),
     "plan": set(),
@@ -33,16 +36,17 @@ TABLE = {
     "loader": set(),
     "finder": {"loader"},
     "staleness": {"loader"},
-    "projects": {"finder", "staleness"},
+    "projects": {"finder"},
+    "rustprojects": {"content", "crates"},
     "hook": {"finder"},
     "unclaimed": {"errors"},
-    "listing": {"csource", "finder"},
+    "listing": {"content", "finder"},
     "reload": {"errors", "loader"},
     "manifest": {"loader", "location", "staleness"},
     "settings": {"errors", "plan", "sources"},
     "keys": {"manifest", "plan"},
     "store": {"errors", "keys", "manifest", "plan"},
-    "declare": {"csource", "errors", "finder", "manifest", "projects", "settings"},
+    "declare": {"content", "errors", "finder", "manifest", "projects", "rustprojects", "settings"},
     "toolchains.base": {"errors", "plan"},
     "toolchains.cython_server": set(),
     "compiler": {"errors", "keys", "manifest", "plan", "process", "settings", "toolchains.base"},
@@ -52,9 +56,22 @@ TABLE = {
         "compiler", "errors", "keys", "plan", "process", "settings",
         "toolchains.base", "toolchains.cython_server", "toolchains.headers",
     },
-    "toolchains": {"toolchains.base", "toolchains.cc", "toolchains.cython"},
+    "toolchains.rustc": {"errors", "keys", "manifest", "plan", "process"},
+    "toolchains.builddirs": {"keys"},
+    "toolchains.cargo_output": {"errors"},
+    "toolchains.requests": {"crates"},
+    "toolchains.cargo": {
+        "crates", "errors", "keys", "plan", "process", "progress", "settings", "toolchains.base", "toolchains.builddirs",
+        "toolchains.cargo_output", "toolchains.requests", "toolchains.rustc",
+    },
+    "toolchains.rustfile": {
+        "crates", "errors", "keys", "plan", "toolchains.base", "toolchains.cargo", "toolchains.requests",
+    },
+    "toolchains": {
+        "toolchains.base", "toolchains.cargo", "toolchains.cc", "toolchains.cython", "toolchains.rustfile",
+    },
     "pipeline": {
-        "csource", "errors", "exports", "keys", "manifest", "plan", "progress", "settings", "store",
+        "content", "csource", "errors", "exports", "keys", "manifest", "plan", "progress", "settings", "store",
         "toolchains", "toolchains.base",
     },
     #: Read by type checkers only.
@@ -71,7 +88,15 @@ UPWARD = {
     ("hook", "listing"),
     ("finder", "projects"),
     ("finder", "unclaimed"),
-    ("loader", "csource"),
+    ("content", "csource"),
+    ("content", "rustsource"),
+    ("loader", "content"),
+    ("rustsource", "crates"),
+    ("rustsource", "toolchains.rustfile"),
+    ("rustprojects", "settings"),
+    ("toolchains.rustc", "store"),
+    ("toolchains.builddirs", "store"),
+    ("toolchains.rustfile", "store"),
     ("loader", "errors"),
     ("loader", "location"),
     ("loader", "pipeline"),
@@ -82,6 +107,7 @@ UPWARD = {
     ("declare", "store"),
     ("compiler", "store"),
     ("errors", "csource"),
+    ("errors", "rustsource"),
 }
 
 FRONTS = {"__main__", "ahead", "cli", "pyximport"}

@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from .. import __version__, compiler, errors, manifest
+from ..sources import Source
+from ..toolchains import rustc
 from .cache import place, stores
 from .common import print_json, size
 
@@ -42,7 +44,17 @@ def doctor(as_json: bool) -> int:
     Exit status: 1 when nothing at all can be compiled.
     """
     with _log_kept() as said:
-        rows = [_python(), _own(), *_cache(), *_compilers(), _python_headers(), _cython(), *_packages(), _ziglang()]
+        rows = [
+            _python(),
+            _own(),
+            *_cache(),
+            *_compilers(),
+            _python_headers(),
+            _cython(),
+            _rust(),
+            *_packages(),
+            _ziglang(),
+        ]
     rows += [{"what": "note", "state": "problem", "is": line} for line in said]
     here = {row["what"] for row in rows if row["state"] == "ok"}
     able = "Python.h" in here and not here.isdisjoint({"C compiler", "C++ compiler"})
@@ -135,6 +147,16 @@ def _cython() -> dict[str, Any]:
     if _home("Cython") is None:
         return _row("Cython", "optional", "not installed; needed for .pyx", get="Install it: `pip install cython`.")
     return _row("Cython", "ok", _version("cython"))
+
+
+def _rust() -> dict[str, Any]:
+    try:
+        found = rustc.find(os.getcwd(), Source("it", "Rust", "cargo"))
+    except errors.ToolchainMissing as error:
+        reason, _, get = error.msg.removeprefix("it: ").partition("\n")
+        missing = "not installed" if reason.startswith("cargo is needed") else reason
+        return _row("Rust", "optional", f"{missing}; needed for crates and .rs", get=get.strip())
+    return _row("Rust", "ok", f"{found.version}\n{found.cargo}", host=found.host)
 
 
 def _packages() -> Iterator[dict[str, Any]]:

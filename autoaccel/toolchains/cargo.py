@@ -12,18 +12,18 @@ import time
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass
 
-from .. import errors, keys, process, progress, settings
+from .. import crates, errors, keys, process, progress, settings
 from ..plan import Built, Options, Plan, Tool
-from . import builddirs, cargo_output, crates, requests, rustc
+from . import builddirs, cargo_output, requests, rustc
 from .base import Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..crates import Crate
     from ..settings import Settings
     from ..sources import Source
-    from .crates import Crate
     from .requests import Request
 
 __all__ = ["Job", "build", "compile_crate", "plan", "plan_of", "prepare"]
@@ -40,12 +40,6 @@ _ENV_FAMILIES = ("CARGO_PROFILE_", "CARGO_TARGET_")
 
 #: Optimised as a release is, and quick to build again: link-time optimisation costs seconds with each edit.
 PROFILE = {"INHERITS": "release", "INCREMENTAL": "true", "LTO": "off", "CODEGEN_UNITS": "16", "DEBUG": "0"}
-
-#: Cargo's words when it can't reach a registry.
-_UNREACHABLE = re.compile(
-    r"spurious network error|[Cc]ould not resolve host|failed to download|download of .* failed|network failure|"
-    r"Could not connect|Connection refused|timed out"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +303,7 @@ class _Run:
 
     def _cargo(self) -> cargo_output.Said:
         result = self._run(self._command())
-        if result.status != 0 and _UNREACHABLE.search(result.errors) and "--offline" not in self._command():
+        if result.status != 0 and re.search(errors.UNREACHABLE, result.errors) and "--offline" not in self._command():
             # What was downloaded earlier may do.
             again = self._run([*self._command("--offline")])
             result = again if again.status == 0 else result
@@ -352,9 +346,11 @@ class _Run:
         return [*command, "--", *arguments] if arguments else command
 
     def _own_env(self) -> dict[str, str]:
-        tag = f"{sys.implementation.name}-{sys.version_info[0]}.{sys.version_info[1]}-{64 if sys.maxsize > 2**32 else 32}bit"
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        tag = f"{sys.implementation.name}-{version}-{64 if sys.maxsize > 2**32 else 32}bit"
         own = {
             "CARGO_TARGET_DIR": self.known.folder,
+            "CARGO_BUILD_BUILD_DIR": self.known.folder,
             "PYO3_BUILD_EXTENSION_MODULE": "1",
             "PYO3_ENVIRONMENT_SIGNATURE": tag,
             "PYO3_PYTHON": self.job.python,
@@ -362,20 +358,15 @@ class _Run:
             "CARGO_TERM_COLOR": "never",
             **self.rust.environment(),
         }
-        how = self.plan.settings
-        profile = {
-            **PROFILE,
-            **({"OPT_LEVEL": f'"{how.optimize}"' if how.optimize in ("s", "z") else how.optimize} if how.optimize else {}),
-            **({"DEBUG": "2"} if how.debug else {}),
-        }
-        for key, value in profile.items():
-            own.setdefault(f"CARGO_PROFILE_AUTOACCEL_{key}", os.environ.get(f"CARGO_PROFILE_AUTOACCEL_{key}", value))
+        for key, value in {**PROFILE, **_wishes(self.plan.settings)}.items():
+            name = f"CARGO_PROFILE_AUTOACCEL_{key}"
+            own[name] = os.environ.get(name, value)
         return own
 
     def _env(self) -> dict[str, str]:
         env = process.environment(**self._own_env())
         # The first two are of a cargo around us; a backtrace buries the sentence that matters.
-        for name in ("CARGO", "CARGO_BUILD_TARGET_DIR", "RUST_BACKTRACE", "CARGO_BUILD_BUILD_DIR"):
+        for name in ("CARGO", "CARGO_BUILD_TARGET_DIR", "RUST_BACKTRACE"):
             env.pop(name, None)
         return env
 
@@ -396,6 +387,16 @@ class _Run:
             inputs=[path for path in dict.fromkeys(inputs) if not self._ours(path)],
             complete=complete,
         )
+
+
+def _wishes(how: Settings) -> dict[str, str]:
+    """What the project's settings change in the profile."""
+    found = {}
+    if how.optimize is not None:
+        found["OPT_LEVEL"] = "3" if how.optimize == "fast" else how.optimize
+    if how.debug:
+        found["DEBUG"] = "2"
+    return found
 
 
 def _missing_features(job: Job) -> list[str]:

@@ -18,7 +18,9 @@ __all__ = ["Read", "Said", "Script", "Unit", "dep_info", "parse", "read_of"]
 
 _LIBRARIES = (".so", ".dylib", ".dll")
 #: What cargo itself sets for the code that it compiles.
-_CARGOS = re.compile(r"CARGO$|CARGO_(PKG|MANIFEST|CRATE|BIN|PRIMARY|TARGET_TMPDIR)|OUT_DIR$|TARGET$|HOST$|PROFILE$|CARGO_CFG")
+_CARGOS = re.compile(
+    r"CARGO$|CARGO_(PKG|MANIFEST|CRATE|BIN|PRIMARY|TARGET_TMPDIR)|OUT_DIR$|TARGET$|HOST$|PROFILE$|CARGO_CFG"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,8 @@ def _script_rules(script: Script) -> tuple[list[str], list[str], bool]:
             break
         except OSError:
             continue
-    paths, names = [], []
+    paths: list[str] = []
+    names: list[str] = []
     for line in text.splitlines():
         match = re.match(r"cargo::?rerun-if-(changed|env-changed)=(.*)", line.strip())
         if match is not None:

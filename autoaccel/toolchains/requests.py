@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from . import crates
+from .. import crates
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from ..crates import Crate
     from ..settings import Settings
     from ..sources import Source
-    from .crates import Crate
 
 __all__ = ["Request", "of_crate"]
 
@@ -69,10 +69,8 @@ def _setuptools(table: object, name: str) -> list[Mapping[str, Any]]:
 
 
 def _plus(merged: Request, table: Mapping[str, Any]) -> Request:
-    flags = list(merged.flags)
-    for key in ("no-default-features", "all-features", "locked", "frozen", "offline"):
-        if table.get(key) is True:
-            flags.append(f"--{key}")
+    switches = ("no-default-features", "all-features", "locked", "frozen", "offline")
+    flags = [*merged.flags, *(f"--{key}" for key in switches if table.get(key) is True)]
     if table.get("default-features") is False:
         flags.append("--no-default-features")
     flags += _words(table, "args") + _words(table, "cargo-extra-args")

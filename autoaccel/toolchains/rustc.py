@@ -109,9 +109,7 @@ def _overridden(folder: str) -> str:
     return ""
 
 
-def _ask(
-    cargo: str, rustc: str, folder: str, source: Source, pins: tuple[str, ...], asked: tuple[object, ...]
-) -> Rust:
+def _ask(cargo: str, rustc: str, folder: str, source: Source, pins: tuple[str, ...], asked: tuple[object, ...]) -> Rust:
     env = process.environment()
     env.pop("RUST_BACKTRACE", None)
     try:

@@ -11,9 +11,9 @@ import re
 import tomllib
 from dataclasses import dataclass
 
-from .. import errors, keys
+from .. import crates, errors, keys
 from ..plan import Built, Plan
-from . import cargo, crates, requests
+from . import cargo, requests
 from .base import Failed
 
 TYPE_CHECKING = False
@@ -236,9 +236,7 @@ def _implied(text: str, own: Mapping[str, Any]) -> dict[str, object]:
         for told in own.get("dependencies", {}).values()
         if isinstance(told, dict) and "package" in told
     }
-    return {
-        package: told for pattern, package, told in _BINDINGS if package not in named and re.search(pattern, text)
-    }
+    return {package: told for pattern, package, told in _BINDINGS if package not in named and re.search(pattern, text)}
 
 
 def _generated_module(source: Source, text: str) -> str:
@@ -276,7 +274,11 @@ def to_toml(table: Mapping[str, Any]) -> str:
     plain = [f"{json.dumps(key)} = {_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
     for key, value in table.items():
         if isinstance(value, dict):
-            plain += ["", f"[{json.dumps(key)}]", *(f"{json.dumps(one)} = {_value(told)}" for one, told in value.items())]
+            plain += [
+                "",
+                f"[{json.dumps(key)}]",
+                *(f"{json.dumps(one)} = {_value(told)}" for one, told in value.items()),
+            ]
     return "\n".join(plain) + "\n"
 
 

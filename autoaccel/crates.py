@@ -1,4 +1,4 @@
-"""What Cargo.toml files say about a crate that matters before cargo runs: its library, its workspace, its neighbours."""
+"""What Cargo.toml files say that matters before cargo runs: a crate's library, its workspace, its neighbours."""
 
 from __future__ import annotations
 
