@@ -68,10 +68,14 @@ SUFFIXES = (
     (".cpp", "c++", True),
     (".cc", "c++", True),
     (".cxx", "c++", True),
+    (".rs", "rust", True),
 )
 
 #: (file name, toolchain): what makes a directory a native package.
 PACKAGE_SOURCES = (("__init__.pyx", "cython"),)
+
+#: (file name, toolchain): what makes a directory a crate, where it is no package; only the content tells.
+CRATE_SOURCES = (("Cargo.toml", "cargo"),)
 
 #: The format of everything below the cache's root; a change of layout is a new bucket beside the old one.
 BUCKET = "v1"
@@ -104,10 +108,10 @@ _access = _os.access
 loaded: "dict[str, str]" = {}
 #: Threads that are inside the cold room now.
 building: "set[int]" = set()
+#: Not empty while the thread that has the lock under which finders are asked is not to give it back, see `cold`.
+keeping: "list[object]" = []
 #: Trusted cache roots that exist, best first; empty before they are asked for.
 known_roots: "list[str]" = []
-#: Colder modules of ours that are loaded.
-_rooms: "dict[str, Any]" = {}
 #: Directory -> its pack: full name -> a marshalled record.
 packs: "dict[str, dict[str, bytes]]" = {}
 #: Contexts that held when this process looked -> (names that must stay absent, variables, their values).
@@ -168,7 +172,14 @@ class AccelFinder:
                 if spec is not None and type(spec.loader) is NativeLoader:
                     return spec
         if fullname in self.special:
-            return room("finder").special_spec(self, fullname, path)  # type: ignore[no-any-return]
+            declared = self.special[fullname]
+            if declared is not None and declared[1] == CRATE_SOURCES[0][1] and not self.exclude and not building:
+                source, toolchain, _, root = declared
+                if path is None or (len(path) and f"{path[0]}{_SEP}".startswith(root + _SEP)):
+                    record = _read(fullname, source, source.rpartition(_SEP)[0].rpartition(_SEP)[0])
+                    if record is not None and same(record[5][:1]):
+                        return _spec(fullname, source, toolchain, self.mode, set(), record)
+            return cold("finder", "special_spec", self, fullname, path)  # type: ignore[no-any-return]
         return None
 
     def __call__(self, path: str) -> "Any":
@@ -187,7 +198,8 @@ class AccelFinder:
                         except ImportError:
                             continue
                         self.adopt(finder)
-                        return finder
+                        # Another thread may have put another one in our place meanwhile.
+                        return finder if self.order else sys.path_hooks[0](path)
             finally:
                 self.asked.discard(path)
         raise ImportError("no hook is for this", path=path)
@@ -208,19 +220,26 @@ class AccelFinder:
             odd=False, foreign=False, limited=False, _stems=(), _listed=None, _changed=-1, _racy=False,
         )  # fmt: skip
         if foreign or odd or self.exclude or self.pure:
-            if not room("finder").adopt(self, finder, odd):
+            if not cold("finder", "adopt", self, finder, odd):
                 return
         else:
             # Last: from here on, other threads may ask it as ours.
             ours.__class__ = DirectoryFinder
         self.adopted.append(ours)
         self.settle(ours)
+        if not self.order:
+            ours.__class__ = ours.plain
 
     def settle(self, finder: "DirectoryFinder") -> None:
         """Find the project around a directory, if it is in one that tells something."""
         if finder.limited:
             return
         here = finder.base[:-1]
+        # The folder of a crate that is itself on the path: the crate's library is a module.
+        path = f"{here}{_SEP}Cargo.toml"
+        if _access(path, 0):
+            self.projects.setdefault(path, True)
+            self.obey(finder, path)
         while not _access(f"{here}{_SEP}pyproject.toml", 0):
             above = here.rpartition(_SEP)[0]
             if not above or _access(f"{here}{_SEP}.git", 0):
@@ -229,30 +248,47 @@ class AccelFinder:
         path = f"{here}{_SEP}pyproject.toml"
         if path not in self.projects:
             self.projects[path] = _speaks(path)
+        self.obey(finder, path)
+
+    def obey(self, finder: "DirectoryFinder", path: str) -> None:
+        """Take what the project file at ``path`` tells."""
+        if self.projects[path] is True and self.later is None:
+            found = told(path)
+            if found is not None and not (found[1] or found[2] or found[3]):
+                # It does nothing but declare modules.
+                for name, declared in found[0].items():
+                    self.special.setdefault(name, (*declared, path.rpartition(_SEP)[0]))
+                self.projects[path] = False
         if self.projects[path] is not False:
-            room("finder").learn(self, finder, path)
+            cold("finder", "learn", self, finder, path)
 
     def attach(self) -> None:
         """Be the first path hook while on ``sys.meta_path``, and take the directories that are known already."""
-        self.order = []
-        if not any([one is self for one in sys.meta_path]):  # noqa: C419
-            return
-        self.order = sys.meta_path[:]
-        self.direct = False
-        for one in self.order[self.order.index(self) + 1 :]:
-            if one is PathFinder:
-                # A frozen program may have modules of its own in the interpreter.
-                self.direct = not hasattr(sys, "frozen")
-                break
-            if one not in (BuiltinImporter, FrozenImporter) and one.__module__.partition(".")[0] not in _HARMLESS:
-                break
-        sys.path_hooks[:] = [self, *[hook for hook in sys.path_hooks if hook is not self]]
-        for finder in list(sys.path_importer_cache.values()):
-            self.adopt(finder)
+        _imp.acquire_lock()
+        keeping.append(self)
+        try:
+            self.order = []
+            if not any([one is self for one in sys.meta_path]):  # noqa: C419
+                return
+            self.order = sys.meta_path[:]
+            self.direct = False
+            for one in self.order[self.order.index(self) + 1 :]:
+                if one is PathFinder:
+                    # A frozen program may have modules of its own in the interpreter.
+                    self.direct = not hasattr(sys, "frozen")
+                    break
+                if one not in (BuiltinImporter, FrozenImporter) and one.__module__.partition(".")[0] not in _HARMLESS:
+                    break
+            sys.path_hooks[:] = [self, *[hook for hook in sys.path_hooks if hook is not self]]
+            for finder in list(sys.path_importer_cache.values()):
+                self.adopt(finder)
+        finally:
+            keeping.pop()
+            _imp.release_lock()
 
     def invalidate_caches(self) -> None:
         """Look at toolchains, projects and the cache's place again (called by ``importlib.invalidate_caches``)."""
-        room("finder").refresh(self)
+        cold("finder", "refresh", self)
 
 
 class DirectoryFinder(FileFinder):
@@ -304,34 +340,42 @@ class DirectoryFinder(FileFinder):
         if names is not self._listed:
             self._stems = frozenset([name.partition(".")[0] for name in names])
             self._listed = names
-        if self.odd or building:
-            return room("finder").search(self, fullname, stem, names, target)  # type: ignore[no-any-return]
-        if stem not in self._stems:
+        # Cargo's names have hyphens where Python's have none.
+        hyphened = stem.replace("_", "-") if "_" in stem else stem
+        if stem not in self._stems and hyphened not in names and not self.foreign:
             return None
+        if self.odd or building:
+            return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
+        namespace = source = None
         for suffix, toolchain, _ in SUFFIXES:
             if stem + suffix in names:
-                if stem not in names:
-                    path = f"{self.base}{stem}{suffix}"
-                    record = _read(fullname, path, self)
-                    if record is not None and same(record[5][:1]):
-                        loader = NativeLoader(fullname, path, toolchain, self.owner.mode, names, record)
-                        spec = ModuleSpec(fullname, loader, origin=path)
-                        spec._set_fileattr = True  # type: ignore[attr-defined]
-                        return spec
-                return room("finder").search(self, fullname, stem, names, target)  # type: ignore[no-any-return]
-        # What `FileFinder.find_spec` does after its `stat`.
-        namespace = None
-        if stem in names:
-            inside = f"{self.base}{stem}"
-            for file, _ in PACKAGE_SOURCES:
-                if _access(f"{inside}{_SEP}{file}", 0):
-                    return room("finder").search(self, fullname, stem, names, target)  # type: ignore[no-any-return]
-            for suffix, cls in self._loaders:
-                path = f"{inside}{_SEP}__init__{suffix}"
-                if _path_isfile(path):
-                    return self._get_spec(cls, fullname, path, [inside], target)
-            if _path_isdir(inside):
-                namespace = inside
+                if stem in names:
+                    return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
+                source = f"{self.base}{stem}{suffix}"
+                break
+        else:
+            # What `FileFinder.find_spec` does after its `stat`.
+            if stem in names:
+                inside = f"{self.base}{stem}"
+                for file, _ in PACKAGE_SOURCES:
+                    if _access(f"{inside}{_SEP}{file}", 0):
+                        return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
+                for suffix, cls in self._loaders:
+                    path = f"{inside}{_SEP}__init__{suffix}"
+                    if _path_isfile(path):
+                        return self._get_spec(cls, fullname, path, [inside], target)
+                if _path_isdir(inside):
+                    namespace = inside
+            for file, toolchain in CRATE_SOURCES:
+                for folder in (stem, hyphened):
+                    if folder in names and _access(f"{self.base}{folder}{_SEP}{file}", 0):
+                        source = f"{self.base}{folder}{_SEP}{file}"
+                        break
+        if source is not None:
+            record = _read(fullname, source, self.base[:-1], self)
+            if record is not None and same(record[5][:1]):
+                return _spec(fullname, source, toolchain, self.owner.mode, names, record)
+            return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
         for suffix, cls in self._loaders:
             if stem + suffix in names:
                 path = f"{self.base}{stem}{suffix}"
@@ -400,7 +444,7 @@ class NativeLoader(ExtensionFileLoader):
                 spec.origin = self.origin
         else:
             problem = None
-        module = room("loader").create(self, spec, problem)
+        module = cold("loader", "create", self, spec, problem)
         self.created.append(module)
         return module  # type: ignore[no-any-return]
 
@@ -411,28 +455,28 @@ class NativeLoader(ExtensionFileLoader):
             _imp.exec_dynamic(module)
             loaded[self.name] = self.path
             return
-        room("loader").renew(self, module)
+        cold("loader", "renew", self, module)
 
 
-def room(name: str) -> "Any":
-    """A colder module of ours.
+def cold(room: str, function: str, *values: object) -> "Any":
+    """What a function of a colder module of ours gives.
 
-    It is imported without the lock under which finders are asked: a thread that is importing it needs that lock.
+    Finders are asked under one lock of the interpreter's. The cold rooms import modules, which other threads may be
+    importing too: these would wait for that lock, and we for them. So it is given back meanwhile.
     """
-    if name not in _rooms:
-        depth = 0
-        try:
-            while True:
-                _imp.release_lock()
-                depth += 1
-        except RuntimeError:  # it is not, or no more, this thread's
-            pass
-        try:
-            _rooms[name] = __import__(f"{__name__}.{name}", fromlist=("*",))
-        finally:
-            for _ in range(depth):
-                _imp.acquire_lock()
-    return _rooms[name]
+    depth = 0
+    try:
+        while not keeping:
+            _imp.release_lock()
+            depth += 1
+    except RuntimeError:  # it is not, or no more, this thread's
+        pass
+    try:
+        module = __import__(f"{__name__}.{room}", fromlist=("*",))
+        return getattr(module, function)(*values)
+    finally:
+        for _ in range(depth):
+            _imp.acquire_lock()
 
 
 def holds(record: "Record", names: "set[str] | None") -> bool:
@@ -490,23 +534,40 @@ def _same_folders(rows: "tuple[Folder, ...]") -> bool:
     return True
 
 
-def _read(name: str, source: str, finder: DirectoryFinder) -> "Record | None":
+def _spec(name: str, source: str, toolchain: str, mode: str, names: "set[str]", record: "Record") -> ModuleSpec:
+    spec = ModuleSpec(name, NativeLoader(name, source, toolchain, mode, names, record), origin=source)
+    spec._set_fileattr = True  # type: ignore[attr-defined]
+    return spec
+
+
+def _read(name: str, source: str, directory: str, finder: "DirectoryFinder | None" = None) -> "Record | None":
     """The record of a module, from its directory's pack or its own manifest; None where there is none."""
-    directory = finder.base[:-1]
     pack = packs.get(directory)
     if pack is None:
         pack = packs[directory] = unmarshalled(f"packs/{slot('', directory)}") or {}
-        # What is built in or frozen comes first.
-        ours = [one for one in pack if one[:2] != "__" and one not in sys.stdlib_module_names]
-        finder.owner.packed.update(dict.fromkeys(ours, finder))
-        for one in sys.builtin_module_names:
-            finder.owner.packed.pop(one, None)
+        if finder is not None:
+            # What is built in or frozen comes first.
+            ours = [one for one in pack if one[:2] != "__" and one not in sys.stdlib_module_names]
+            finder.owner.packed.update(dict.fromkeys(ours, finder))
+            for one in sys.builtin_module_names:
+                finder.owner.packed.pop(one, None)
     data = pack.get(name)
     if data is not None:
         record: Record = marshal.loads(data)
         if record[1] == source:
             return record
-    return room("loader").read_alone(name, source)  # type: ignore[no-any-return]
+    return cold("loader", "read_alone", name, source)  # type: ignore[no-any-return]
+
+
+def told(path: str) -> "tuple[Any, ...] | None":
+    """What a project file tells: (modules, include, exclude, pure), as it was remembered; None if it must be read."""
+    values = unmarshalled(f"projects/{slot('', path)}")
+    if type(values) is tuple and len(values) == 7 and values[0] == path and same(values[1]):
+        for absent in values[2]:
+            if _access(absent, 0):
+                return None
+        return values[3:]
+    return None
 
 
 def slot(name: str, source: str) -> str:
@@ -559,7 +620,7 @@ def cache_roots() -> "list[str]":
             if status.st_mode & 0o170022 == 0o040000 and status.st_uid == _os.geteuid() and _access(first, 2):
                 known_roots[:] = [first.decode("utf-8", "surrogateescape")]
                 return known_roots
-    known_roots[:] = room("loader").ladder()
+    known_roots[:] = cold("loader", "ladder")
     return known_roots
 
 
@@ -586,14 +647,14 @@ def _speaks(path: str) -> bool:
             _os.close(descriptor)
     except OSError:
         return False
-    return b"tool.autoaccel" in text or b"ext-modules" in text
+    return b"tool.autoaccel" in text or b"ext-modules" in text or b"maturin" in text
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     where = "ahead" if name == "build" else "hook" if name in ("Handle", "install", "uninstall") else "errors"
-    value = globals()[name] = getattr(room(where), name)
+    value = globals()[name] = getattr(__import__(f"{__name__}.{where}", fromlist=("*",)), name)
     return value
 
 
@@ -609,6 +670,6 @@ elif not environ().get(_raw("AUTOACCEL")) and "AccelFinder" not in [type(_one)._
     sys.meta_path.insert(0, _entry)
     _entry.attach()
     if "pkgutil" in sys.modules:
-        room("listing")  # registers itself
+        from . import listing  # noqa: F401  (registers itself)
 else:
-    room("hook").start()
+    cold("hook", "start")

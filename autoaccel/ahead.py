@@ -9,7 +9,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from . import SUFFIXES, errors, pipeline, process, projects, settings
+from . import CRATE_SOURCES, SUFFIXES, errors, pipeline, process, projects, settings
+from .content import claims
 from .finder import Project
 from .roots import SKIPPED, Roots
 from .sources import Source, claimed
@@ -171,6 +172,10 @@ class _Walk:
 
     def below(self) -> Iterator[Source]:
         """Every source in the folder."""
+        # What the finder would take from a crate's own folder on sys.path.
+        bare = projects.declared(os.path.join(self._top, "Cargo.toml"))
+        for name, told in sorted(bare.modules.items()) if bare is not None else ():
+            yield Source(name, *told)
         for folder, folders, files in os.walk(self._top):
             if "pyvenv.cfg" in files:
                 folders.clear()
@@ -182,6 +187,8 @@ class _Walk:
                     if os.path.isfile(file):
                         yield Source(name, file, toolchain, package)
             for file in sorted(files):
+                if file in _CRATE_FILES and folder == self._top:
+                    continue
                 source = self.source_of(os.path.join(folder, file), project)
                 if source is not None and project is not None and _matches(source.name, project.exclude):
                     self._pass_over(source.path, f"`exclude` names {source.name}")
@@ -201,11 +208,13 @@ class _Walk:
         """The module that a file is the source of; None where the finder would not claim it."""
         folder, file = os.path.split(path)
         stem, suffix = os.path.splitext(file)
-        if suffix not in _SUFFIXES or not os.path.isfile(path):
+        if not (suffix in _SUFFIXES or file in _CRATE_FILES) or not os.path.isfile(path):
             return None
         for name, (declared, toolchain, package) in project.modules.items() if project is not None else ():
             if declared == path:
                 return Source(name, path, toolchain, package)
+        if file in _CRATE_FILES:
+            return self._crate(path)
         if not stem.isidentifier():
             self._pass_over(path, "its name can't be imported")
             return None
@@ -228,11 +237,22 @@ class _Walk:
         self._pass_over(path, reason)
         return None
 
+    def _crate(self, path: str) -> Source | None:
+        """The module that a crate's folder is."""
+        folder = os.path.dirname(path)
+        if any(os.path.isfile(os.path.join(folder, f"__init__{suffix}")) for suffix in (".py", ".pyx")):
+            return None
+        root = self._root or self._roots.root(os.path.dirname(folder))
+        name = os.path.relpath(folder, root).replace(os.sep, ".").replace("-", "_")
+        importable = all(map(str.isidentifier, name.split(".")))
+        return Source(name, path, _CRATE_FILES[os.path.basename(path)]) if importable and claims(name, path) else None
+
     def _pass_over(self, path: str, reason: str) -> None:
         if not self._silent:
             log.info("%s is not built: %s", path, reason)
 
 
+_CRATE_FILES = dict(CRATE_SOURCES)
 _SUFFIXES = {".py", *(suffix for suffix, _, _ in SUFFIXES)}
 
 

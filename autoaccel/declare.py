@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 
-from . import SUFFIXES, manifest, settings
-from .csource import claims
+from . import SUFFIXES, manifest, rustprojects, settings
+from .content import claims
 from .errors import ConfigError
 from .finder import Project
 from .projects import record_name
@@ -14,25 +14,36 @@ from .projects import record_name
 __all__ = ["project"]
 
 
-def project(path: str, seen: tuple[int, int, int, int]) -> Project:
-    """What the finder must know of the pyproject.toml at ``path``, which has the stat identity ``seen``.
+def project(path: str) -> Project | None:
+    """What the finder must know of the pyproject.toml, or the crate's Cargo.toml, at ``path``; None where it is gone.
 
     A file that can't be understood declares nothing: the build of a module that it governs tells the user.
     """
     from .store import open_store, replace
 
-    try:
-        tables, mine = settings.tables(path)
-    except ConfigError:
-        return Project({}, (), (), ())
-    mine = mine if isinstance(mine, dict) else {}
-    modules: dict[str, tuple[str, str, bool]] = {}
-    for table in tables if isinstance(tables, list) else []:
-        declared = _extension(table, path) if isinstance(table, dict) else None
-        if declared is not None:
-            modules[str(table["name"])] = declared
-    found = Project(modules, *(_words(mine, key) for key in ("include", "exclude", "pure-python")))
-    values = (path, seen, found.modules, found.include, found.exclude, found.pure)
+    seen = manifest.identity(path)
+    if seen is None:
+        return None
+    if os.path.basename(path) == "Cargo.toml":
+        rust = rustprojects.of_crate(path)
+        found = Project(rust.modules, (), (), ())
+    else:
+        try:
+            tables, mine = settings.tables(path)
+            rust = rustprojects.of_project(settings.read_project(path), os.path.dirname(path))
+        except ConfigError:
+            return Project({}, (), (), ())
+        mine = mine if isinstance(mine, dict) else {}
+        modules: dict[str, tuple[str, str, bool]] = {}
+        for table in tables if isinstance(tables, list) else []:
+            declared = _extension(table, path) if isinstance(table, dict) else None
+            if declared is not None:
+                modules[str(table["name"])] = declared
+        found = Project(
+            {**rust.modules, **modules}, *(_words(mine, key) for key in ("include", "exclude", "pure-python"))
+        )
+    rows = tuple((one, *(manifest.identity(one) or manifest.FRESH)) for one in rust.read)
+    values = (path, ((path, *seen), *rows), rust.absent, found.modules, found.include, found.exclude, found.pure)
     with contextlib.suppress(OSError):
         replace(f"{open_store().bucket}/{record_name(path)}", manifest.pack(values))
     return found

@@ -240,6 +240,15 @@ def unclaimed(name: str, path: str) -> ModuleNotFoundError:
     from .csource import init_name
 
     stem = name.rpartition(".")[2]
+    if path.endswith(".rs"):
+        from .rustsource import package_around
+
+        owner = package_around(path)
+        reason = f"it belongs to the package of {owner}" if owner else "it has no #[pymodule], PyInit_… or manifest"
+        return ModuleNotFoundError(
+            f"No module named {name!r} ({path} is there, but {reason}, so it is not the source of this module)",
+            name=name,
+        )
     return ModuleNotFoundError(
         f"No module named {name!r} ({path} is there, but it defines neither {init_name(stem)} nor "
         f"PYBIND11_MODULE({stem}, …) nor NB_MODULE({stem}, …), so it is not the source of this module)",
@@ -329,6 +338,167 @@ def not_a_source(path: str) -> AccelError:
         return AccelError(f"{path} is not the source of a module: no import can name {stem!r}.", path=path)
     return AccelError(
         f"{path} is not the source of a native module: known are .pyx, and .c, .cpp, .cc and .cxx files that define "
-        "PyInit_<name>, PYBIND11_MODULE(<name>, …) or NB_MODULE(<name>, …), <name> being the file's own.",
+        "PyInit_<name>, PYBIND11_MODULE(<name>, …) or NB_MODULE(<name>, …), <name> being the file's own; .rs files and "
+        "Cargo.toml of crates that have #[pymodule], py_module_initializer! or PyInit_<name>.",
+        path=path,
+    )
+
+
+# Rust
+
+_INSTALL_RUST = (
+    "Install Rust: https://rustup.rs (`curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh`), "
+    "`apt-get install cargo` (Debian, Ubuntu), `dnf install cargo` (Fedora) or `brew install rust` (macOS)."
+)
+
+#: Cargo's words when it can't reach a registry.
+UNREACHABLE = (
+    r"spurious network error|[Cc]ould not resolve host|failed to download|download of .* failed|network failure|"
+    r"Could not connect|Connection refused|failed to query replaced source|timed out"
+)
+
+#: What cargo or rustc says -> what to do about it; the first that fits.
+_RUST_HINTS = (
+    (
+        r"you're using offline mode|offline was specified|--offline",
+        (
+            "A crate is needed that was not downloaded yet, and cargo is offline. Import once with a network, or run "
+            "`cargo fetch` (or `cargo vendor`) in the crate's folder while there is one."
+        ),
+    ),
+    (
+        r"location searched: directory source|is not vendored",
+        "The crates are vendored (`[source]` in .cargo/config.toml), and one is missing: run `cargo vendor` again.",
+    ),
+    (
+        UNREACHABLE,
+        "Cargo needs the network once, to download the crates that this one needs. `cargo vendor` makes do without.",
+    ),
+    (
+        r"linker `?[^`\n]*`? not found",
+        (
+            "Rust links with a C compiler. Install one: `apt-get install gcc` (Debian, Ubuntu), `dnf install gcc` "
+            "(Fedora), `xcode-select --install` (macOS), the Visual Studio Build Tools (Windows)."
+        ),
+    ),
+    (
+        r"is not supported by the following package|requires rustc|cannot be built because it requires rustc",
+        "A crate needs a newer Rust than {release}: `rustup update`, or depend on an older version of it.",
+    ),
+    (
+        r"this version of Cargo is older than the|lock file version .* (was found|requires)|feature `edition\d+` is",
+        "The crate is written for a newer Rust than {release}: `rustup update`.",
+    ),
+    (r"can't find crate for `(std|core)`", "Its target is not installed: `rustup target add <target>`."),
+    (
+        r"file not found for module",
+        (
+            "A file with a front matter (`---cargo`) is compiled from a copy, which has no files beside it: write the "
+            "manifest as ```` //! ```cargo ```` for `mod …;` and relative `include_str!`."
+        ),
+    ),
+    (
+        r"Python interpreter version \(.*\) is (newer|lower) than PyO3's",
+        "This PyO3 does not know Python {python}: ask for a version of pyo3 in Cargo.toml that does.",
+    ),
+    (
+        r"believes it's in a workspace when it's not",
+        "Add the crate to `members` of that workspace, or an empty `[workspace]` table to its own Cargo.toml.",
+    ),
+)
+
+
+def no_cargo(name: str, path: str) -> ToolchainMissing:
+    """There is no Rust."""
+    return ToolchainMissing(
+        f"{name}: cargo is needed to compile {path}, and it is neither on $PATH nor in ~/.cargo/bin.\n{_INSTALL_RUST}",
+        name=name,
+        path=path,
+    )
+
+
+def no_rust_toolchain(name: str, path: str, told: str, pins: Sequence[str]) -> ToolchainMissing:
+    """rustup is there, and no toolchain for it; or rustc does not start."""
+    told = told.strip()
+    if "is not installed" in told and pins:
+        hint = f"{pins[0]} asks for it: `rustup toolchain install` in that folder gets it."
+    elif "no default" in told or "could not choose" in told:
+        hint = "rustup has no toolchain to start: `rustup default stable` gets one."
+    else:
+        hint = _INSTALL_RUST
+    return ToolchainMissing(f"{name}: Rust can't be started to compile {path}:\n{told}\n\n{hint}", name=name, path=path)
+
+
+def cargo_failed(name: str, path: str, diagnostics: Sequence[Diagnostic], said: str, release: str = "") -> BuildError:
+    """cargo refused the crate: rustc's messages, or cargo's own words where it did not come to them."""
+    import platform
+
+    found = [one for one in diagnostics if one.level == "error" and one.file]
+    text = "".join(one.rendered for one in diagnostics if one.level == "error")
+    own = _without_noise(said)
+    if not text or not any(one.file for one in diagnostics if one.level == "error"):
+        text = f"{text}\n{own}".strip()
+    hint = ""
+    for pattern, advice_ in _RUST_HINTS:
+        if re.search(pattern, f"{text}\n{own}"):
+            hint = advice_.format(release=release or "this one", python=platform.python_version())
+            break
+    error = compile_failed(name, path, "cargo", text, diagnostics, hint=hint)
+    if not found:
+        return error
+    first = found[0]
+    code = f" {first.code}:" if first.code else ""
+    count = f"{len(found)} errors; " if len(found) > 1 else ""
+    head = f"{name}: cargo failed on {path}: {count}{first.file}:{first.line}:{first.column}:{code} {first.message}"
+    return BuildError(f"{head}\n\n{error.msg.partition(chr(10) * 2)[2]}", name=name, path=path, diagnostics=diagnostics)
+
+
+def _without_noise(said: str) -> str:
+    """What cargo says without its progress, and of a failed build script only what it said itself."""
+    lines = [
+        line for line in said.splitlines() if not re.match(r"\s+(Compiling|Fresh|Finished|Down|Updating|Lock)", line)
+    ]
+    kept: list[str] = []
+    skipping = False
+    for line in lines:
+        if line.strip() == "--- stdout":
+            skipping = True
+        elif line.strip() == "--- stderr":
+            skipping = False
+        elif not skipping:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def bad_manifest(name: str, path: str, line: int, reason: str) -> BuildError:
+    """The manifest inside of a single Rust file."""
+    where = f"{path}:{line}" if line else path
+    return BuildError(
+        f"{name}: the manifest in {where} can't be understood: {reason}.",
+        name=name,
+        path=path,
+        diagnostics=[Diagnostic(path, line, 1 if line else 0, reason)],
+    )
+
+
+def no_library(name: str, path: str) -> BuildError:
+    """cargo made no dynamic library."""
+    return BuildError(
+        f"{name}: cargo compiled {path} to no library that can be loaded: the crate needs a `[lib]` target "
+        "(src/lib.rs), not only binaries or a procedural macro.",
+        name=name,
+        path=path,
+    )
+
+
+def no_rust_cpython(name: str, path: str) -> BuildError:
+    """rust-cpython ended with Python 3.12."""
+    import platform
+
+    return BuildError(
+        f"{name}: {path} is written with rust-cpython, which is no longer developed and does not know Python "
+        f"{platform.python_version()}. Import it with Python 3.13 or older, or move the crate to PyO3 "
+        "(`cpython` and `pyo3` differ in little: https://pyo3.rs).",
+        name=name,
         path=path,
     )

@@ -7,6 +7,7 @@ import _imp
 import sys
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import FileFinder, _path_isfile, _path_join  # type: ignore[attr-defined]
+from _thread import RLock, get_ident
 
 try:
     import posix as _os
@@ -14,13 +15,14 @@ except ImportError:  # Windows
     import nt as _os  # type: ignore[no-redef]
 
 from . import (
+    CRATE_SOURCES,
     PACKAGE_SOURCES,
     SUFFIXES,
     AccelFinder,
     DirectoryFinder,
     NativeLoader,
     building,
-    room,
+    keeping,
 )
 from .loader import PackageLoader, forget, in_cold_room, recognise
 
@@ -48,6 +50,11 @@ _STDLIB = getattr(sys, "_stdlib_dir", None) or f"{sys.base_prefix}{_SEP}lib"
 
 #: Class of a directory's finder -> ours, which is both.
 _classes: "dict[type[FileFinder], type[DirectoryFinder]]" = {FileFinder: DirectoryFinder}
+
+
+#: Held while a project file is read, and by whom.
+_reading = RLock()
+_reader: "list[int]" = []
 
 
 class Project:
@@ -82,7 +89,9 @@ def special_spec(owner: AccelFinder, fullname: str, path: "Sequence[str] | None"
     """The spec of a module that no directory has under its name: one that a pyproject.toml declares, or ``pkgutil``."""
     declared = owner.special[fullname]
     if declared is None:
-        return room("listing").pkgutil_spec()  # type: ignore[no-any-return]
+        from .listing import pkgutil_spec
+
+        return pkgutil_spec()
     file, toolchain, package, root = declared
     # Another project's package of the same name is not meant.
     near = path is None or any(entry == root or str(entry).startswith(root + _SEP) for entry in path)
@@ -131,8 +140,10 @@ class ImportLock:
 
     def __enter__(self) -> None:
         _imp.acquire_lock()
+        keeping.append(self)
 
     def __exit__(self, *_: object) -> None:
+        keeping.pop()
         _imp.release_lock()
 
 
@@ -177,23 +188,33 @@ def adopt(owner: AccelFinder, finder: FileFinder, foreign: bool) -> bool:
 
 
 def learn(owner: AccelFinder, finder: DirectoryFinder, path: str) -> None:
-    """Have a directory's finder follow the pyproject.toml at ``path``; remember the modules that this declares."""
-    if owner.later is not None:
+    """Have a directory's finder follow the project file at ``path``; remember the modules that this declares."""
+    if owner.later is not None and _reader[-1:] == [get_ident()]:
         # An import of our own in the middle of reading another one.
         owner.later.append(finder)
         return
-    project = owner.projects[path]
-    if project is True:
-        owner.projects[path] = False
-        owner.later = []
-        try:
-            project = owner.projects[path] = room("projects").declared(path) or False
-        finally:
-            later, owner.later = owner.later, None
-        if isinstance(project, Project):
-            _obey(owner, project, path)
-        for one in later:
-            owner.settle(one)
+    # Other threads wait for what is being read, but not for ever: the reader may be waiting for what they import.
+    alone = _reading.acquire(timeout=10)
+    try:
+        project = owner.projects[path]
+        if project is True:
+            from .projects import declared
+
+            owner.later = []
+            _reader.append(get_ident())
+            try:
+                project = declared(path) or False
+            finally:
+                _reader.pop()
+                later, owner.later = owner.later, None
+            if isinstance(project, Project):
+                _obey(owner, project, path)
+            owner.projects[path] = project
+            for one in later:
+                owner.settle(one)
+    finally:
+        if alone:
+            _reading.release()
     if isinstance(project, Project):
         finder.project = project
         finder.odd = finder.odd or bool(project.exclude or project.pure)
@@ -216,16 +237,13 @@ def _obey(owner: AccelFinder, project: Project, path: str) -> None:
 
 def search(finder: DirectoryFinder, fullname: str, stem: str, names: "set[str]", target: object) -> "ModuleSpec | None":
     """What ``finder.find_spec`` gives, in all cases."""
-    if stem in finder._stems:
-        limited = finder.limited and fullname not in finder.owner.include
-        if not limited and not (building and in_cold_room(fullname)):
-            found = _source(finder, fullname, stem, names)
-            if found is not None and not excludes(finder, fullname):
-                path, toolchain, package, record = found
-                beside = _listing(path.rpartition(_SEP)[0]) if package else names
-                return spec_of(finder.owner, fullname, path, toolchain, package, beside, record)
-    elif not finder.foreign:
-        return None
+    limited = finder.limited and fullname not in finder.owner.include
+    if not limited and not (building and in_cold_room(fullname)):
+        found = _source(finder, fullname, stem, names)
+        if found is not None and not excludes(finder, fullname):
+            path, toolchain, package, record = found
+            beside = _listing(path.rpartition(_SEP)[0]) if package else names
+            return spec_of(finder.owner, fullname, path, toolchain, package, beside, record)
     return finder.plain.find_spec(finder, fullname, target)  # type: ignore[arg-type]
 
 
@@ -277,7 +295,17 @@ def _source(finder: DirectoryFinder, fullname: str, stem: str, names: "set[str]"
         if claimed:
             return path, toolchain, False, record
         if _path_isfile(path):
-            room("unclaimed").note(fullname, path)
+            from .unclaimed import note
+
+            note(fullname, path)
+    for folder in dict.fromkeys((stem, stem.replace("_", "-"))):
+        if folder not in names or (directory and _is_package(finder, stem)):
+            continue
+        for file, toolchain in CRATE_SOURCES:
+            path = _path_join(finder.path, folder, file)
+            claimed, record = recognise(fullname, path, True)
+            if claimed:
+                return path, toolchain, False, record
     return _pure_source(finder, stem, names) if _matches(fullname, _rules(finder, "pure")) else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import AccelFinder, room
+from . import AccelFinder
 from .finder import ImportLock, release
 
 TYPE_CHECKING = False
@@ -124,14 +124,20 @@ def _adopt_import() -> None:
 def _activate() -> None:
     """Have the last of the stack on ``sys.meta_path``, and no other."""
     wanted = _stack[-1] if _stack else None
-    for entry in [entry for entry in sys.meta_path if isinstance(entry, AccelFinder)]:
-        if entry is not wanted:
+    there = [entry for entry in sys.meta_path if isinstance(entry, AccelFinder)]
+    if wanted is None:
+        for entry in there:
             _detach(entry)
-    if wanted is not None and not any(entry is wanted for entry in sys.meta_path):
-        sys.meta_path.insert(0, wanted)
+    elif wanted not in there:
+        # In the old one's place: another thread may be on its way through the list.
+        sys.meta_path[:] = [wanted if any(entry is one for one in there[:1]) else entry for entry in sys.meta_path]
+        if not there:
+            sys.meta_path.insert(0, wanted)
+        for entry in there:
+            _detach(entry)
         wanted.attach()
         if "pkgutil" in sys.modules:
-            room("listing")  # registers itself
+            from . import listing  # noqa: F401  (registers itself)
 
 
 def _detach(finder: AccelFinder) -> None:

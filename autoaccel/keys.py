@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import sysconfig
 import time
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from .plan import Plan
 
-__all__ = ["Contents", "digest", "file_digest", "plan_key", "variant_key"]
+__all__ = ["Contents", "bytes_digest", "digest", "file_digest", "plan_key", "variant_key"]
 
 _VERSION = "autoaccel/1"
 
@@ -27,12 +28,19 @@ COARSE_GRAIN_NS = 2_100_000_000
 
 
 def file_digest(path: str) -> str | None:
-    """SHA-256 of a file's content; None where there is no file."""
+    """SHA-256 of a file's content, of a folder's sorted listing; None where there is neither."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    except IsADirectoryError:
+        return digest(sorted(os.listdir(path)))
     except (OSError, ValueError):
         return None
+
+
+def bytes_digest(data: bytes) -> str:
+    """What `file_digest` gives for a file with this content."""
+    return hashlib.sha256(data).hexdigest()
 
 
 class Contents:

@@ -67,8 +67,10 @@ def _native(directory: str) -> Iterator[tuple[str, bool]]:
     from .sources import claimed
 
     suffixes = {"", *(suffix for suffix, _, _ in SUFFIXES)}
-    for stem in dict.fromkeys(name.partition(".")[0] for name in names if os.path.splitext(name)[1] in suffixes):
-        source = next(claimed(stem, directory), None) if stem.isidentifier() else None
+    stems = (name.partition(".")[0] for name in names if os.path.splitext(name)[1] in suffixes)
+    # Cargo's names have hyphens where Python's have none.
+    for stem in dict.fromkeys(stem.replace("-", "_") for stem in stems):
+        source = next(claimed(stem, directory), None) if stem.isidentifier() and stem != "__init__" else None
         if source is not None:
             yield stem, source.package
 

@@ -8,7 +8,7 @@ import sys
 from _frozen_importlib import ModuleSpec
 from _thread import get_ident
 
-from . import NativeLoader, building, clear, held, known_roots, packs, room, slot, unmarshalled
+from . import NativeLoader, building, clear, held, known_roots, packs, slot, unmarshalled
 
 try:
     import posix as _os
@@ -201,7 +201,9 @@ def recognise(name: str, path: str, ask: bool) -> "tuple[bool, Record | None]":
     if ask:
         row = (path, status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
         if record is None or row not in record[5]:
-            return room("csource").claims(name, path), record
+            from .content import claims
+
+            return claims(name, path), record
     return True, record
 
 

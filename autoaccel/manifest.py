@@ -8,7 +8,7 @@ import sys
 from _imp import source_hash
 from dataclasses import astuple, dataclass
 
-from . import BUCKET, SALT, TAG, cache_roots, loader, packs, slot, staleness, unmarshalled
+from . import BUCKET, CRATE_SOURCES, SALT, TAG, cache_roots, loader, packs, slot, staleness, unmarshalled
 from .loader import forget, trusted
 from .location import fallback, preferred
 from .staleness import FRESH, identity
@@ -32,6 +32,7 @@ __all__ = [
     "environment_row",
     "fallback",
     "forget",
+    "home",
     "identity",
     "name_of",
     "pack",
@@ -114,6 +115,12 @@ def name_of(name: str, source: str) -> str:
 def context_name(context: str) -> str:
     """Where below a cache root's bucket a context is."""
     return f"contexts/{context}"
+
+
+def home(source: str) -> str:
+    """The folder whose pack tells of a source: its own; for a crate, the one that holds the crate's folder."""
+    folder, file = os.path.split(source)
+    return os.path.dirname(folder) if file in [name for name, _ in CRATE_SOURCES] else folder
 
 
 def pack_name(directory: str) -> str:

@@ -9,7 +9,7 @@ import os
 import time
 from dataclasses import dataclass, replace
 
-from . import SUFFIXES, errors, exports, keys, manifest, progress, settings
+from . import CRATE_SOURCES, SUFFIXES, errors, exports, keys, manifest, progress, settings
 from .csource import init_name
 from .errors import BuildError
 from .plan import Artifact
@@ -43,12 +43,17 @@ def plan_of(source: Source) -> Plan:
 
 def _rivals(source: Source) -> tuple[list[str], list[str]]:
     """Other files beside a source that would become the same module, and the names of such that are not there."""
-    if os.path.splitext(os.path.basename(source.path))[0] == "__init__":
+    if os.path.splitext(os.path.basename(source.path))[0] == "__init__" or _is_crate(source):
+        # A folder's; what lies beside that has been found first.
         return [], []
     stem = os.path.splitext(source.path)[0]
     beside = claimed(source.name, *os.path.split(stem))
-    there = [one.path for one in beside if not one.package and one.path != source.path]
+    there = [one.path for one in beside if not (one.package or _is_crate(one) or one.path == source.path)]
     return there, [stem + suffix for suffix, _, _ in SUFFIXES if not os.path.lexists(stem + suffix)]
+
+
+def _is_crate(source: Source) -> bool:
+    return os.path.basename(source.path) in dict(CRATE_SOURCES)
 
 
 def obtain(source: Source, *, mode: str = "build", force: bool = False) -> Artifact:
@@ -177,7 +182,7 @@ def _keep(store: Store, case: _Case, built: Built, work: str, seconds: float, fo
         (
             path
             for path in paths
-            if after.changed_since(path, case.started)
+            if (after.changed_since(path, case.started) and path not in built.written)
             or (path in plan.inputs and after.digest(path) != case.contents.digest(path))
         ),
         None,

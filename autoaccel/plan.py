@@ -86,6 +86,8 @@ class Plan:
         inputs: absolute paths of the files read so far; the source is among them.
         absent: absolute paths whose appearance would change the plan.
         folders: absolute paths of folders in which any change may change the plan.
+        probes: like ``absent``, each looked at by itself: little else matters in their folders. A plan that has some is
+            of a source that is not in the folder that the finder lists.
         settings: what the project says about builds.
     """
 
@@ -98,6 +100,7 @@ class Plan:
     settings: Settings
     absent: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    probes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,8 @@ class Built:
         log: what the tools said.
         warnings: the messages among it.
         extra: further files to keep beside the library (annotated page), name -> path inside the work folder.
+        env: (name, value or None) of environment variables that turned out to matter.
+        written: inputs that the tools themselves have written.
     """
 
     library: str
@@ -119,6 +124,8 @@ class Built:
     log: str = ""
     warnings: tuple[Diagnostic, ...] = ()
     extra: Mapping[str, str] = field(default_factory=dict)
+    env: tuple[tuple[str, str | None], ...] = ()
+    written: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

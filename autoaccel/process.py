@@ -13,7 +13,7 @@ from subprocess import TimeoutExpired
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "Result",
@@ -68,6 +68,7 @@ def run(
     env: Mapping[str, str],
     timeout: float | None = None,
     apart: bool = False,
+    heard: Callable[[str], None] | None = None,
 ) -> Result:
     """Run a program to its end. Whatever interrupts the wait (Ctrl-C too) ends it and all that it started.
 
@@ -76,6 +77,7 @@ def run(
         cwd: folder to run in.
         env: the whole environment.
         apart: keep stderr apart from stdout.
+        heard: is told each line of stderr as it comes, by another thread; only with ``apart``.
         timeout: seconds, after which it is killed and `TimeoutExpired` raised.
 
     Raises:
@@ -97,7 +99,7 @@ def run(
     try:
         if _over.is_set():  # set after the look above, and before this child was known
             raise KeyboardInterrupt  # noqa: TRY301
-        output, errors = child.communicate(timeout=timeout)
+        output, errors = child.communicate(timeout=timeout) if heard is None else _listen(child, heard)
     except BaseException:
         end(child)
         raise
@@ -106,6 +108,33 @@ def run(
     if _over.is_set():
         raise KeyboardInterrupt
     return Result(child.returncode, output.decode("utf-8", "replace"), (errors or b"").decode("utf-8", "replace"))
+
+
+def _listen(child: subprocess.Popen[bytes], heard: Callable[[str], None]) -> tuple[bytes, bytes]:
+    """What a program prints and says, told on line by line."""
+    assert child.stdout is not None
+    assert child.stderr is not None
+    stream = child.stderr
+    lines: list[bytes] = []
+
+    def listen() -> None:
+        for line in stream:
+            lines.append(line)
+            heard(line.decode("utf-8", "replace").rstrip())
+
+    listener = threading.Thread(target=listen, name="autoaccel-listener")
+    listener.start()
+    try:
+        output = child.stdout.read()
+        child.wait()
+    except BaseException:
+        end(child)
+        raise
+    finally:
+        listener.join()
+        child.stdout.close()
+        child.stderr.close()
+    return output, b"".join(lines)
 
 
 #: Programs that threads of this process wait for, and whether they are to give up.

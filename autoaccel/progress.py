@@ -11,12 +11,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["line", "quiet", "show_log"]
+__all__ = ["line", "quiet", "show_log", "tell"]
 
 _FIRST = 1.0
 _EVERY = 0.5
 
 _silenced = False
+
+#: Thread -> what its build is at.
+_details: dict[int, str] = {}
+
+
+def tell(detail: str, builder: int) -> None:
+    """Have the line of this thread's build say what it is at."""
+    _details[builder] = detail
 
 
 def quiet() -> None:
@@ -51,20 +59,24 @@ def line(name: str) -> Iterator[None]:
         yield
         return
     over = threading.Event()
+    builder = threading.get_ident()
     started = time.monotonic()
 
-    def tell() -> None:
+    def draw() -> None:
         told = False
         wait = _FIRST
         while not over.wait(wait):
             wait, told = _EVERY, True
-            stream.write(f"\r\x1b[2mautoaccel: building {name} … {time.monotonic() - started:.0f} s\x1b[0m\x1b[K")
+            detail = f" ({_details[builder]})" if builder in _details else ""
+            stream.write(
+                f"\r\x1b[2mautoaccel: building {name}{detail} … {time.monotonic() - started:.0f} s\x1b[0m\x1b[K"
+            )
             stream.flush()
         if told:
             stream.write("\r\x1b[K")
             stream.flush()
 
-    teller = threading.Thread(target=tell, name="autoaccel-progress", daemon=True)
+    teller = threading.Thread(target=draw, name="autoaccel-progress", daemon=True)
     try:
         teller.start()
     except RuntimeError:
@@ -76,6 +88,7 @@ def line(name: str) -> Iterator[None]:
     finally:
         over.set()
         teller.join()
+        _details.pop(builder, None)
 
 
 def _terminal(stream: object) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from . import PACKAGE_SOURCES, SUFFIXES
-from .csource import claims
+from . import CRATE_SOURCES, PACKAGE_SOURCES, SUFFIXES
+from .content import claims
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ def named(name: str, folder: str, stem: str) -> Iterator[tuple[Source, bool]]:
         path = os.path.join(folder, stem + suffix)
         if os.path.isfile(path):
             yield Source(name, path, toolchain), ask
+    for directory in dict.fromkeys((stem, stem.replace("_", "-"))):
+        for file, toolchain in CRATE_SOURCES:
+            path = os.path.join(folder, directory, file)
+            if os.path.isfile(path):
+                yield Source(name, path, toolchain), True
 
 
 def claimed(name: str, folder: str, stem: str | None = None) -> Iterator[Source]:

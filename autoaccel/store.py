@@ -11,6 +11,7 @@ Below the root's bucket (`manifest.BUCKET`):
 * ``locks/``: one lock for each source; saves work, decides nothing.
 * ``builds/``: private folders of running builds.
 * ``tools/``, ``projects/``: remembered answers of slow questions.
+* ``cargo/``: where cargo compiles, see `toolchains.builddirs`.
 """
 
 from __future__ import annotations
@@ -116,6 +117,7 @@ class Store:
             "builds",
             "tools",
             "projects",
+            "cargo",
         ):
             os.makedirs(f"{self.bucket}/{folder}", mode=0o700, exist_ok=True)
         if not os.access(f"{self.bucket}/builds", os.W_OK | os.X_OK):
@@ -165,7 +167,7 @@ class Store:
         Raises:
             OSError: it can't be stored; the library in the work folder is still good.
         """
-        variant = keys.variant_key(key, contents.items(), built.absent)
+        variant = keys.variant_key(key, contents.items(), (*built.absent, *map(repr, built.env)))
         if again:
             variant = keys.digest(variant, time.time_ns(), os.getpid())
         staged = f"{work}/publish"
@@ -210,6 +212,7 @@ class Store:
             "inputs": sorted(contents.items()),
             # Not the plan's: a plan is made anew before an artifact is looked for.
             "absent": sorted(built.absent),
+            "read_env": [list(pair) for pair in built.env],
         }
         _write_synced(f"{staged}/build.log", built.log)
         _write_synced(f"{staged}/meta.json", json.dumps(meta, indent=1))
@@ -247,7 +250,12 @@ class Store:
         inputs, system = _rows(plan, meta, contents)
         mine, siblings, theirs = _absent(plan, meta, {row[0] for row in system})
         common = manifest.pack(
-            (tuple(system), _folder_rows(theirs.folders), *theirs.rest, *manifest.environment_row(plan.env))
+            (
+                tuple(system),
+                _folder_rows(theirs.folders),
+                *theirs.rest,
+                *manifest.environment_row(_variables(plan, meta)),
+            )
         )
         missing = manifest.pack(theirs.folders)
         context = hashlib.sha256(common + missing).hexdigest()[:32]
@@ -274,7 +282,7 @@ class Store:
         replace(f"{self.bucket}/{manifest.name_of(name, source)}", manifest.pack(record))
         # One writer at a time here; one of another process may win, and the pack lack a module until its next look.
         with _packing:
-            directory = os.path.dirname(source)
+            directory = manifest.home(source)
             together = manifest.read_pack(directory)
             if name not in together and len(together) >= _PACKED:
                 together = {other: row for other, row in together.items() if os.path.exists(marshal.loads(row)[1])}  # noqa: S302
@@ -567,6 +575,9 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
     siblings: set[str] = set()
     paths: list[str] = []
     absent: dict[str, set[str]] = {}
+    if plan.probes:
+        paths += dict.fromkeys((*plan.probes, *plan.absent, *meta["absent"]))
+        return {}, (), _Far({}, (tuple(paths), ()))
     for path in dict.fromkeys((*plan.absent, *meta["absent"])):
         if os.path.basename(path) in ("pyproject.toml", "setup.py") and os.path.dirname(path) != own:
             # In folders above, of which nothing else matters.
@@ -584,6 +595,12 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
     stem = os.path.splitext(os.path.basename(plan.source.path))[0] + "."
     related = tuple(sorted(name for name in siblings if name.startswith(stem)))
     return mine, related, _Far(theirs, (tuple(paths), tuple(sorted(siblings.difference(related)))))
+
+
+def _variables(plan: Plan, meta: Meta) -> tuple[tuple[str, str | None], ...]:
+    """The environment variables that decide, each once."""
+    told = dict(plan.env)
+    return (*plan.env, *((name, value) for name, value in meta["read_env"] if name not in told))
 
 
 def _folder_rows(folders: Iterable[str]) -> tuple[manifest.Folder, ...]:
@@ -618,6 +635,8 @@ def _holds(told: Meta, contents: keys.Contents) -> bool:
     for path, content in told["inputs"]:
         if contents.digest(path) != content:
             return False
+    if any(os.environ.get(name) != value for name, value in told.get("read_env", ())):
+        return False
     return not any(os.path.lexists(path) for path in told["absent"])
 
 
@@ -627,7 +646,7 @@ def _read_meta(folder: str) -> Meta | None:
             meta = json.load(file)
     except (OSError, ValueError, RecursionError):
         return None
-    wanted = {"library": str, "sha256": str, "key": str, "plan": str, "inputs": list, "absent": list}
+    wanted = {"library": str, "sha256": str, "key": str, "plan": str, "inputs": list, "absent": list, "read_env": list}
     numbers = ("seconds", "created", "size")
     if (
         isinstance(meta, dict)

@@ -191,7 +191,7 @@ class TestRoots:
         assert wanted(AccelFinder(), "/x/dist-packages") is False
 
     def test_the_table_names_each_suffix_once(self) -> None:
-        assert [suffix for suffix, _, _ in SUFFIXES] == [".pyx", ".c", ".cpp", ".cc", ".cxx"]
+        assert [suffix for suffix, _, _ in SUFFIXES] == [".pyx", ".c", ".cpp", ".cc", ".cxx", ".rs"]
 
 
 class TestPackages:

@@ -17,23 +17,27 @@ PACKAGE = ROOT / "autoaccel"
 WARM_STDLIB = {
     "sys", "marshal", "time", "posix", "nt", "_imp", "_thread", "_frozen_importlib", "_frozen_importlib_external",
 }  # fmt: skip
-WARM = {"__init__", "finder", "loader", "staleness", "projects", "csource"}
+WARM = {"__init__", "finder", "loader", "staleness", "projects", "csource", "content", "rustsource"}
 
 #: Module -> what it may import of ours at its top. Fronts are not here: they may import anything, and nobody them.
 TABLE = {
     "__init__": set(),
     "errors": set(),
     "csource": set(),
+    "content": set(),
+    "crates": set(),
+    "rustsource": set(),
     "location": set(),
     "plan": set(),
     "process": set(),
     "progress": set(),
     "exports": set(),
-    "sources": {"csource"},
+    "sources": {"content"},
     "loader": set(),
     "finder": {"loader"},
     "staleness": {"loader"},
-    "projects": {"finder", "staleness"},
+    "projects": {"finder"},
+    "rustprojects": {"content", "crates"},
     "hook": {"finder"},
     "unclaimed": {"errors"},
     "listing": {"finder", "sources"},
@@ -42,7 +46,7 @@ TABLE = {
     "settings": {"errors", "plan", "sources"},
     "keys": {"manifest", "plan"},
     "store": {"errors", "keys", "manifest", "plan"},
-    "declare": {"csource", "errors", "finder", "manifest", "projects", "settings"},
+    "declare": {"content", "errors", "finder", "manifest", "projects", "rustprojects", "settings"},
     "toolchains.base": {"errors", "plan"},
     "toolchains.cython_server": set(),
     "compiler": {"errors", "keys", "manifest", "plan", "process", "settings", "toolchains.base"},
@@ -52,9 +56,22 @@ TABLE = {
         "compiler", "errors", "keys", "plan", "process", "settings",
         "toolchains.base", "toolchains.cython_server", "toolchains.headers",
     },
-    "toolchains": {"toolchains.base", "toolchains.cc", "toolchains.cython"},
+    "toolchains.rustc": {"errors", "keys", "manifest", "plan", "process"},
+    "toolchains.builddirs": {"keys"},
+    "toolchains.cargo_output": {"errors"},
+    "toolchains.requests": {"crates"},
+    "toolchains.cargo": {
+        "crates", "errors", "keys", "plan", "process", "progress", "settings", "toolchains.base", "toolchains.builddirs",
+        "toolchains.cargo_output", "toolchains.requests", "toolchains.rustc",
+    },
+    "toolchains.rustfile": {
+        "crates", "errors", "keys", "plan", "toolchains.base", "toolchains.cargo", "toolchains.requests",
+    },
+    "toolchains": {
+        "toolchains.base", "toolchains.cargo", "toolchains.cc", "toolchains.cython", "toolchains.rustfile",
+    },
     "pipeline": {
-        "csource", "errors", "exports", "keys", "manifest", "plan", "progress", "settings", "sources", "store",
+        "content", "csource", "errors", "exports", "keys", "manifest", "plan", "progress", "settings", "sources", "store",
         "toolchains", "toolchains.base",
     },
     #: Read by type checkers only.
@@ -71,7 +88,15 @@ UPWARD = {
     ("hook", "listing"),
     ("finder", "projects"),
     ("finder", "unclaimed"),
-    ("loader", "csource"),
+    ("content", "csource"),
+    ("content", "rustsource"),
+    ("loader", "content"),
+    ("rustsource", "crates"),
+    ("rustsource", "toolchains.rustfile"),
+    ("rustprojects", "settings"),
+    ("toolchains.rustc", "store"),
+    ("toolchains.builddirs", "store"),
+    ("toolchains.rustfile", "store"),
     ("loader", "errors"),
     ("loader", "location"),
     ("loader", "pipeline"),
@@ -83,6 +108,7 @@ UPWARD = {
     ("compiler", "store"),
     ("errors", "csource"),
     ("hook", "errors"),
+    ("errors", "rustsource"),
     ("errors", "sources"),
 }
 
@@ -107,7 +133,7 @@ def is_front(name: str) -> bool:
 def imports(name: str) -> Iterator[tuple[str, bool]]:
     """(what, whether inside a function) for each import: ours as ``.name``, others by their full name.
 
-    ``room("name")`` is one too.
+    ``cold("name", …)`` is one too, at its first call.
     """
     tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
     package = name.split(".") if MODULES[name].name == "__init__.py" else name.split(".")[:-1]
@@ -121,8 +147,8 @@ def _imports(node: ast.AST, package: list[str], *, inside: bool) -> Iterator[tup
             continue
         if isinstance(child, ast.Import):
             yield from ((alias.name, inside) for alias in child.names)
-        elif isinstance(child, ast.Call) and isinstance(child.func, ast.Name) and child.func.id == "room":
-            yield from ((f".{arg.value}", inside) for arg in child.args if isinstance(arg, ast.Constant))
+        elif isinstance(child, ast.Call) and isinstance(child.func, ast.Name) and child.func.id == "cold":
+            yield from ((f".{arg.value}", True) for arg in child.args[:1] if isinstance(arg, ast.Constant))
         elif isinstance(child, ast.ImportFrom) and child.level == 0:
             yield str(child.module), inside
         elif isinstance(child, ast.ImportFrom):

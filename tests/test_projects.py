@@ -105,9 +105,9 @@ def test_a_damaged_record_is_made_again(project: Project) -> None:
     project.write("impl.c", c_module("fast", 4))
     code = "import autoaccel, fast; print(fast.value())"
     assert project.ok(code) == "4"
-    (record,) = project.cache.glob("v1/projects/*")
-    for content in (b"", b"garbage", record.read_bytes()[:-1], bytes(100)):
-        record.write_bytes(content)
+    for damage in (lambda _: b"", lambda _: b"garbage", lambda data: data[:-1], lambda _: bytes(100)):
+        for record in project.cache.glob("v1/projects/*"):
+            record.write_bytes(damage(record.read_bytes()))
         assert project.ok(code) == "4"
 
 
@@ -118,7 +118,8 @@ def test_no_toml_is_parsed_on_a_hit(project: Project) -> None:
     code = (
         "import sys, autoaccel, fast; print(fast.value(), 'tomllib' in sys.modules, 'autoaccel.declare' in sys.modules)"
     )
-    project.ok(code)
+    for _ in range(2):
+        project.ok(code)
     assert project.ok(code) == "4 False False"
 
 

@@ -15,6 +15,8 @@ import click
 
 from .. import __version__, compiler, errors, manifest
 from ..ahead import mistakes
+from ..sources import Source
+from ..toolchains import rustc
 from .cache import place, stores
 from .common import counted, print_json, size
 
@@ -43,7 +45,17 @@ def doctor(as_json: bool) -> int:
     Exit status: 1 when nothing at all can be compiled.
     """
     with _log_kept() as said:
-        rows = [_python(), _own(), *_cache(), *_compilers(), _python_headers(), _cython(), *_packages(), _ziglang()]
+        rows = [
+            _python(),
+            _own(),
+            *_cache(),
+            *_compilers(),
+            _python_headers(),
+            _cython(),
+            _rust(),
+            *_packages(),
+            _ziglang(),
+        ]
         rows += [_row("pyproject.toml", "problem", line) for line in mistakes(())]
     rows += [{"what": "note", "state": "problem", "is": line} for line in said]
     here = {row["what"] for row in rows if row["state"] == "ok"}
@@ -137,6 +149,16 @@ def _cython() -> dict[str, Any]:
     if _home("Cython") is None:
         return _row("Cython", "optional", "not installed; needed for .pyx", get="Install it: `pip install cython`.")
     return _row("Cython", "ok", _version("cython"))
+
+
+def _rust() -> dict[str, Any]:
+    try:
+        found = rustc.find(os.getcwd(), Source("it", "Rust", "cargo"))
+    except errors.ToolchainMissing as error:
+        reason, _, get = error.msg.removeprefix("it: ").partition("\n")
+        missing = "not installed" if reason.startswith("cargo is needed") else reason
+        return _row("Rust", "optional", f"{missing}; needed for crates and .rs", get=get.strip())
+    return _row("Rust", "ok", f"{found.version}\n{found.cargo}", host=found.host)
 
 
 def _packages() -> Iterator[dict[str, Any]]:

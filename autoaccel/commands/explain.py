@@ -14,19 +14,24 @@ from types import ModuleType
 import click
 
 from .. import (
+    CRATE_SOURCES,
     AccelFinder,
     DirectoryFinder,
     NativeLoader,
+    crates,
     csource,
     install,
     keys,
     manifest,
     pipeline,
     projects,
+    rustprojects,
+    rustsource,
     settings,
     store,
 )
 from ..ahead import mistakes, sources_below
+from ..content import claims
 from ..errors import AccelError, ToolchainMissing
 from ..finder import excludes
 from ..loader import source_of
@@ -215,13 +220,20 @@ def _rule(source: Source) -> str:
     declared = projects.declared(pyproject) if pyproject else None
     if declared is not None:
         if source.name in declared.modules and declared.modules[source.name][0] == source.path:
-            return f"{pyproject} declares the module in [[tool.setuptools.ext-modules]]"
+            return f"{pyproject} declares the module"
         if suffix == ".py":
             return f"[tool.autoaccel] pure-python in {pyproject} names it"
     if source.package:
         return f"{file} makes {folder} a native package"
     if suffix == ".pyx":
         return f"a .pyx file in a searched folder is the module {source.name}"
+    if file in [name for name, _ in CRATE_SOURCES]:
+        crate = crates.read_crate(source.path)
+        if rustprojects.of_crate(source.path).modules.keys() - {crate.library_name} >= {source.name}:
+            return f"[package.metadata.autoaccel] in {source.path} names it"
+        return f"the crate's library {crate.library} has #[pymodule], py_module_initializer! or PyInit_…"
+    if suffix == ".rs":
+        return "it has #[pymodule], py_module_initializer!, PyInit_… or a manifest, and belongs to no Cargo package"
     return f"it defines {_what_it_defines(source.path, stem)}"
 
 
@@ -243,7 +255,7 @@ def _governing(source: Source) -> str | None:
 
 def _losers(source: Source) -> list[str]:
     """Files beside the source that would be the module without it."""
-    folder = os.path.dirname(os.path.dirname(source.path) if source.package else source.path)
+    folder = os.path.dirname(os.path.dirname(source.path) if source.package else manifest.home(source.path) + os.sep)
     stem = source.name.rpartition(".")[2]
     with suppress(OSError):
         names = sorted(os.listdir(folder))
@@ -278,7 +290,11 @@ def _why_not(name: str, path: str, folder: str, found: Found, source: Source | N
         return _excluded_by(name, folder)
     if not isinstance(looked, DirectoryFinder) or (looked.limited and name not in finder.include):
         return "Python's own and installed packages are looked at only where [tool.autoaccel] include names them"
-    if not path.endswith(".pyx") and not csource.claims(name, path):
+    if path.endswith((".rs", ".toml")):
+        if not claims(name, path):
+            owner = rustsource.package_around(path) if path.endswith(".rs") else None
+            return f"it belongs to {owner}" if owner else "it has no #[pymodule], py_module_initializer! or PyInit_…"
+    elif not path.endswith(".pyx") and not claims(name, path):
         with open(path, "rb") as file:
             if file.read(len(csource.GENERATED)) == csource.GENERATED:
                 return "Cython generated it"

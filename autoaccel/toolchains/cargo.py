@@ -1,0 +1,412 @@
+"""Crates: extension modules written in Rust, with PyO3, rust-cpython or on the C API, compiled by cargo."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import sysconfig
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import astuple, dataclass
+
+from .. import crates, errors, keys, process, progress, settings
+from ..plan import Built, Options, Plan, Tool
+from . import builddirs, cargo_output, requests, rustc
+from .base import Failed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..crates import Crate
+    from ..settings import Settings
+    from ..sources import Source
+    from .requests import Request
+
+__all__ = ["Job", "build", "compile_crate", "plan", "plan_of", "prepare"]
+
+#: Environment variables that decide what cargo and rustc do, beside those that build scripts ask for.
+ENV = (
+    "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_BUILD_RUSTC",
+    "CARGO_BUILD_RUSTC_WRAPPER", "CARGO_HOME", "CARGO_INCREMENTAL", "RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTC_BOOTSTRAP", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CC", "CXX", "AR", "CFLAGS", "CXXFLAGS", "LDFLAGS",
+    "PKG_CONFIG_PATH", "LIBCLANG_PATH", "SDKROOT", "MACOSX_DEPLOYMENT_TARGET", "PYO3_CONFIG_FILE", "PYO3_CROSS",
+    "PYO3_USE_ABI3_FORWARD_COMPATIBILITY", "PYO3_USE_STABLE_ABI_FORWARD_COMPATIBILITY",
+)  # fmt: skip
+_ENV_FAMILIES = ("CARGO_PROFILE_", "CARGO_TARGET_")
+
+#: Optimised as a release is, and quick to build again: link-time optimisation costs seconds with each edit.
+PROFILE = {"INHERITS": "release", "INCREMENTAL": "true", "LTO": "off", "CODEGEN_UNITS": "16", "DEBUG": "0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What cargo is to compile, and how.
+
+    Attributes:
+        crate: the crate.
+        workspace: the Cargo.toml of its workspace.
+        folder: where cargo runs, which decides the configuration and the toolchain.
+        python: the interpreter that bindings are compiled for.
+        request: what the project asks for.
+        shown: a file of ours -> the user's file that it is a copy of.
+        arguments: further arguments of rustc.
+    """
+
+    crate: Crate
+    workspace: str
+    folder: str
+    python: str
+    request: Request
+    shown: tuple[tuple[str, str], ...] = ()
+    arguments: tuple[str, ...] = ()
+
+
+def prepare() -> None:
+    """Cargo starts as fast as it is asked."""
+
+
+def plan(source: Source, how: Settings) -> Plan:
+    """What is known of a crate before it is compiled."""
+    if not os.path.isfile(source.path):
+        raise errors.unreadable(source.name, source.path, "it is gone")
+    return plan_of(source, how, _job(source, how))
+
+
+def plan_of(source: Source, how: Settings, job: Job, inputs: Sequence[str] = ()) -> Plan:
+    """The plan of a job: tools, manifests, configuration, environment."""
+    rust = rustc.find(job.folder, source)
+    local = crates.path_crates(job.crate, job.workspace)
+    manifests = [one.manifest for one in local]
+    _, missing = crates.workspace_of(job.crate)
+    pins, no_pins = rustc.toolchain_files(job.folder)
+    configs, no_configs = _configs(job.folder)
+    scripts = [os.path.join(one.folder, "build.rs") for one in local if "build" not in one.table.get("package", {})]
+    generated = tuple(ours for ours, _ in job.shown)
+    return Plan(
+        source=source,
+        toolchain=source.toolchain,
+        options=Options(),
+        tools=(rust.tool(), Tool("python", job.python, keys.digest(job.python))),
+        env=_environment(rust.host),
+        inputs=tuple(
+            path
+            for path in dict.fromkeys((source.path, *how.inputs, *inputs, *manifests, job.workspace, *pins, *configs))
+            if path not in generated
+        ),
+        settings=how,
+        probes=tuple(
+            dict.fromkeys(
+                (*how.absent, *missing, *no_pins, *no_configs, *(one for one in scripts if not os.path.exists(one)))
+            )
+        ),
+    )
+
+
+def build(plan: Plan, workdir: str) -> Built:
+    """Have cargo compile the crate."""
+    return compile_crate(plan, _job(plan.source, plan.settings), workdir)
+
+
+def _job(source: Source, how: Settings) -> Job:
+    crate = crates.read_crate(source.path)
+    workspace, _ = crates.workspace_of(crate)
+    request = requests.of_crate(source, crate, how)
+    return Job(crate, workspace, crate.folder, python_for(crate, workspace), request)
+
+
+def python_for(crate: Crate, workspace: str) -> str:
+    """The interpreter to name to bindings.
+
+    It is the one that virtual environments are made from, so that they share what is compiled; build scripts of the
+    user's may want to import what is installed.
+    """
+    if any(one.build_script for one in crates.path_crates(crate, workspace)):
+        return sys.executable
+    return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+
+
+def _environment(host: str) -> tuple[tuple[str, str | None], ...]:
+    target = host.upper().replace("-", "_")
+    names = [*ENV, f"CARGO_TARGET_{target}_LINKER", f"CARGO_TARGET_{target}_RUSTFLAGS"]
+    names += sorted(name for name in os.environ if name.startswith(_ENV_FAMILIES))
+    return tuple((name, os.environ.get(name)) for name in dict.fromkeys(names) if name != "CARGO_TARGET_DIR")
+
+
+def _configs(folder: str) -> tuple[list[str], list[str]]:
+    """Cargo's configuration files for a folder, and where they were looked for in vain."""
+    found: list[str] = []
+    absent: list[str] = []
+    homes = [rustc.cargo_home()]
+    here = folder
+    while True:
+        homes.insert(-1, os.path.join(here, ".cargo"))
+        above = os.path.dirname(here)
+        if above == here:
+            break
+        here = above
+    for home in dict.fromkeys(homes):
+        if not os.path.isdir(home):
+            absent.append(home)
+            continue
+        for name in ("config.toml", "config"):
+            path = os.path.join(home, name)
+            if os.path.isfile(path):
+                found.append(path)
+                included = crates.read_toml(path).get("include", ())
+                for one in [included] if isinstance(included, str | dict) else included:
+                    told = one.get("path") if isinstance(one, dict) else one
+                    other = os.path.normpath(os.path.join(home, str(told)))
+                    (found if os.path.isfile(other) else absent).append(other)
+            else:
+                absent.append(path)
+    return found, absent
+
+
+# compiling
+
+
+def compile_crate(plan: Plan, job: Job, workdir: str) -> Built:
+    """Compile a crate in its workspace's build folder, and copy the library out of it.
+
+    Raises:
+        Failed: it does not compile.
+    """
+    _refuse(plan.source, job)
+    bucket = os.path.dirname(os.path.dirname(workdir))
+    folder = builddirs.folder_of(bucket, os.path.dirname(job.workspace), job.python)
+    patience = settings.lock_timeout()
+    with ExitStack() as stack:
+        if not stack.enter_context(builddirs.exclusive(bucket, folder, patience)):
+            folder = os.path.join(workdir, "target")
+        if not os.path.isdir(folder):
+            wanted = _wanted(job)
+            if wanted and not builddirs.seed(bucket, folder, job.python, wanted):
+                # Who comes first compiles what all need; the others wait for it rather than do the same.
+                stack.enter_context(builddirs.exclusive(bucket, f"first for {job.python}", patience))
+                builddirs.seed(bucket, folder, job.python, wanted)
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+        return _Run(plan, job, folder, workdir).result()
+
+
+def _wanted(job: Job) -> set[str]:
+    """Names of the packages that the crate needs from elsewhere."""
+    locked = crates.read_toml(_lock(job)).get("package", ())
+    names = {str(one.get("name")) for one in locked if isinstance(one, dict) and "source" in one}
+    return names or {name for one in crates.path_crates(job.crate, job.workspace) for name in crates.needs(one)}
+
+
+def _lock(job: Job) -> str:
+    return os.path.join(os.path.dirname(job.workspace), "Cargo.lock")
+
+
+def _refuse(source: Source, job: Job) -> None:
+    """Say at once what would fail late, or crash."""
+    if crates.dependency(job.crate, "cpython", job.workspace) is not None and (
+        sys.version_info >= (3, 14) or sysconfig.get_config_var("Py_GIL_DISABLED")
+    ):
+        error = errors.no_rust_cpython(source.name, source.path)
+        raise Failed(error, log=str(error))
+
+
+class _Run:
+    """One build of one crate in a folder that nobody else builds in meanwhile."""
+
+    def __init__(self, plan: Plan, job: Job, folder: str, workdir: str) -> None:
+        self.plan = plan
+        self.job = job
+        self.workdir = workdir
+        self.rust = rustc.find(job.folder, plan.source)
+        self.known = builddirs.open_dir(folder, job.python)
+        self.log: list[str] = []
+        configs = [keys.file_digest(path) for path in plan.inputs if os.path.basename(path).startswith("config")]
+        # What makes cargo keep results apart; a record of one says nothing about another.
+        self.variant = keys.digest(plan.env, astuple(job.request), self.rust.identity, configs, job.arguments)
+
+    def result(self) -> Built:
+        """The library, and what it was made from."""
+        started = time.time_ns()
+        job, known = self.job, self.known
+        contents = keys.Contents()
+        builddirs.forget_packages(known.folder, known.outdated(self.variant, contents))
+        vouched = known.vouched(self.variant, contents)
+        name = job.crate.library_name
+        if known.libraries.get(name, job.crate.manifest) != job.crate.manifest:
+            # Libraries of one name replace each other, and are fresh all the same.
+            builddirs.forget_packages(known.folder, [job.crate.package])
+        lock = keys.file_digest(_lock(job))
+        said = self._cargo()
+        doubtful = {one.package for one in said.units if one.local and one.fresh} - vouched
+        if doubtful:
+            # Compiled by a process that was killed before it could say from what.
+            builddirs.forget_packages(known.folder, doubtful)
+            said = self._cargo()
+        unit = next(
+            (
+                one
+                for one in said.units
+                if one.library and os.path.realpath(one.manifest) == os.path.realpath(job.crate.manifest)
+                and "proc-macro" not in one.kinds and "custom-build" not in one.kinds
+            ),
+            None,
+        )  # fmt: skip
+        if unit is None or unit.library is None:
+            raise self._failed(errors.no_library(self.plan.source.name, self.plan.source.path), said)
+        read = cargo_output.read_of(said, unit)
+        self._keep(said, read, started)
+        library = f"{self.workdir}/{self.plan.source.name.rpartition('.')[2]}{sysconfig.get_config_var('EXT_SUFFIX')}"
+        shutil.copyfile(unit.library, library)
+        shown = dict(job.shown)
+        inputs = [path for path in (shown.get(one, one) for one in read.files) if not self._ours(path)]
+        manifests = [one.manifest for one in said.units if one.local and not self._ours(one.manifest)]
+        locks = [_lock(job)] if os.path.isfile(_lock(job)) and not self._ours(_lock(job)) else []
+        return Built(
+            library,
+            inputs=tuple(dict.fromkeys((*inputs, *manifests, *locks))),
+            absent=read.absent,
+            log="\n".join(self.log),
+            warnings=tuple(one for one in said.diagnostics if one.level == "warning"),
+            env=tuple((name, os.environ.get(name)) for name in sorted(read.env) if name not in self._own_env()),
+            written=tuple(locks) if keys.file_digest(_lock(job)) != lock else (),
+        )
+
+    def _ours(self, path: str) -> bool:
+        """Whether a file is in the cache."""
+        bucket = os.path.dirname(os.path.dirname(self.workdir))
+        return path.startswith(bucket + os.sep)
+
+    def _keep(self, said: cargo_output.Said, read: cargo_output.Read | None, started: int) -> None:
+        """Remember what was compiled from what."""
+        known = self.known
+        known.packages |= {one.package for one in said.units if not one.local}
+        known.local |= {one.package for one in said.units if one.local}
+        if read is not None:
+            known.libraries[self.job.crate.library_name] = self.job.crate.manifest
+            after = keys.Contents()
+            records = known.builds.setdefault(self.variant, {})
+            ended = time.time_ns()
+            for package in {one.package for one in said.units if one.local}:
+                files = [path for path, owner in read.files.items() if owner == package]
+                # What changed meanwhile may have been compiled before or after.
+                records[package] = (
+                    ended,
+                    {path: "" if after.changed_since(path, started) else after.digest(path) or "" for path in files},
+                )
+            while len(known.builds) > 8:
+                del known.builds[next(iter(known.builds))]
+        known.keep()
+
+    # cargo
+
+    def _cargo(self) -> cargo_output.Said:
+        result = self._run(self._command())
+        if result.status != 0 and re.search(errors.UNREACHABLE, result.errors) and "--offline" not in self._command():
+            # What was downloaded earlier may do.
+            again = self._run([*self._command("--offline")])
+            result = again if again.status == 0 else result
+        said = cargo_output.parse(result.output, os.path.dirname(self.job.workspace))
+        if result.status != 0:
+            self._keep(said, None, 0)
+            source, told = self.plan.source, result.errors
+            for ours, users in self.job.shown:
+                told = told.replace(ours, users)
+            error = errors.cargo_failed(source.name, source.path, said.diagnostics, told, self.rust.release)
+            raise self._failed(error, said)
+        return said
+
+    def _run(self, command: list[str]) -> process.Result:
+        builder = threading.get_ident()
+
+        def heard(line: str) -> None:
+            match = re.match(r"\s*(Compiling|Downloading|Downloaded|Updating|Blocking)\s+(.*)", line)
+            if match is not None:
+                progress.tell(f"cargo: {match[1].lower()} {match[2].partition(' (')[0]}", builder)
+
+        result = process.run(command, cwd=self.job.folder, env=self._env(), apart=True, heard=heard)
+        self.log += [process.shown(command), result.errors]
+        self.log += [one.rendered for one in cargo_output.parse(result.output, "").diagnostics]
+        return result
+
+    def _command(self, *more: str) -> list[str]:
+        crate, request = self.job.crate, self.job.request
+        command = [self.rust.cargo, "rustc", "--lib", "--manifest-path", crate.manifest, "--message-format", "json"]
+        command += ["--profile", request.profile or "autoaccel"]
+        if crate.kinds != ("cdylib",):
+            command += ["--crate-type", "cdylib"]
+        features = (*request.features, *_missing_features(self.job))
+        if features:
+            command += ["--features", ",".join(features)]
+        command += [*request.flags, *more]
+        arguments = [*request.arguments, *self.job.arguments]
+        if sys.platform == "darwin":
+            arguments += ["-C", "link-arg=-undefined", "-C", "link-arg=dynamic_lookup"]
+        return [*command, "--", *arguments] if arguments else command
+
+    def _own_env(self) -> dict[str, str]:
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        tag = f"{sys.implementation.name}-{version}-{64 if sys.maxsize > 2**32 else 32}bit"
+        own = {
+            "CARGO_TARGET_DIR": self.known.folder,
+            "CARGO_BUILD_BUILD_DIR": self.known.folder,
+            "PYO3_BUILD_EXTENSION_MODULE": "1",
+            "PYO3_ENVIRONMENT_SIGNATURE": tag,
+            "PYO3_PYTHON": self.job.python,
+            "PYTHON_SYS_EXECUTABLE": self.job.python,
+            "CARGO_TERM_COLOR": "never",
+            **self.rust.environment(),
+        }
+        for key, value in {**PROFILE, **_wishes(self.plan.settings)}.items():
+            name = f"CARGO_PROFILE_AUTOACCEL_{key}"
+            own[name] = os.environ.get(name, value)
+        return own
+
+    def _env(self) -> dict[str, str]:
+        env = process.environment(**self._own_env())
+        # The first two are of a cargo around us; a backtrace buries the sentence that matters.
+        for name in ("CARGO", "CARGO_BUILD_TARGET_DIR", "RUST_BACKTRACE"):
+            env.pop(name, None)
+        return env
+
+    def _failed(self, error: errors.BuildError, said: cargo_output.Said) -> Failed:
+        """With what the failure depends on: all files of the packages, as nothing tells which were read."""
+        job = self.job
+        inputs = [*self.plan.inputs]
+        for one in crates.path_crates(job.crate, job.workspace):
+            for folder, folders, files in os.walk(one.folder):
+                folders[:] = [name for name in folders if name not in ("target", ".git") and not name.startswith(".")]
+                inputs += [os.path.join(folder, name) for name in files if name.endswith((".rs", ".toml", ".lock"))]
+        local = {os.path.realpath(one) for one in inputs}
+        inside = all(not one.file or os.path.realpath(one.file) in local for one in said.diagnostics)
+        complete = bool(said.diagnostics) and inside and not any(one.build_script for one in [job.crate])
+        return Failed(
+            error,
+            log="\n".join(self.log),
+            inputs=[path for path in dict.fromkeys(inputs) if not self._ours(path)],
+            complete=complete,
+        )
+
+
+def _wishes(how: Settings) -> dict[str, str]:
+    """What the project's settings change in the profile."""
+    found = {}
+    if how.optimize is not None:
+        found["OPT_LEVEL"] = "3" if how.optimize == "fast" else how.optimize
+    if how.debug:
+        found["DEBUG"] = "2"
+    return found
+
+
+def _missing_features(job: Job) -> list[str]:
+    """Features without which a binding links Python's library: those that come with an environment variable now."""
+    found = []
+    for package, feature, since in (("pyo3", "extension-module", (0, 26)), ("cpython", "extension-module", (99,))):
+        told = crates.dependency(job.crate, package, job.workspace)
+        if told is None or told.get("optional") or feature in told.get("features", ()):
+            continue
+        version = crates.locked_version(_lock(job), package) or crates.version_numbers(str(told.get("version", "")))
+        if version and version < since:
+            found.append(f"{told['name']}/{feature}")
+    return found
