@@ -43,13 +43,14 @@ TABLE = {
     "store": {"errors", "keys", "manifest", "plan"},
     "declare": {"csource", "errors", "finder", "manifest", "projects", "settings"},
     "toolchains.base": {"errors", "plan"},
+    "toolchains.cython_cold": set(),
     "toolchains.cython_server": set(),
     "compiler": {"errors", "keys", "manifest", "plan", "process", "settings", "toolchains.base"},
     "toolchains.headers": {"errors", "plan", "process", "settings", "toolchains.base", "toolchains.cython_server"},
     "toolchains.cc": {"compiler", "errors", "keys", "plan", "process", "settings", "toolchains.base", "toolchains.headers"},
     "toolchains.cython": {
         "compiler", "errors", "keys", "plan", "process", "settings",
-        "toolchains.base", "toolchains.cython_server", "toolchains.headers",
+        "toolchains.base", "toolchains.cython_cold", "toolchains.cython_server", "toolchains.headers",
     },
     "toolchains": {"toolchains.base", "toolchains.cc", "toolchains.cython"},
     "pipeline": {
