@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .plan import Options, Plan
     from .settings import Settings
 
-__all__ = ["ENV", "Compiled", "Compiler", "Unit", "build_library", "diagnostics", "find", "include_probes"]
+__all__ = ["ENV", "Compiled", "Compiler", "Unit", "build_library", "diagnostics", "find", "include_probes", "unsaid"]
 
 #: Environment variables that change what compilers do (GCC manual, "Environment Variables"; setuptools).
 ENV = (
@@ -74,6 +74,8 @@ _GCC_GENERATED = (
     "-fno-reorder-blocks-and-partition",
     "-fno-store-merging",
     "-fno-optimize-strlen",
+    # As with -O3. Cython's helpers that fall out of a loop cost more, also to compile.
+    "--param=max-inline-insns-single=200",
 )
 #: Other compilers vectorise at -O2.
 _GENERATED = ("-O2",)
@@ -242,6 +244,13 @@ def build_library(
     return Compiled(library, tuple(inputs), tuple(absent), "\n".join(log), tuple(warnings))
 
 
+def unsaid(options: Options, how: Settings, language: str) -> bool:
+    """Whether nobody has said how to optimise, so that it is ours to choose."""
+    extra = _words("CXXFLAGS") if language == "c++" else []
+    words = (*options.extra_compile_args, *_user_flags(), *extra, *how.cflags)
+    return how.optimize is None and not how.debug and not any(word.startswith("-O") for word in words)
+
+
 def diagnostics(output: str) -> tuple[Diagnostic, ...]:
     """The messages in a compiler's output, each with its excerpt."""
     matches = list(_DIAGNOSTIC.finditer(output))
@@ -320,9 +329,8 @@ def _known(command: tuple[str, ...], language: str) -> Compiler | None:
     """What the compiler answers, from memory where it is the same file as then."""
     from .store import open_store, replace
 
-    slot = keys.digest(
-        command, language, [os.environ.get(one) for one in (*_SEARCHED, "COMPILER_PATH", "GCC_EXEC_PREFIX", "SDKROOT")]
-    )
+    env = [os.environ.get(one) for one in (*_SEARCHED, "COMPILER_PATH", "GCC_EXEC_PREFIX", "SDKROOT")]
+    slot = keys.digest(command, language, _GCC_GENERATED, env)
     path = f"{open_store().bucket}/tools/{slot}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         with open(path, encoding="utf-8") as file:
@@ -366,13 +374,13 @@ def _ask(command: tuple[str, ...], language: str) -> Compiler | None:
                 if found:
                     files.append(found)
     files = [os.path.realpath(one) for one in dict.fromkeys(files)]
-    identity = keys.digest(command, told, [keys.file_digest(one) for one in files])
     traces = "--dependency-file" in _output([*command, "-Wl,--help"], env)
     generated: tuple[str, ...] = _GENERATED
     if kind == "gcc":
         # Versions differ in what passes they know.
         check = [*command, *_GCC_GENERATED, "-fsyntax-only", "-x", language, os.devnull]
         generated = _GCC_GENERATED if "error" not in _output(check, env) else _GCC_GENERATED[:3]
+    identity = keys.digest(command, told, [keys.file_digest(one) for one in files], generated)
     programs = tuple(dict.fromkeys((command[0], *files)))
     return Compiler(command, kind, version.strip(), identity, programs, search, traces, generated)
 

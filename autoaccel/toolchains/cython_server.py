@@ -39,6 +39,7 @@ import sys
 import tempfile
 import time
 import traceback
+import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
@@ -457,17 +458,42 @@ def load_cython(search_path: list[str]) -> None:
     home = [os.path.dirname(os.path.dirname(spec.origin))] if spec and spec.origin else []
     own = [path for path in sys.path if is_standard_library(os.path.realpath(path))]
     sys.path[:] = own + home + [path for path in search_path if path not in own + home]
-    gc.disable()  # nothing of what these imports make is garbage; scanning it takes a tenth of their time
-    try:
+    with no_garbage(), stand_in("urllib.request"):
         cython("Compiler.ParseTreeTransforms")
-        with contextlib.suppress(OSError), tempfile.TemporaryDirectory() as directory:
-            snippet = os.path.join(directory, "snippet.pyx")
-            with open(snippet, "w", encoding="utf-8") as stream:
-                stream.write(SNIPPET)
-            compile_quietly(snippet)
+
+
+def warm_up() -> None:
+    """Have this process know what each of its children would else find out for itself."""
+    # What is wrong with Cython or the temporary directory, the translations tell.
+    with no_garbage(), contextlib.suppress(Exception), tempfile.TemporaryDirectory() as directory:
+        snippet = os.path.join(directory, "snippet.pyx")
+        with open(snippet, "w", encoding="utf-8") as stream:
+            stream.write(SNIPPET)
+        compile_quietly(snippet)
+
+
+@contextlib.contextmanager
+def no_garbage() -> Iterator[None]:
+    """Nothing of what is made inside is garbage; scanning it would take a tenth of the time."""
+    gc.disable()
+    try:
+        yield
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextlib.contextmanager
+def stand_in(name: str) -> Iterator[None]:
+    """An empty module under a name: Cython's imports of xml.sax bring all of HTTP with them, and never use it."""
+    absent = name not in sys.modules
+    if absent:
+        sys.modules[name] = types.ModuleType(name)
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules[name]
 
 
 def compilation_options(request: Request) -> Any:
@@ -612,6 +638,7 @@ class ForkServer(Server):
     def serve(self) -> None:
         """Answer until stdin ends or nothing happens for long enough."""
         self.children: dict[int, Child] = {}
+        self.used = self.warm = False  # a lone translation does without the warm-up, which takes as long
         self.selector = selectors.DefaultSelector()
         self.selector.register(0, selectors.EVENT_READ)
         rest = b""
@@ -645,6 +672,10 @@ class ForkServer(Server):
             if self.problem is not None:
                 self.reply(blank_answer(request.id, "cython", self.problem))
                 continue
+            if not self.warm and (self.used or self.pending):
+                self.warm = True
+                warm_up()
+            self.used = True
             read, write = os.pipe()
             log = private_file()
             pid = os.fork()
@@ -661,6 +692,7 @@ class ForkServer(Server):
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(log, 1)
             os.dup2(log, 2)
+            gc.disable()  # what a translation makes lives until its end, which is this process's
             write_all(write, json.dumps(translate(request, self.search_path)).encode() + b"\n")
             os._exit(0)
         except BaseException:  # noqa: BLE001  nothing may escape into the parent's loop

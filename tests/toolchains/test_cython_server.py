@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import queue
@@ -574,3 +575,23 @@ def test_idle_server_ends_by_itself(options: list[str]) -> None:
 def test_interrupt_from_the_keyboard_is_left_to_the_client(forking: Client) -> None:
     forking.process.send_signal(signal.SIGINT)
     assert forking.translate("first.pyx", "first", language_level=3)["ok"]
+
+
+def test_the_first_translation_is_the_same_as_the_later_ones(tmp_path: Path) -> None:
+    """Only the later ones profit from a warm-up."""
+    with contextlib.closing(Client("--jobs", "1").enter(tmp_path)) as client:
+        write_at(tmp_path / "same.pyx", "def twice(double[:] x):\n    return [2 * one for one in x]\n")
+        texts = set()
+        for _ in range(3):
+            answer = client.translate("same.pyx", "same", language_level=3)
+            texts.add(Path(answer["c_file"]).read_text(encoding="utf-8"))
+        assert len(texts) == 1
+
+
+def test_a_module_that_was_stood_in_for_is_there_again() -> None:
+    with cython_server.stand_in("sndhdr_of_nobody"), cython_server.stand_in("json"):
+        assert importlib.import_module("sndhdr_of_nobody").__spec__ is None
+        assert sys.modules["json"] is json
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("sndhdr_of_nobody")
+    assert importlib.import_module("json") is json
