@@ -105,7 +105,7 @@ def test_a_damaged_record_is_made_again(project: Project) -> None:
     project.write("impl.c", c_module("fast", 4))
     code = "import autoaccel, fast; print(fast.value())"
     assert project.ok(code) == "4"
-    (record,) = project.cache.glob("v1/projects/*")
+    (record,) = [path for path in project.cache.glob("v1/projects/*") if b"impl.c" in path.read_bytes()]
     for content in (b"", b"garbage", record.read_bytes()[:-1], bytes(100)):
         record.write_bytes(content)
         assert project.ok(code) == "4"
