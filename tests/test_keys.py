@@ -107,6 +107,7 @@ def test_contents_are_read_once(tmp_path: Path) -> None:
     assert Contents().digest(str(path)) != first
     assert Contents().digest(str(tmp_path / "nowhere")) is None
 
+
 def test_the_content_of_a_folder_is_its_listing(tmp_path: Path) -> None:
     before = keys.file_digest(str(tmp_path))
     (tmp_path / "x").touch()
