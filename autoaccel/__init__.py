@@ -647,7 +647,7 @@ def _speaks(path: str) -> bool:
             _os.close(descriptor)
     except OSError:
         return False
-    return b"tool.autoaccel" in text or b"ext-modules" in text or b"maturin" in text
+    return b"tool.autoaccel" in text or b"ext-modules" in text or b"tool.maturin" in text or b'"maturin"' in text
 
 
 def __getattr__(name: str) -> object:

@@ -69,7 +69,8 @@ def read_crate(manifest: str) -> Crate:
     table = read_toml(manifest)
     folder = os.path.dirname(manifest)
     package = _table(table, "package")
-    name = str(package.get("name", ""))
+    # What can't be parsed is a crate all the same, and cargo tells what is wrong with it.
+    name = str(package.get("name", "")) if table else os.path.basename(folder)
     lib = _table(table, "lib")
     told = os.path.normpath(os.path.join(folder, str(lib.get("path") or "src/lib.rs")))
     kinds = lib.get("crate-type", lib.get("crate_type", ("lib",)))

@@ -106,7 +106,14 @@ def test_contents_are_read_once(tmp_path: Path) -> None:
     assert contents.digest(str(path)) == first
     assert Contents().digest(str(path)) != first
     assert Contents().digest(str(tmp_path / "nowhere")) is None
-    assert keys.file_digest(str(tmp_path)) is None
+
+
+def test_the_content_of_a_folder_is_its_listing(tmp_path: Path) -> None:
+    before = keys.file_digest(str(tmp_path))
+    (tmp_path / "x").touch()
+    after = keys.file_digest(str(tmp_path))
+    (tmp_path / "x").write_text("other")
+    assert before != after == keys.file_digest(str(tmp_path))
 
 
 def test_a_file_that_is_too_fresh_has_no_identity_to_trust(tmp_path: Path) -> None:

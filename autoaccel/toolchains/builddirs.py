@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-__all__ = ["BuildDir", "exclusive", "folder_of", "forget_packages", "open_dir", "seed"]
+__all__ = ["BuildDir", "copy", "exclusive", "folder_of", "forget_packages", "open_dir", "seed"]
 
 _SCHEMA = 1
 #: What is replaced, never rewritten in place, by cargo and rustc.
@@ -128,7 +128,7 @@ def seed(bucket: str, folder: str, python: str, wanted: set[str]) -> bool:
             return False
         new = f"{folder}.new-{os.getpid()}-{time.monotonic_ns()}"
         try:
-            _copy(best[2], new)
+            copy(best[2], new)
             forget_packages(new, told.get("local", ()))
             BuildDir(new, python, packages=set(told.get("packages", ()))).keep()
             os.rename(new, folder)
@@ -180,7 +180,7 @@ def _profiles(folder: str) -> Iterator[str]:
                 yield f"{folder}/{inside}"
 
 
-def _copy(source: str, target: str) -> None:
+def copy(source: str, target: str) -> None:
     """Copy a build folder: libraries and programs by hard links, without incremental state."""
     os.mkdir(target, 0o700)
     with os.scandir(source) as entries:
@@ -189,7 +189,7 @@ def _copy(source: str, target: str) -> None:
             if entry.is_symlink() or entry.name in ("incremental", "autoaccel.json", ".cargo-lock", "examples"):
                 continue
             if entry.is_dir():
-                _copy(entry.path, new)
+                copy(entry.path, new)
                 shutil.copystat(entry.path, new)
             elif entry.name.endswith(_LINKED) or entry.stat().st_mode & 0o100:
                 try:

@@ -222,6 +222,7 @@ class _Run:
         self.rust = rustc.find(job.folder, plan.source)
         self.known = builddirs.open_dir(folder, job.python)
         self.log: list[str] = []
+        self.lock = keys.file_digest(_lock(job))
         configs = [keys.file_digest(path) for path in plan.inputs if os.path.basename(path).startswith("config")]
         # What makes cargo keep results apart; a record of one says nothing about another.
         self.variant = keys.digest(plan.env, astuple(job.request), self.rust.identity, configs, job.arguments)
@@ -237,7 +238,6 @@ class _Run:
         if known.libraries.get(name, job.crate.manifest) != job.crate.manifest:
             # Libraries of one name replace each other, and are fresh all the same.
             builddirs.forget_packages(known.folder, [job.crate.package])
-        lock = keys.file_digest(_lock(job))
         said = self._cargo()
         doubtful = {one.package for one in said.units if one.local and one.fresh} - vouched
         if doubtful:
@@ -270,7 +270,7 @@ class _Run:
             log="\n".join(self.log),
             warnings=tuple(one for one in said.diagnostics if one.level == "warning"),
             env=tuple((name, os.environ.get(name)) for name in sorted(read.env) if name not in self._own_env()),
-            written=tuple(locks) if keys.file_digest(_lock(job)) != lock else (),
+            written=tuple(locks) if keys.file_digest(_lock(job)) != self.lock else (),
         )
 
     def _ours(self, path: str) -> bool:
@@ -377,7 +377,9 @@ class _Run:
         for one in crates.path_crates(job.crate, job.workspace):
             for folder, folders, files in os.walk(one.folder):
                 folders[:] = [name for name in folders if name not in ("target", ".git") and not name.startswith(".")]
-                inputs += [os.path.join(folder, name) for name in files if name.endswith((".rs", ".toml", ".lock"))]
+                inputs += [os.path.join(folder, name) for name in files if name.endswith((".rs", ".toml"))]
+        if self.lock == keys.file_digest(_lock(job)):
+            inputs.append(_lock(job))
         local = {os.path.realpath(one) for one in inputs}
         inside = all(not one.file or os.path.realpath(one.file) in local for one in said.diagnostics)
         complete = bool(said.diagnostics) and inside and not any(one.build_script for one in [job.crate])

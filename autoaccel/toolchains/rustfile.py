@@ -169,7 +169,8 @@ def _prepared(source: Source, how: Settings, bucket: str) -> tuple[cargo.Job, st
     own = _parsed(block)
     copied = bool(module) or (block is not None and bool(block.fences))
     library = f"{folder}/src/lib.rs" if copied else source.path
-    old = (block is not None and block.kind == "rustimport") or text.startswith("// rustimport")
+    # What has no edition is of the newest; these are written for the one before.
+    old = (block is not None and block.kind == "rustimport") or re.search(r"^// ?rustimport|#\[no_mangle\]", text)
     table: dict[str, Any] = {
         **own,
         "package": {
