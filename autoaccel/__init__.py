@@ -445,6 +445,8 @@ class NativeLoader(ExtensionFileLoader):
         else:
             problem = None
         module = cold("loader", "create", self, spec, problem)
+        if isinstance(module, ImportError):
+            raise module  # from here: the way through the colder rooms tells the user nothing
         self.created.append(module)
         return module  # type: ignore[no-any-return]
 
@@ -455,7 +457,9 @@ class NativeLoader(ExtensionFileLoader):
             _imp.exec_dynamic(module)
             loaded[self.name] = self.path
             return
-        cold("loader", "renew", self, module)
+        problem = cold("loader", "renew", self, module)
+        if problem is not None:
+            raise problem
 
 
 def cold(room: str, function: str, *values: object) -> "Any":

@@ -68,8 +68,8 @@ def source_of(loader: NativeLoader) -> "Source":
 # loading
 
 
-def create(loader: NativeLoader, spec: ModuleSpec, problem: "ImportError | None") -> "ModuleType":
-    """The uninitialised module of a loader whose record does not hold at first sight.
+def create(loader: NativeLoader, spec: ModuleSpec, problem: "ImportError | None") -> "ModuleType | ImportError":
+    """The uninitialised module of a loader whose record does not hold at first sight; or why there is none.
 
     Args:
         loader: whose it is.
@@ -79,7 +79,7 @@ def create(loader: NativeLoader, spec: ModuleSpec, problem: "ImportError | None"
     if problem is None:
         artifact = held_by(loader) or _built(loader)
         if isinstance(artifact, ImportError):
-            raise artifact
+            return artifact
         try:
             return open_library(loader, spec, artifact)
         except ImportError as error:
@@ -91,7 +91,7 @@ def create(loader: NativeLoader, spec: ModuleSpec, problem: "ImportError | None"
     # The cache may have been cleared between the look and the load.
     artifact = problem if _exists(loader.path) else _built(loader)
     if isinstance(artifact, ImportError):
-        raise artifact
+        return artifact
     return open_library(loader, spec, artifact)
 
 
@@ -116,8 +116,8 @@ def open_library(loader: NativeLoader, spec: ModuleSpec, artifact: str) -> "Modu
     raise problem
 
 
-def renew(loader: NativeLoader, module: "ModuleType") -> None:
-    """Build what has changed and put the new content into ``module``."""
+def renew(loader: NativeLoader, module: "ModuleType") -> "ImportError | None":
+    """Build what has changed and put the new content into ``module``; or why that can't be."""
     from . import reload
 
     # On a reload no listing is at hand, and everything is looked at again.
@@ -125,8 +125,9 @@ def renew(loader: NativeLoader, module: "ModuleType") -> None:
     loader.record = loader.names = None
     artifact = held_by(loader) or _built(loader)
     if isinstance(artifact, ImportError):
-        raise artifact
+        return artifact
     reload.renew(loader, module, artifact)
+    return None
 
 
 def held_by(loader: NativeLoader) -> "str | None":
