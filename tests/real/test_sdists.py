@@ -90,7 +90,14 @@ PACKAGES = {
             """,
     ),
     # PyO3 in a mixed project of maturin's, with a release profile that is dear to compile.
-    "rtoml": Package("rtoml==0.14.0", {"rtoml._rtoml": "Cargo.toml"}, "python", tests="tests", tools=("cargo",)),
+    "rtoml": Package(
+        "rtoml==0.14.0",
+        {"rtoml._rtoml": "Cargo.toml"},
+        "python",
+        tests="tests",
+        needs=("dirty-equals==0.11", "hypothesis==6.170.15", "sortedcontainers==2.4.0"),
+        tools=("cargo",),
+    ),
     # PyO3 in a project of maturin's that is nothing but the module; its name is the library's.
     "rpds-py": Package("rpds-py==2026.9.1", {"rpds": "Cargo.toml"}, ".", tests="tests", tools=("cargo",)),
     # PyO3 with setuptools-rust, the crate in a folder of its own.
