@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).resolve().parent
+CRATES = HERE.parent / "rust_crates"
 
 #: Folder -> the system that it shows, in the order of the table.
 SYSTEMS = {
@@ -25,13 +26,23 @@ SYSTEMS = {
     "c_extension": "C extension",
     "cpp_pybind11": "C++, pybind11",
     "cpp_nanobind": "C++, nanobind",
+    "raw_ffi": "Rust, C API",
+    "no_std": "Rust, C API, no_std",
+    "rust_cpython": "Rust, rust-cpython",
+    "pyo3": "Rust, PyO3",
+    "mixed_maturin": "Rust in a package",
     "edit_distance": "edit distance, Cython",
+    "single_file": "planets, one .rs",
 }
+#: Those that have another function than the rest, and their own baseline.
+REAL_WORK = ("edit_distance", "single_file")
 BASELINE = "python_plain"
 WARM_RUNS = 3
 
 #: What run.py prints when a compiler, or a package that brings one, is not installed; the rest is the advice.
 MISSING = "autoaccel.errors.ToolchainMissing: "
+#: How it advises where crates.io is out of reach.
+OFFLINE = "Cargo needs the network once"
 
 
 @dataclass
@@ -63,7 +74,7 @@ def main() -> int:
             row = measure(folder, cache)
             rows.append(row)
             state = "missing" if row.missing else "failed" if row.failed else f"imported in {row.cold.imported:.2f} s"
-            console.print(f"{folder}/run.py: {state}", style="dim")
+            console.print(f"{place(folder).parent.name}/{folder}/run.py: {state}", style="dim")
     baseline = next(row for row in rows if row.folder == BASELINE)
     console.print()
     console.print(table(rows, baseline))
@@ -74,7 +85,7 @@ def main() -> int:
         "what is left is the cost of the call.",
         style="dim",
     )
-    same = [row for row in rows if row.cold and row.folder != "edit_distance"]
+    same = [row for row in rows if row.cold and row.folder not in REAL_WORK]
     wrong = [row for row in same if row.cold.result != baseline.cold.result]
     for row in rows:
         if row.missing or row.failed:
@@ -87,6 +98,11 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def place(folder: str) -> Path:
+    """Where an example is."""
+    return HERE / folder if (HERE / folder).is_dir() else CRATES / folder
+
+
 def measure(folder: str, cache: str) -> Row:
     """Run an example with nothing of it in the cache, then from the cache."""
     # Where this is set, the baseline would be compiled to bytecode at every import.
@@ -95,9 +111,11 @@ def measure(folder: str, cache: str) -> Row:
     runs = []
     for _ in range(1 + WARM_RUNS):
         command = [sys.executable, "run.py"]
-        child = subprocess.run(command, cwd=HERE / folder, env=env, capture_output=True, text=True, check=False)
+        child = subprocess.run(command, cwd=place(folder), env=env, capture_output=True, text=True, check=False)
         if child.returncode != 0:
             advice = child.stderr.rpartition(MISSING)
+            if OFFLINE in child.stderr:
+                return Row(folder, missing=f"{OFFLINE}{child.stderr.rpartition(OFFLINE)[2].partition(chr(10))[0]}")
             return Row(folder, missing=advice[2].strip()) if advice[1] else Row(folder, failed=child.stderr.strip())
         runs.append(parse(child.stdout))
     return Row(folder, runs[0], runs[1:])
@@ -119,7 +137,7 @@ def table(rows: list[Row], baseline: Row) -> Table:
         shown.add_column(heading, justify="right")
     for row in rows:
         system = SYSTEMS[row.folder]
-        if row.folder == "edit_distance":
+        if row.folder == REAL_WORK[0]:
             shown.add_section()
         if row.cold is None or row.warm is None:
             shown.add_row(system, "missing" if row.missing else "failed", style="yellow")

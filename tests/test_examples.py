@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.conftest import ROOT, Project, need
+from tests.rust import compiled_bindings, rust  # noqa: F401
 
 DOCUMENTS = ("README.md", "docs/usage.md")
 
@@ -56,8 +58,12 @@ def _block(language: str, text: str) -> Block:
 
 
 @pytest.mark.parametrize("blocks", _sections())
-def test_the_documentation_does_what_it_says(project: Project, blocks: list[Block]) -> None:
+def test_the_documentation_does_what_it_says(
+    project: Project, blocks: list[Block], request: pytest.FixtureRequest
+) -> None:
     need("cython", "cc", "c++")
+    if any(block.language == "rust" for block in blocks):
+        request.getfixturevalue("rust")
     for block in blocks:
         if block.file is not None:
             project.write(block.file, block.text)
@@ -93,6 +99,45 @@ def _converse(project: Project, text: str) -> None:
 
 EXAMPLES = sorted(path.parent.name for path in ROOT.glob("examples/*/run.py"))
 NEEDS = {"cython": ("cython", "cc"), "edit": ("cython", "cc"), "c": ("cc",), "cpp": ("c++",)}
+
+
+CRATES = sorted(path.parent.name for path in ROOT.glob("rust_crates/*/run.py"))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("folder", CRATES)
+def test_a_rust_crate_prints_its_result_and_a_time(rust: Project, folder: str) -> None:  # noqa: F811
+    # A copy: cargo writes its lock file beside the manifest.
+    shutil.copytree(
+        ROOT / "rust_crates" / folder, rust.root / folder, ignore=shutil.ignore_patterns("target", "*.lock")
+    )
+    result = subprocess.run(
+        [sys.executable, "run.py"],
+        cwd=rust.root / folder,
+        env=rust.environ(),
+        capture_output=True,
+        text=True,
+        timeout=480,
+    )
+    assert result.returncode == 0, result.stderr
+    wanted = "energy = -0.169071606870" if folder == "single_file" else "add_two(2, 3) = 5000"
+    assert wanted in result.stdout.splitlines()
+    assert re.search(r"^\d+ ns per call$", result.stdout, re.MULTILINE)
+    assert len(rust.artifacts()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("folder", [folder for folder in CRATES if folder != "single_file"])
+def test_a_rust_crate_is_one_for_plain_cargo_too(rust: Project, folder: str) -> None:  # noqa: F811
+    shutil.copytree(
+        ROOT / "rust_crates" / folder, rust.root / folder, ignore=shutil.ignore_patterns("target", "*.lock")
+    )
+    (manifest,) = (rust.root / folder).rglob("Cargo.toml")
+    command = ["cargo", "build", "--release", "--quiet", "--target-dir", str(rust.root / "target")]
+    done = subprocess.run(command, cwd=manifest.parent, capture_output=True, text=True, timeout=480, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list((rust.root / "target" / "release").glob("*sample*"))
 
 
 @pytest.mark.parametrize("folder", EXAMPLES)

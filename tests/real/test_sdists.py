@@ -51,6 +51,8 @@ class Package:
     tests_in: str = ""
     needs: tuple[str, ...] = ()
     pyproject: str = ""
+    #: What it is compiled with.
+    tools: tuple[str, ...] = ("Cython", "gcc", "g++")
 
 
 PACKAGES = {
@@ -86,6 +88,21 @@ PACKAGES = {
             define-macros = [["UJSON_VERSION", '"6.1.0"']]
             extra-compile-args = ["-D_GNU_SOURCE"]
             """,
+    ),
+    # PyO3 in a mixed project of maturin's, with a release profile that is dear to compile.
+    "rtoml": Package(
+        "rtoml==0.14.0",
+        {"rtoml._rtoml": "Cargo.toml"},
+        "python",
+        tests="tests",
+        needs=("dirty-equals==0.11", "hypothesis==6.170.15", "sortedcontainers==2.4.0"),
+        tools=("cargo",),
+    ),
+    # PyO3 in a project of maturin's that is nothing but the module; its name is the library's.
+    "rpds-py": Package("rpds-py==2026.9.1", {"rpds": "Cargo.toml"}, ".", tests="tests", tools=("cargo",)),
+    # PyO3 with setuptools-rust, the crate in a folder of its own.
+    "bcrypt": Package(
+        "bcrypt==5.0.0", {"bcrypt._bcrypt": "src/_bcrypt/Cargo.toml"}, "src", tests="tests", tools=("cargo",)
     ),
 }
 
@@ -153,8 +170,8 @@ def files_in(folder: Path) -> set[str]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", PACKAGES)
 def test_an_unpacked_sdist_passes_its_own_tests_as_its_wheel_does(name: str, tmp_path: Path) -> None:
-    need("Cython", "pip", "gcc", "g++")
     package = PACKAGES[name]
+    need("pip", *package.tools)
     try:
         sdist = fetch(package.requirement, downloads())
         wheel = wheels((package.requirement,))

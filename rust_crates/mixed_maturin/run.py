@@ -1,0 +1,14 @@
+"""sample is a Python package with a crate inside: a mixed project, as maturin has it."""
+
+from time import perf_counter
+from timeit import Timer
+
+start = perf_counter()
+import autoaccel
+import sample
+
+print(f"imported in {(perf_counter() - start) * 1e3:.2f} ms")
+print(f"add_two(2, 3) = {sample.add_two(2, 3)}")
+
+count, seconds = Timer("sample.add_two(2, 3)", globals=globals()).autorange()
+print(f"{seconds / count * 1e9:.0f} ns per call")
