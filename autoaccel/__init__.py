@@ -72,6 +72,9 @@ SUFFIXES = (
 #: (file name, toolchain): what makes a directory a native package.
 PACKAGE_SOURCES = (("__init__.pyx", "cython"),)
 
+#: Modules of others that are told when they are imported.
+WATCHED = ("pkgutil", "numba")
+
 #: The format of everything below the cache's root; a change of layout is a new bucket beside the old one.
 BUCKET = "v1"
 
@@ -136,7 +139,7 @@ class AccelFinder:
         #: names of modules that packs tell of -> the finder of their directory
         self.packed: dict[str, DirectoryFinder] = {}
         #: names that are not found in a directory: (source path, toolchain, package, the project's folder), or None
-        self.special: dict[str, Declared | None] = {"pkgutil": None}
+        self.special: dict[str, Declared | None] = dict.fromkeys(WATCHED)
 
     def find_spec(self, fullname: str, path: "Path" = None, target: object = None) -> "ModuleSpec | None":
         """The spec of a module that only a pyproject.toml knows, or that ``PathFinder`` would find at once."""
@@ -576,6 +579,8 @@ elif not (_told := environ().get(_raw("AUTOACCEL"))):
     _entry.attach()
     if "pkgutil" in sys.modules:
         from . import listing  # noqa: F401  (registers itself with pkgutil)
+    if "numba" in sys.modules:
+        from .numba import watch as _watch  # noqa: F401  (looks after numba itself)
 else:
     from .hook import start
 

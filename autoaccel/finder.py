@@ -10,6 +10,7 @@ from _frozen_importlib_external import FileFinder, _path_isfile, _path_join  # t
 from . import (
     PACKAGE_SOURCES,
     SUFFIXES,
+    WATCHED,
     AccelFinder,
     DirectoryFinder,
     NativeLoader,
@@ -64,9 +65,13 @@ def special_spec(owner: AccelFinder, fullname: str, path: "Sequence[str] | None"
     """The spec of a module that no directory has under its name: one that a pyproject.toml declares, or ``pkgutil``."""
     declared = owner.special[fullname]
     if declared is None:
-        from .listing import pkgutil_spec
+        if fullname == "pkgutil":
+            from .listing import pkgutil_spec
 
-        return pkgutil_spec()
+            return pkgutil_spec()
+        from .numba.watch import numba_spec
+
+        return numba_spec(path)
     file, toolchain, package, root = declared
     # Another project's package of the same name is not meant.
     near = path is None or any(entry == root or str(entry).startswith(root + _SEP) for entry in path)
@@ -82,7 +87,7 @@ def refresh(owner: AccelFinder) -> None:
     forget()
     owner.packed.clear()
     owner.projects.clear()
-    owner.special = {"pkgutil": None}
+    owner.special = dict.fromkeys(WATCHED)
     for finder in owner.adopted:
         finder.project = None
         finder.odd = finder.limited or finder.foreign or bool(owner.exclude or owner.pure)
@@ -95,7 +100,7 @@ def release(owner: AccelFinder) -> None:
         if isinstance(finder, DirectoryFinder):
             finder.__class__ = finder.plain  # type: ignore[assignment]
     owner.adopted.clear()
-    owner.special = {"pkgutil": None}
+    owner.special = dict.fromkeys(WATCHED)
 
 
 # directories

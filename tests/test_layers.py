@@ -57,6 +57,10 @@ TABLE = {
         "csource", "errors", "exports", "keys", "manifest", "plan", "progress", "settings", "store",
         "toolchains", "toolchains.base",
     },
+    "numba": set(),
+    "numba.stamp": set(),
+    "numba.tier1": {"finder", "numba.stamp", "store"},
+    "numba.watch": set(),
     #: Read by type checkers only.
     "_typing": {"ahead", "errors", "finder", "hook"},
 }  # fmt: skip
@@ -67,8 +71,12 @@ UPWARD = {
     ("__init__", "hook"),
     ("__init__", "listing"),
     ("__init__", "loader"),
+    ("__init__", "numba.watch"),
     ("finder", "listing"),
     ("hook", "listing"),
+    ("hook", "numba.watch"),
+    ("finder", "numba.watch"),
+    ("numba.watch", "numba.tier1"),
     ("finder", "projects"),
     ("finder", "unclaimed"),
     ("loader", "csource"),
@@ -122,7 +130,9 @@ def _imports(node: ast.AST, package: list[str], *, inside: bool) -> Iterator[tup
             base = package[: len(package) - child.level + 1]
             parts = [*base, *(child.module or "").split(".")] if child.module else base
             if ".".join(parts) in MODULES and child.module:
-                yield "." + ".".join(parts), inside
+                inner = {".".join([*parts, alias.name]) for alias in child.names}
+                for target in inner & set(MODULES) or {".".join(parts)}:
+                    yield "." + target, inside
             else:
                 for alias in child.names:
                     full = ".".join([*parts, alias.name])
