@@ -28,6 +28,7 @@ from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import (  # type: ignore[attr-defined]
     ExtensionFileLoader,
     FileFinder,
+    SourceFileLoader,
     _path_isdir,
     _path_isfile,
     _relax_case,
@@ -86,6 +87,9 @@ SALT = 0x6163_6365_6C04
 
 #: Seconds in which a directory may change again without a new time stamp (coarse kernel clocks).
 _GRAIN = 0.05
+
+#: When this process came here (wall clock): what changed before is what it reads.
+STARTED = time.time_ns()
 
 _SEP = "\\" if sys.platform == "win32" else "/"
 #: What lies below these is nobody's source, unless an `include` names it.
@@ -249,7 +253,6 @@ class DirectoryFinder(FileFinder):
         _loaders: list[tuple[str, type]]
 
         def _fill_cache(self) -> None: ...
-        def _get_spec(self, *values: object) -> ModuleSpec: ...
 
     plain: "type[FileFinder]" = FileFinder
     odd = False
@@ -319,6 +322,17 @@ class DirectoryFinder(FileFinder):
         spec = ModuleSpec(fullname, None)
         spec.submodule_search_locations = [namespace]
         return spec
+
+    def _get_spec(self, cls: type, fullname: str, path: str, inside: "list[str] | None", target: object) -> ModuleSpec:
+        """What ``FileFinder`` makes of a file; jitted functions of a plain ``.py`` may have been published."""
+        pack = packs.get(self.path)
+        if pack is None:
+            pack = _pack(self)
+        if fullname in pack and cls is SourceFileLoader:
+            from .numba.find import jit_spec
+
+            return jit_spec(self, fullname, path, inside) or FileFinder._get_spec(self, cls, fullname, path, inside, target)  # type: ignore[attr-defined]
+        return FileFinder._get_spec(self, cls, fullname, path, inside, target)  # type: ignore[attr-defined]
 
 
 class NativeLoader(ExtensionFileLoader):
@@ -450,11 +464,9 @@ def _same_folders(rows: "tuple[Folder, ...]") -> bool:
 
 def _read(name: str, source: str, finder: DirectoryFinder) -> "Record | None":
     """The record of a module, from its directory's pack or its own manifest; None where there is none."""
-    directory = finder.path
-    pack = packs.get(directory)
+    pack = packs.get(finder.path)
     if pack is None:
-        pack = packs[directory] = unmarshalled(f"packs/{slot('', directory)}") or {}
-        finder.owner.packed.update(dict.fromkeys(pack, finder))
+        pack = _pack(finder)
     data = pack.get(name)
     if data is not None:
         record: Record = marshal.loads(data)
@@ -463,6 +475,12 @@ def _read(name: str, source: str, finder: DirectoryFinder) -> "Record | None":
     from .loader import read_alone
 
     return read_alone(name, source)
+
+
+def _pack(finder: DirectoryFinder) -> "dict[str, bytes]":
+    pack = packs[finder.path] = unmarshalled(f"packs/{slot('', finder.path)}") or {}
+    finder.owner.packed.update(dict.fromkeys(pack, finder))
+    return pack
 
 
 def slot(name: str, source: str) -> str:

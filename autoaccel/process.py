@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Result",
     "TimeoutExpired",
+    "detach",
     "end",
     "environment",
     "find_program",
@@ -106,6 +107,25 @@ def run(
     if _over.is_set():
         raise KeyboardInterrupt
     return Result(child.returncode, output.decode("utf-8", "replace"), (errors or b"").decode("utf-8", "replace"))
+
+
+def detach(args: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> None:
+    """Start a program that outlives this process, which does not look after it any more.
+
+    Raises:
+        OSError: it can't be started.
+    """
+    child = subprocess.Popen(
+        list(args),
+        cwd=cwd,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=sys.platform != "win32",
+    )
+    # Nobody waits for it, and Python need not complain of that.
+    child.returncode = 0
 
 
 #: Programs that threads of this process wait for, and whether they are to give up.

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 import sys
+import weakref
 from contextlib import suppress
 from importlib import import_module
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from types import FunctionType
     from typing import Any
 
-__all__ = ["Stamp", "caching", "is_ours", "settings_digest"]
+__all__ = ["Stamp", "caching", "dispatchers", "enrol", "is_ours", "settings_digest", "settled"]
 
 #: Settings of numba's that change the code it makes, as `numba.core.config` has them.
 CODEGEN = (
@@ -33,7 +34,26 @@ CODEGEN = (
 )  # fmt: skip
 
 
-@functools.cache
+#: The dispatchers of the user's functions.
+_enrolled: list[weakref.ref[Any]] = []
+
+
+def enrol(dispatcher: Any) -> None:
+    """A function of the user's is jitted."""
+    _enrolled.append(weakref.ref(dispatcher))
+
+
+def dispatchers() -> list[Any]:
+    """The dispatchers of the user's functions that are alive, oldest first."""
+    return [found for one in _enrolled if (found := one()) is not None]
+
+
+def settled(function: FunctionType) -> bool:
+    """Whether nothing that the function is made from has changed since this process first compiled of it."""
+    taken = _stamps.get(id(function))
+    return taken is not None and taken.settled()
+
+
 def settings_digest() -> tuple[str, ...]:
     """What decides the code that numba makes, apart from the source."""
     numba = sys.modules["numba"]

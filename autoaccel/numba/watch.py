@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -84,14 +85,17 @@ def _attach() -> None:
     Dispatcher: Any = import_module("numba.core.dispatcher").Dispatcher
     CPUDispatcher: Any = import_module("numba.core.registry").CPUDispatcher
 
-    from . import tier1
+    from . import made, making, tier1
 
     initialise, enable = Dispatcher.__init__, Dispatcher.enable_caching
 
     def __init__(self: Any, py_func: Any, *args: Any, **options: Any) -> None:
         initialise(self, py_func, *args, **options)
         if type(self) is CPUDispatcher:
-            cache(self, asked=False)
+            if cache(self, asked=False):
+                tier1.enrol(self)
+            if making:
+                made(self)
 
     def enable_caching(self: Any) -> None:
         if type(self) is not CPUDispatcher or not cache(self, asked=True):
@@ -109,6 +113,20 @@ def _attach() -> None:
 
     Dispatcher.__init__ = __init__
     Dispatcher.enable_caching = enable_caching
+    atexit.register(_at_exit)
+
+
+def _at_exit() -> None:
+    """Publish what was compiled; imported only where something was."""
+    from . import tier1
+
+    if any(one.overloads for one in tier1.dispatchers()):
+        try:
+            from .harvest import at_exit
+
+            at_exit()
+        except Exception as problem:
+            warn("what numba has compiled is not published", problem)
 
 
 if "numba" in sys.modules and hasattr(sys.modules["numba"], "njit"):

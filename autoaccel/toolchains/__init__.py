@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import cc, cython
+from . import cc, cython, numba
 from .base import Toolchain
 
 __all__ = ["TOOLCHAINS"]
@@ -11,4 +11,5 @@ TOOLCHAINS: dict[str, Toolchain] = {
     "cython": cython,
     "c": cc,
     "c++": cc,
+    "numba": numba,
 }
