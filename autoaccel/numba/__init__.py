@@ -196,7 +196,7 @@ class Lazy:
     def __call__(self, *given: "Any", **options: "Any") -> "Any":
         if self._path in _JIT:
             return _jit(self, given, options)
-        if self._path.rpartition(".")[2] in _TYPES:
+        if "numba.types." in self._path or self._path.rpartition(".")[2].rstrip("()[]") in _TYPES:
             return Lazy(f"{self._path}()", lambda: real(self)(*real(given), **real(options)))
         return real(self)(*real(given), **real(options))
 

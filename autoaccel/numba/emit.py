@@ -153,15 +153,21 @@ def _extensions() -> tuple[list[object], str]:
     keys: list[object] = []
     for template in registry.functions:
         maker = getattr(template, "_overload_func", None)
-        if maker is not None and str(maker.__module__).partition(".")[0] != "numba":
+        if maker is not None and _foreign(maker):
             keys.append(template.key)
             if str(getattr(template.key, "__module__", "")).partition(".")[0] in stamp.LIBRARIES:
                 return keys, f"an @overload in {maker.__module__}"
     for template in registry.attributes:
         maker = getattr(template, "_overload_func", None)
-        if maker is not None and str(maker.__module__).partition(".")[0] != "numba":
+        if maker is not None and _foreign(maker):
             return keys, f"an @overload of a method or attribute in {maker.__module__}"
     return keys, ""
+
+
+def _foreign(maker: Any) -> bool:
+    # numba generates some of its own, which have no module.
+    home = maker.__globals__.get("__name__") or maker.__module__ or "numba"
+    return str(home).partition(".")[0] != "numba"
 
 
 def function_row(dispatcher: Any, told: source.Module) -> dict[str, Any]:
@@ -318,9 +324,8 @@ def _module(library: Any) -> Any:
 
 def _environment(name: str) -> tuple[str, bytes]:
     environment = import_module("numba.core.environment").lookup_environment(name)
-    if environment is None:
-        raise NotNative("a part of it is gone from this process")
-    consts = list(environment.consts)
+    # One that is gone was not needed: numba keeps those alive that its code uses.
+    consts = list(environment.consts) if environment is not None else []
     return name, import_module("numba.core.serialize").dumps(consts) if consts else b""
 
 

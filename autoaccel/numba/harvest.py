@@ -59,7 +59,7 @@ def at_exit() -> None:
 def _collect() -> list[dict[str, Any]]:
     modules: dict[str, list[Any]] = {}
     for dispatcher in tier1.dispatchers():
-        if dispatcher.overloads:
+        if dispatcher.overloads and not _replaced(dispatcher):
             modules.setdefault(dispatcher.py_func.__module__, []).append(dispatcher)
     texts = _Texts()
     jobs = []
@@ -69,6 +69,16 @@ def _collect() -> list[dict[str, Any]]:
             with contextlib.suppress(OSError, SyntaxError, ValueError):
                 jobs.append(_job(name, path, dispatchers, texts))
     return jobs
+
+
+def _replaced(dispatcher: Any) -> bool:
+    """Whether a function is left over from before a reload: another has its name now."""
+    function = dispatcher.py_func
+    value: Any = sys.modules.get(function.__module__)
+    for name in function.__qualname__.split("."):
+        value = getattr(value, name, None)
+    now = getattr(value, "py_func", None)
+    return now is not None and now is not function and now.__code__ != function.__code__
 
 
 def _origin(name: str, names: dict[str, Any]) -> str | None:
@@ -159,7 +169,9 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
             try:
                 if not tier1.settled(function):
                     raise NotNative("something that it is made from has changed since it was compiled")  # noqa: TRY301
-                overloads.append(emit.dump(dispatcher, compiled))
+                made = emit.dump(dispatcher, compiled)
+                if all(one.types != made.types for one in overloads):
+                    overloads.append(made)
             except NotNative as problem:
                 reasons[str(signature)] = str(problem)
     generator = import_module("numba.core.registry").cpu_target.target_context.codegen()

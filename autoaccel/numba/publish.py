@@ -45,7 +45,12 @@ def main(folder: str) -> None:
         for job in jobs:
             if problem is not None:
                 job["whole"] = problem
-            _publish(store, job, library)
+            try:
+                _publish(store, job, library)
+            except Exception as error:
+                # Not tried again before something changes; `autoaccel explain` tells.
+                job["whole"] = f"its code could not be published: {type(error).__name__}: {error}"
+                _report(store, job, 0)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -116,7 +116,7 @@ def _heavy(node: ast.expr, lazy: dict[str, str]) -> bool:
     path = _full(node, lazy)
     if not path:
         return False
-    return not set(path.split(".")) <= _LIGHT
+    return not path.startswith("numba.types.") and not set(path.split(".")) <= _LIGHT
 
 
 def _full(node: ast.expr, lazy: dict[str, str]) -> str:

