@@ -331,8 +331,11 @@ class DirectoryFinder(FileFinder):
         if fullname in pack and cls is SourceFileLoader:
             from .numba.find import jit_spec
 
-            return jit_spec(self, fullname, path, inside) or FileFinder._get_spec(self, cls, fullname, path, inside, target)  # type: ignore[attr-defined]
-        return FileFinder._get_spec(self, cls, fullname, path, inside, target)  # type: ignore[attr-defined]
+            spec = jit_spec(self, fullname, path, inside)
+            if spec is not None:
+                return spec
+        plain: Any = FileFinder
+        return plain._get_spec(self, cls, fullname, path, inside, target)  # type: ignore[no-any-return]
 
 
 class NativeLoader(ExtensionFileLoader):

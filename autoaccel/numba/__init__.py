@@ -33,7 +33,7 @@ CPU = "/sys/devices/system/cpu/modalias"
 #: How the note in a library is laid out.
 FORMAT = 1
 
-_FUNCTION = type(lambda: 0)
+_FUNCTION: "Any" = type(lambda: 0)
 _MODULE = type(sys)
 _BUILTIN = type(len)
 _JIT = ("numba.njit", "numba.jit", "numba.core.decorators.njit", "numba.core.decorators.jit")
@@ -193,7 +193,7 @@ class Lazy:
     def __setattr__(self, name: str, value: object) -> None:
         setattr(real(self), name, value)
 
-    def __call__(self, *given: "Any", **options: "Any") -> "Any":
+    def __call__(self, *given: "Any", **options: "Any") -> "Any":  # noqa: D102
         if self._path in _JIT:
             return _jit(self, given, options)
         if "numba.types." in self._path or self._path.rpartition(".")[2].rstrip("()[]") in _TYPES:
@@ -233,8 +233,8 @@ class Lazy:
 
 _TYPES = frozenset(
     """void none boolean bool_ int_ intc intp uint uintc uintp byte char short int8 int16 int32 int64 uint8 uint16
-    uint32 uint64 float_ double float32 float64 complex64 complex128 long_ longlong ulong ulonglong ushort uchar b1 i1 i2
-    i4 i8 u1 u2 u4 u8 f4 f8 c8 c16 unicode_type string optional Tuple UniTuple Array""".split()
+    uint32 uint64 float_ double float32 float64 complex64 complex128 long_ longlong ulong ulonglong ushort uchar b1 i1
+    i2 i4 i8 u1 u2 u4 u8 f4 f8 c8 c16 unicode_type string optional Tuple UniTuple Array""".split()
 )
 
 
@@ -312,7 +312,9 @@ def _proxy(function: "FunctionType", make: "Any", explicit: bool, options: "dict
         # numba compiles it now; what it would see now is what counts.
         if not _holds(proxy, told):
             proxy._off = 1
-        names["_autoaccel"][5] = [(home, chain[0], _globals(function, home).get(chain[0])) for home, chain, _ in told["deps"] if chain]
+        names["_autoaccel"][5] = [
+            (home, chain[0], _globals(function, home).get(chain[0])) for home, chain, _ in told["deps"] if chain
+        ]
     return proxy
 
 
@@ -400,7 +402,7 @@ def digest(value: "Any", depth: int = 0) -> object:
         return "function", inner.__module__, inner.__qualname__, line, _own(inner, depth) if depth < 4 else None
     if kind.__module__ == "numpy":
         if kind.__name__ == "ndarray":
-            import _sha1
+            import _sha1  # type: ignore[import-not-found]
 
             layout = (str(value.dtype), value.shape, value.strides)
             return None if value.dtype.hasobject else ("array", *layout, _sha1.sha1(value.tobytes()).hexdigest())
@@ -490,7 +492,7 @@ def _compile_used(proxy: "Any", dispatcher: "Any") -> None:
 
         overloads = told[2].note["overloads"]
         for index in proxy._used:
-            dispatcher.compile(pickle.loads(overloads[index]))  # noqa: S301
+            dispatcher.compile(pickle.loads(overloads[index]))
 
 
 def _reduction(proxy: "Any") -> "Any":
@@ -499,7 +501,7 @@ def _reduction(proxy: "Any") -> "Any":
     for name in proxy.__qualname__.split("."):
         value = getattr(value, name, None)
     if value is proxy:
-        return lambda protocol: proxy.__qualname__
+        return lambda _: proxy.__qualname__
     return materialize(proxy).__reduce_ex__
 
 

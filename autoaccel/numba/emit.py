@@ -1,8 +1,8 @@
 """From numba's compiled functions to what `link` makes objects of. Runs in the user's process, where numba is.
 
-numba's own optimised module is taken as it is, with its boxing and its exceptions; for the frequent types a wrapper that
-takes its arguments from a C array is made with numba's own classes. Nothing is compiled here: that takes ten times as
-long, and another process does it.
+numba's own optimised module is taken as it is, with its boxing and its exceptions; for the frequent types a wrapper
+that takes its arguments from a C array is made with numba's own classes. Nothing is compiled here: that takes ten times
+as long, and another process does it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ def why_not(dispatcher: Any) -> str | None:
 # what it depends on
 
 
-def dependencies(dispatcher: Any, lazy_of: Mapping[str, Mapping[str, str]]) -> list[tuple[str | None, tuple[str, ...], object]]:
+def dependencies(
+    dispatcher: Any, lazy_of: Mapping[str, Mapping[str, str]]
+) -> list[tuple[str | None, tuple[str, ...], object]]:
     """What is baked into a function, as rows (module or None for its own, chain of names, digest).
 
     Args:
@@ -99,7 +101,9 @@ def dependencies(dispatcher: Any, lazy_of: Mapping[str, Mapping[str, str]]) -> l
         NotNative: a value in it can't be compared, or somebody's extension of numba's takes part.
     """
     function = dispatcher.py_func
-    rows: list[tuple[str | None, tuple[str, ...], object]] = [(None, (), _sure(depends(function, None, ()), "its defaults or closure"))]
+    rows: list[tuple[str | None, tuple[str, ...], object]] = [
+        (None, (), _sure(depends(function, None, ()), "its defaults or closure"))
+    ]
     for one in stamp.functions(function):
         home = None if one.__globals__ is function.__globals__ else one.__module__
         module = sys.modules.get(one.__module__)
@@ -126,7 +130,11 @@ def _sure(told: object, what: str) -> object:
 
 
 def _unsure(told: object) -> bool:
-    return isinstance(told, tuple) and told[:1] not in (("class",), ("function",)) and any(one is None or _unsure(one) for one in told)
+    return (
+        isinstance(told, tuple)
+        and told[:1] not in (("class",), ("function",))
+        and any(one is None or _unsure(one) for one in told)
+    )
 
 
 def _of_numba(value: object) -> bool:
@@ -135,7 +143,9 @@ def _of_numba(value: object) -> bool:
     if isinstance(value, ModuleType):
         return value.__name__.partition(".")[0] == "numba"
     kind = value if isinstance(value, type | FunctionType) else type(value)
-    return str(getattr(kind, "__module__", "")).partition(".")[0] == "numba" or type(type(value)).__module__.startswith("numba")
+    return str(getattr(kind, "__module__", "")).partition(".")[0] == "numba" or type(type(value)).__module__.startswith(
+        "numba"
+    )
 
 
 def _no_extension(value: object) -> None:
@@ -222,9 +232,8 @@ def _codes() -> dict[Any, int]:
     """numba's scalar types -> their codes in the runtime."""
     if not _known:
         types = import_module("numba.core.types")
-        words = (
-            "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 complex64 complex128 boolean none unicode_type"
-        )
+        words = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 complex64 complex128 boolean none "
+        words += "unicode_type"
         _known.update({getattr(types, word): code for code, word in enumerate(words.split(), 1)})
     return _known
 
@@ -291,7 +300,8 @@ def dump(dispatcher: Any, compiled: Any) -> Overload:
     symbol = "aav_" + hashlib.sha256(marks).hexdigest()[:20]
     module = _module(compiled.library)
     names = [variable.name for variable in module.global_variables]
-    wrapper, helpers = "", ()
+    wrapper = ""
+    helpers: tuple[bytes, ...] = ()
     tuple_style = not all(map(_simple, (*given, result)))
     if not tuple_style:
         wrapper, helpers = _wrapper(dispatcher, compiled, symbol)

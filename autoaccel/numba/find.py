@@ -6,7 +6,7 @@ warm room of numba's modules.
 
 import marshal
 from _frozen_importlib import ModuleSpec
-from _frozen_importlib_external import spec_from_file_location  # type: ignore[attr-defined]
+from _frozen_importlib_external import spec_from_file_location
 
 from .. import DirectoryFinder, packs
 
@@ -27,5 +27,4 @@ def jit_spec(finder: DirectoryFinder, name: str, path: str, inside: "list[str] |
     from . import JitLoader
 
     loader = JitLoader(name, path, record, finder._path_cache)
-    spec: ModuleSpec = spec_from_file_location(name, path, loader=loader, submodule_search_locations=inside)
-    return spec
+    return spec_from_file_location(name, path, loader=loader, submodule_search_locations=inside)

@@ -1,7 +1,7 @@
 """At the end of a process in which numba has compiled: what there is, written down for a process that publishes it.
 
-Only writes down (`emit`): making objects takes ten times as long. Runs when the interpreter shuts down, when threads can't
-be started any more, so that nothing is imported that would want to.
+Only writes down (`emit`): making objects takes ten times as long. Runs when the interpreter shuts down, when threads
+can't be started any more, so that nothing is imported that would want to.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _origin(name: str, names: dict[str, Any]) -> str | None:
 
 def environment() -> tuple[tuple[str, str | None], ...]:
     """The variables that numba reads, with their values; the number of threads decides nothing."""
-    with open(import_module("numba.core.config").__file__, encoding="utf-8") as file:
+    with open(str(import_module("numba.core.config").__file__), encoding="utf-8") as file:
         found = set(re.findall(r'"(NUMBA_[A-Z0-9_]+)"', file.read()))
     found -= {"NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR", "NUMBA_FULL_TRACEBACKS", "NUMBA_COLOR_SCHEME", "NUMBA_SHOW_HELP"}
     return tuple((name, os.environ.get(name)) for name in sorted(found))
@@ -152,13 +152,15 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
     whole = _whole_reason(told)
     if _young(path):
         whole = "its file has changed while the process ran"
-    for dispatcher in dispatchers if whole is None and told is not None else ():
+    for dispatcher in dispatchers:
+        if whole is not None or told is None:
+            break
         function = dispatcher.py_func
         reasons = refused.setdefault(function.__qualname__, {})
         try:
             row, needed = _row(dispatcher, told, texts, files)
-        except NotNative as problem:
-            reasons[""] = str(problem)
+        except NotNative as refusal:
+            reasons[""] = str(refusal)
             continue
         key = (function.__qualname__, function.__code__.co_firstlineno)
         if key in functions and functions[key][2:4] != (row, needed):
@@ -167,13 +169,14 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
         overloads = functions.setdefault(key, (*key, row, needed, []))[4]
         for signature, compiled in dispatcher.overloads.items():
             try:
-                if not tier1.settled(function):
-                    raise NotNative("something that it is made from has changed since it was compiled")  # noqa: TRY301
+                problem = tier1.unsettled(function)
+                if problem is not None:
+                    raise NotNative(problem)  # noqa: TRY301
                 made = emit.dump(dispatcher, compiled)
                 if all(one.types != made.types for one in overloads):
                     overloads.append(made)
-            except NotNative as problem:
-                reasons[str(signature)] = str(problem)
+            except NotNative as refusal:
+                reasons[str(signature)] = str(refusal)
     generator = import_module("numba.core.registry").cpu_target.target_context.codegen()
     parallel = sys.modules.get("numba.np.ufunc.parallel")
     layer = getattr(parallel, "_threading_layer", None) or "workqueue"

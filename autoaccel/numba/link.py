@@ -1,4 +1,4 @@
-"""From what `emit` dumps to objects and a library: LLVM's part and the linker's, in a process of its own, without numba."""
+"""From what `emit` dumps to objects and a library: LLVM's and the linker's part, in a process without numba."""
 
 from __future__ import annotations
 
@@ -86,7 +86,8 @@ def native(told: Overload, target: Any, runtime: str) -> tuple[Native, bytes]:
     for name in there.intersection(_RENAMED):
         module.get_function(name).name = f"aart_{name}"
     _optimise(llvm, module, target, None if wrapper is None else told.symbol)
-    flags, environments = told.flags, []
+    flags = told.flags
+    environments: list[tuple[str, bytes]] = []
     known = dict(told.environments)
     for variable in list(module.global_variables):
         if variable.name.startswith(ENVIRONMENT):
@@ -131,9 +132,13 @@ def _available(names: Sequence[str], runtime: str, inside: set[str]) -> None:
 
 
 def library(
-    stem: str, functions: Sequence[tuple[str, int, dict[str, Any], Sequence[Native]]], note: bytes, objects: Sequence[str],
-    runtime: str, workdir: str,
-) -> tuple[str, str]:  # fmt: skip
+    stem: str,
+    functions: Sequence[tuple[str, int, dict[str, Any], Sequence[Native]]],
+    note: bytes,
+    objects: Sequence[str],
+    runtime: str,
+    workdir: str,
+) -> tuple[str, str]:
     """Link a module's library; its path, and what the tools said.
 
     Args:
@@ -166,16 +171,19 @@ def library(
     return path, shlex.join(command) + "\n" + result.output
 
 
-def _table(stem: str, init: str, functions: Sequence[tuple[str, int, dict[str, Any], Sequence[Native]]], note: str) -> str:
+def _table(
+    stem: str, init: str, functions: Sequence[tuple[str, int, dict[str, Any], Sequence[Native]]], note: str
+) -> str:
     hidden = '__attribute__((visibility("hidden")))'
     everything = [one for *_, overloads in functions for one in overloads]
     environments = [pair for one in everything for pair in one.environments]
     lines = ['#include "aart.h"', "extern void *autoaccel_numba_module(const char *, const aa_module *);"]
     quoted = note.replace("\\", "\\\\").replace('"', '\\"')
     inner = quoted.replace("\\", "\\\\").replace('"', '\\"')
+    marks = f'aa_note:\\n.incbin \\"{inner}\\"\\naa_note_end:\\n.byte 0\\n'
+    names = ".hidden aa_note, aa_note_end\\n.global aa_note, aa_note_end\\n"
     lines += [
-        f'__asm__(".section .rodata\\n.global aa_note\\n.hidden aa_note\\naa_note:\\n.incbin \\"{inner}\\"\\n'
-        '.global aa_note_end\\n.hidden aa_note_end\\naa_note_end:\\n.byte 0\\n.previous\\n");',
+        f'__asm__(".section .rodata\\n{names}{marks}.previous\\n");',
         f"extern const unsigned char aa_note[] {hidden}, aa_note_end[] {hidden};",
     ]
     for place, (name, constants) in enumerate(environments):
@@ -189,7 +197,8 @@ def _table(stem: str, init: str, functions: Sequence[tuple[str, int, dict[str, A
     lines.append(f"static const aa_env envs[] = {{{', '.join([*rows, '{0, 0, 0}'])}}};")
     for place, name in enumerate(sorted({name for one in everything for name in one.unresolved})):
         target = name[len(UNRESOLVED) :]
-        lines.append(f'extern char ut{place}[] __asm__("{target}") {hidden}; void *uv{place} __asm__("{name}") {hidden} = ut{place};')
+        lines.append(f'extern char ut{place}[] __asm__("{target}") {hidden};')
+        lines.append(f'void *uv{place} __asm__("{name}") {hidden} = ut{place};')
     index = 0
     entries = []
     for place, (name, line, row, overloads) in enumerate(functions):
@@ -210,13 +219,13 @@ def _table(stem: str, init: str, functions: Sequence[tuple[str, int, dict[str, A
         )
     lines.append(f"static const aa_function functions[] = {{{', '.join(entries)}}};")
     lines.append(
-        f"static const aa_module module = {{AA_ABI, {len(entries)}, functions, {len(environments)}, envs, aa_note, aa_note_end}};"
+        f"static const aa_module module = {{AA_ABI, {len(entries)}, functions, {len(environments)}, envs, "
+        "aa_note, aa_note_end};"
     )
     visible = '__attribute__((visibility("default")))'
-    lines.append(f'{visible} void *{init}(void) {{ return autoaccel_numba_module({_bytes(stem.encode())}, &module); }}')
+    lines.append(f"{visible} void *{init}(void) {{ return autoaccel_numba_module({_bytes(stem.encode())}, &module); }}")
     return "\n".join(lines) + "\n"
 
 
 def _bytes(data: bytes) -> str:
     return '(const void *)"' + "".join(f"\\{byte:03o}" for byte in data) + '"'
-

@@ -1,7 +1,7 @@
 """Objects and libraries from what `harvest` has written down, published through the store.
 
-Runs in a process of its own, at low priority. Killed at any point, it leaves what was there before; the next process that
-numba compiles in starts another.
+Runs in a process of its own, at low priority. Killed at any point, it leaves what was there before; the next process
+that numba compiles in starts another.
 """
 
 from __future__ import annotations
@@ -209,9 +209,7 @@ def _report(store: Store, job: dict[str, Any], native: int) -> None:
         "marks": sorted(marks),
         "native": native,
         "whole": job["whole"],
-        "functions": {
-            name: [one.signature for one in overloads] for name, _, _, _, overloads in job["functions"]
-        },
+        "functions": {name: [one.signature for one in overloads] for name, _, _, _, overloads in job["functions"]},
         "refused": refused,
     }
     os.makedirs(f"{store.bucket}/numba", mode=0o700, exist_ok=True)

@@ -63,15 +63,19 @@ def main(library: str) -> None:
                 with open(objects[-1], "wb") as file:
                     file.write(data_of)
                 natives.append(made)
-            row = {"argnames": function.__code__.co_varnames[: function.__code__.co_argcount], "defaults": 0, "conversions": None}
+            row = {
+                "argnames": function.__code__.co_varnames[: function.__code__.co_argcount],
+                "defaults": 0,
+                "conversions": None,
+            }
             rows.append((function.__name__, 1, row, natives))
         note = marshal.dumps({"format": FORMAT})
         path, _ = link.library("selftest", rows, note, objects, library, work)
         made = _library("selftest", path, library)
         runtime = sys.modules["autoaccel.numba.aart"]
-        runtime.set_hooks(*[_hook] * 6)  # type: ignore[attr-defined]
+        runtime.set_hooks(*[_hook] * 6)
         for (function, cases), wanted in zip(trials, expected, strict=True):
-            native = runtime.attach(made.table, function.__name__, 1, globals())  # type: ignore[attr-defined]
+            native = runtime.attach(made.table, function.__name__, 1, globals())
             found = [_result(native, case) for case in cases]
             if repr(found) != repr(wanted):
                 raise SystemExit(f"{function.__name__}: {found}, not {wanted}")

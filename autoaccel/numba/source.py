@@ -22,7 +22,8 @@ LAZY = "__autoaccel_numba__"
 _LIGHT = frozenset(
     """njit jit numba types core decorators void none boolean bool_ int_ intc intp uint uintc uintp byte char short int8
     int16 int32 int64 uint8 uint16 uint32 uint64 float_ double float32 float64 complex64 complex128 long_ longlong ulong
-    ulonglong ushort uchar unicode_type string optional b1 i1 i2 i4 i8 u1 u2 u4 u8 f4 f8 c8 c16 Tuple UniTuple Array""".split()
+    ulonglong ushort uchar unicode_type string optional b1 i1 i2 i4 i8 u1 u2 u4 u8 f4 f8 c8 c16 Tuple UniTuple
+    Array""".split()
 )
 
 
@@ -47,7 +48,7 @@ class Module:
     def code(self, path: str) -> CodeType:
         """The module's code, with lazy objects in the place of its top-level imports from numba."""
         tree = ast.fix_missing_locations(_Rewriter().visit(self.tree))
-        return compile(tree, path, "exec", dont_inherit=True)  # type: ignore[no-any-return]
+        return compile(tree, path, "exec", dont_inherit=True)
 
 
 def read(text: bytes, path: str) -> Module | None:
@@ -143,7 +144,7 @@ def _signatures(found: Module) -> Iterator[tuple[int, tuple[str, ...]]]:
 
 
 class _Rewriter(ast.NodeTransformer):
-    """Top-level imports from numba -> assignments of lazy objects. Functions keep theirs: they run when numba is there."""
+    """Top-level imports from numba -> assignments of lazy objects; those in functions run when numba is there."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         return node

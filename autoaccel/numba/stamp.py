@@ -60,7 +60,7 @@ def stamp(function: FunctionType) -> str:
 
 
 def functions(function: FunctionType) -> list[FunctionType]:
-    """``function`` and all that it calls, as far as numba compiles them into one piece, in the order of first mention."""
+    """``function`` and all that it calls, as far as numba compiles them into one piece."""
     found: dict[int, FunctionType] = {}
     waiting = [function]
     while waiting:
@@ -72,7 +72,7 @@ def functions(function: FunctionType) -> list[FunctionType]:
 
 
 def callees(function: FunctionType) -> Iterator[FunctionType]:
-    """The functions of Python's that a function refers to: through jitted functions, and plain ones that are inlined."""
+    """The functions of Python's that a function refers to: jitted ones, and plain ones that are inlined."""
     cells = [_content(cell) for cell in function.__closure__ or ()]
     for value in (*(value for _, value in references(function)), *cells):
         yield from _functions_in(value)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import FunctionType
     from typing import Any
 
-__all__ = ["Stamp", "caching", "dispatchers", "enrol", "is_ours", "settings_digest", "settled"]
+__all__ = ["Stamp", "caching", "dispatchers", "enrol", "is_ours", "settings_digest", "unsettled"]
 
 #: Settings of numba's that change the code it makes, as `numba.core.config` has them.
 CODEGEN = (
@@ -48,10 +48,10 @@ def dispatchers() -> list[Any]:
     return [found for one in _enrolled if (found := one()) is not None]
 
 
-def settled(function: FunctionType) -> bool:
-    """Whether nothing that the function is made from has changed since this process first compiled of it."""
+def unsettled(function: FunctionType) -> str | None:
+    """Why the code of a function may not be what its stamp tells; None where it is."""
     taken = _stamps.get(id(function))
-    return taken is not None and taken.settled()
+    return taken.unsettled() if taken is not None else "it is not watched"
 
 
 def settings_digest() -> tuple[str, ...]:
@@ -90,8 +90,8 @@ class Stamp:
         except stamp.Opaque:
             return None
 
-    def settled(self) -> bool:
-        """Whether nothing that the function is made from has changed since this process first compiled of it.
+    def unsettled(self) -> str | None:
+        """Why the code of the function may not be what its stamp tells; None where it is.
 
         A callee that was compiled before a constant changed keeps its code in this process, and brings it into callers.
         """
@@ -99,10 +99,10 @@ class Stamp:
             for one in stamp.functions(self.function):
                 first = _stamps.get(id(one))
                 if first is not None and first.first is not None and first.first != stamp.stamp(one):
-                    return False
-        except stamp.Opaque:
-            return False
-        return True
+                    return "something that it is made from has changed since it was compiled"
+        except stamp.Opaque as problem:
+            return f"nobody can tell whether {problem} is what it was"
+        return None
 
     def note(self) -> None:
         """The function is compiled or loaded for the first time."""
@@ -197,7 +197,7 @@ def _classes() -> tuple[type, type, type]:
             if not self._asked and (lifted or data.library.has_dynamic_globals):
                 return
             try:
-                if self._stamp.settled() and not _open_ended(data.library):
+                if self._stamp.unsettled() is None and not _open_ended(data.library):
                     super().save_overload(sig, data)
             except Exception:
                 return

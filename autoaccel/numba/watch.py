@@ -117,18 +117,39 @@ def _attach() -> None:
         def look(self: Any, *given: Any, **options: Any) -> Any:
             # Of cached code there is nothing to see; who has not asked for a cache need not know of ours.
             if self._cache_hits and getattr(self._cache, "_asked", True) is False:
-                self._cache.disable()
-                self.recompile()
-                self._cache_hits.clear()
+                _afresh(self)
             return plain(self, *given, **options)
 
         return look
 
-    for name in ("inspect_llvm", "inspect_asm", "inspect_types", "inspect_cfg", "inspect_disasm_cfg", "parallel_diagnostics"):
+    for name in (
+        "inspect_llvm",
+        "inspect_asm",
+        "inspect_types",
+        "inspect_cfg",
+        "inspect_disasm_cfg",
+        "parallel_diagnostics",
+    ):
         setattr(Dispatcher, name, looked_at(getattr(Dispatcher, name)))
     Dispatcher.__init__ = __init__
     Dispatcher.enable_caching = enable_caching
     atexit.register(_at_exit)
+
+
+def _afresh(dispatcher: Any) -> None:
+    """Compile again what came from the cache; unlike ``recompile``, with the return types that were asked for."""
+    explicit = not dispatcher._can_compile
+    wanted = [one.signature if explicit else one.signature.args for one in dispatcher.overloads.values()]
+    dispatcher._cache.disable()
+    dispatcher._make_finalizer()()
+    dispatcher._reset_overloads()
+    dispatcher._can_compile = True
+    try:
+        for signature in wanted:
+            dispatcher.compile(signature)
+    finally:
+        dispatcher._can_compile = not explicit
+        dispatcher._cache_hits.clear()
 
 
 def _at_exit() -> None:
