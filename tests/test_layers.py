@@ -76,6 +76,7 @@ TABLE = {
         "keys", "manifest", "plan", "process", "settings", "sources", "store", "toolchains.numba",
         "numba", "numba.emit", "numba.harvest", "numba.link", "numba.runtime",
     },
+    "numba.tell": {"manifest", "numba", "numba.harvest", "numba.source", "numba.watch"},
     "numba.selftest": {"numba", "numba.emit", "numba.link"},
     "toolchains.numba": {"compiler", "errors", "keys", "manifest", "plan", "settings", "sources", "toolchains.headers"},
     #: Read by type checkers only.

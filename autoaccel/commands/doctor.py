@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from .. import __version__, compiler, errors, manifest
+from ..numba.watch import TESTED, steps_aside
 from .cache import place, stores
 from .common import print_json, size
 
@@ -42,7 +43,17 @@ def doctor(as_json: bool) -> int:
     Exit status: 1 when nothing at all can be compiled.
     """
     with _log_kept() as said:
-        rows = [_python(), _own(), *_cache(), *_compilers(), _python_headers(), _cython(), *_packages(), _ziglang()]
+        rows = [
+            _python(),
+            _own(),
+            *_cache(),
+            *_compilers(),
+            _python_headers(),
+            _cython(),
+            _numba(),
+            *_packages(),
+            _ziglang(),
+        ]
     rows += [{"what": "note", "state": "problem", "is": line} for line in said]
     here = {row["what"] for row in rows if row["state"] == "ok"}
     able = "Python.h" in here and not here.isdisjoint({"C compiler", "C++ compiler"})
@@ -135,6 +146,20 @@ def _cython() -> dict[str, Any]:
     if _home("Cython") is None:
         return _row("Cython", "optional", "not installed; needed for .pyx", get="Install it: `pip install cython`.")
     return _row("Cython", "ok", _version("cython"))
+
+
+def _numba() -> dict[str, Any]:
+    if _home("numba") is None:
+        return _row(
+            "numba", "optional", "not installed; jitted functions are loaded without it once it has compiled them"
+        )
+    told = _version("numba")
+    if ".".join(told.split(".")[:2]) not in TESTED:
+        return _row("numba", "optional", f"{told} is left alone: autoaccel was tested with {', '.join(TESTED)}")
+    aside = steps_aside()
+    return _row(
+        "numba", "ok", f"{told}, its functions are published" if aside is None else f"{told}, left alone: {aside}"
+    )
 
 
 def _packages() -> Iterator[dict[str, Any]]:

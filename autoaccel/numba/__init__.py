@@ -110,7 +110,9 @@ def _state(loader: JitLoader, names: "dict[str, Any]") -> "State | None":
         pass
     else:
         return None
-    name, path, runtime = loader.name, loader.record[3], loader.record[5][-2][0]
+    name, path = loader.name, loader.record[3]
+    # Of the files that it was made from, the one that is no text.
+    runtime = next(row[0] for row in loader.record[5] if row[0][-3:] != ".py")
     try:
         library = _library(name.rpartition(".")[2], path, runtime)
         note = library.note
