@@ -27,7 +27,6 @@ import time
 from _frozen_importlib import BuiltinImporter, FrozenImporter, ModuleSpec
 from _frozen_importlib_external import (  # type: ignore[attr-defined]
     ExtensionFileLoader,
-    FileFinder,
     PathFinder,
     _path_isdir,
     _path_isfile,
@@ -42,6 +41,8 @@ except ImportError:  # Windows
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._typing import *
+else:
+    from _frozen_importlib_external import FileFinder
 
 #: Not empty when this module is reloaded, which changes nothing: others hold what is here.
 _before = dict(globals()) if "AccelFinder" in globals() else {}
@@ -77,6 +78,9 @@ PACKAGE_SOURCES = (("__init__.pyx", "cython"),)
 #: (file name, toolchain): what makes a directory a crate, where it is no package; only the content tells.
 CRATE_SOURCES = (("Cargo.toml", "cargo"),)
 
+#: Modules of others that are told when they are imported.
+WATCHED = ("pkgutil", "numba")
+
 #: The format of everything below the cache's root; a change of layout is a new bucket beside the old one.
 BUCKET = "v1"
 
@@ -91,6 +95,9 @@ _HARMLESS = ("_distutils_hack", "_pytest", "six")
 
 #: Seconds in which a directory may change again without a new time stamp (coarse kernel clocks).
 _GRAIN = 0.05
+
+#: When this process came here (wall clock): what changed before is what it reads.
+STARTED = time.time_ns()
 
 _SEP = "\\" if sys.platform == "win32" else "/"
 #: What lies below these is nobody's source, unless an `include` names it.
@@ -152,7 +159,7 @@ class AccelFinder:
         #: path entries that a hook is being asked about
         self.asked: set[str] = set()
         #: names that are not found in a directory: (source path, toolchain, package, the project's folder), or None
-        self.special: dict[str, Declared | None] = {"pkgutil": None}
+        self.special: dict[str, Declared | None] = dict.fromkeys(WATCHED)
 
     def find_spec(self, fullname: str, path: "Path" = None, target: object = None) -> "ModuleSpec | None":
         """The spec of a module that only a pyproject.toml knows, or that ``PathFinder`` would find at once."""
@@ -184,9 +191,8 @@ class AccelFinder:
 
     def __call__(self, path: str) -> "Any":
         """The path hook: what the other hooks give, made ours where it is a directory of the user's."""
-        if not any([one is self for one in sys.meta_path]):  # noqa: C419
-            # Whoever puts us back is to be noticed by the hooks' order.
-            sys.path_hooks[:] = [hook for hook in sys.path_hooks if hook is not self]
+        if self not in sys.meta_path:
+            self.order = []  # whoever puts us back is to be noticed
         elif path not in self.asked:
             # A hook that asks the others, as this one does, asks us too.
             self.asked.add(path)
@@ -268,7 +274,7 @@ class AccelFinder:
         keeping.append(self)
         try:
             self.order = []
-            if not any([one is self for one in sys.meta_path]):  # noqa: C419
+            if self not in sys.meta_path:
                 return
             self.order = sys.meta_path[:]
             self.direct = False
@@ -279,7 +285,9 @@ class AccelFinder:
                     break
                 if one not in (BuiltinImporter, FrozenImporter) and one.__module__.partition(".")[0] not in _HARMLESS:
                     break
-            sys.path_hooks[:] = [self, *[hook for hook in sys.path_hooks if hook is not self]]
+            if self in sys.path_hooks:
+                sys.path_hooks.remove(self)
+            sys.path_hooks.insert(0, self)
             for finder in list(sys.path_importer_cache.values()):
                 self.adopt(finder)
         finally:
@@ -303,25 +311,6 @@ class DirectoryFinder(FileFinder):
         limited: whether only the included top-level names are looked at.
         project: what the project around this root tells.
     """
-
-    if TYPE_CHECKING:
-        owner: AccelFinder
-        base: str
-        plain: type[FileFinder]
-        odd: bool
-        foreign: bool
-        limited: bool
-        project: Project | None
-        _stems: frozenset[str]
-        _listed: set[str] | None
-        _changed: float
-        _racy: bool
-        _path_mtime: float
-        _path_cache: set[str]
-        _loaders: list[tuple[str, type]]
-
-        def _fill_cache(self) -> None: ...
-        def _get_spec(self, *values: object) -> ModuleSpec: ...
 
     def find_spec(self, fullname: str, target: object = None) -> "ModuleSpec | None":
         """The spec of ``fullname`` in this directory, as ``FileFinder`` gives it; never builds, never imports."""
@@ -355,6 +344,7 @@ class DirectoryFinder(FileFinder):
                 break
         else:
             # What `FileFinder.find_spec` does after its `stat`.
+            jitted = fullname in (packs.get(self.base[:-1]) or _pack(self.base[:-1], self))
             if stem in names:
                 inside = f"{self.base}{stem}"
                 for file, _ in PACKAGE_SOURCES:
@@ -363,6 +353,8 @@ class DirectoryFinder(FileFinder):
                 for suffix, cls in self._loaders:
                     path = f"{inside}{_SEP}__init__{suffix}"
                     if _path_isfile(path):
+                        if jitted:
+                            return cold("numba.find", "spec", self, cls, fullname, path, [inside], target)  # type: ignore[no-any-return]
                         return self._get_spec(cls, fullname, path, [inside], target)
                 if _path_isdir(inside):
                     namespace = inside
@@ -380,6 +372,8 @@ class DirectoryFinder(FileFinder):
             if stem + suffix in names:
                 path = f"{self.base}{stem}{suffix}"
                 if _path_isfile(path):
+                    if jitted:
+                        return cold("numba.find", "spec", self, cls, fullname, path, None, target)  # type: ignore[no-any-return]
                     return self._get_spec(cls, fullname, path, None, target)
         if namespace is None:
             return None
@@ -548,13 +542,7 @@ def _read(name: str, source: str, directory: str, finder: "DirectoryFinder | Non
     """The record of a module, from its directory's pack or its own manifest; None where there is none."""
     pack = packs.get(directory)
     if pack is None:
-        pack = packs[directory] = unmarshalled(f"packs/{slot('', directory)}") or {}
-        if finder is not None:
-            # What is built in or frozen comes first.
-            ours = [one for one in pack if one[:2] != "__" and one not in sys.stdlib_module_names]
-            finder.owner.packed.update(dict.fromkeys(ours, finder))
-            for one in sys.builtin_module_names:
-                finder.owner.packed.pop(one, None)
+        pack = _pack(directory, finder)
     data = pack.get(name)
     if data is not None:
         record: Record = marshal.loads(data)
@@ -572,6 +560,17 @@ def told(path: str) -> "tuple[Any, ...] | None":
                 return None
         return values[3:]
     return None
+
+
+def _pack(directory: str, finder: "DirectoryFinder | None") -> "dict[str, bytes]":
+    pack = packs[directory] = unmarshalled(f"packs/{slot('', directory)}") or {}
+    if pack and finder is not None:
+        # What is built in or frozen comes first.
+        ours = [one for one in pack if one[:2] != "__" and one not in sys.stdlib_module_names]
+        finder.owner.packed.update(dict.fromkeys(ours, finder))
+        for one in sys.builtin_module_names:
+            finder.owner.packed.pop(one, None)
+    return pack
 
 
 def slot(name: str, source: str) -> str:
@@ -636,7 +635,7 @@ def environ() -> "Any":
     try:
         return os.environ._data
     except AttributeError:  # somebody has put a plain dict there
-        return {os.fsencode(name): os.fsencode(value) for name, value in os.environ.items()}
+        return cold("location", "environment")
 
 
 def _speaks(path: str) -> bool:
@@ -675,5 +674,7 @@ elif not environ().get(_raw("AUTOACCEL")) and "AccelFinder" not in [type(_one)._
     _entry.attach()
     if "pkgutil" in sys.modules:
         from . import listing  # noqa: F401  (registers itself)
+    if "numba" in sys.modules:
+        from .numba import watch as _watch  # noqa: F401  (looks after numba itself)
 else:
     cold("hook", "start")

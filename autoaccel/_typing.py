@@ -1,9 +1,12 @@
 """What only type checkers read of `autoaccel/__init__.py`; at run time it would cost every process."""
 
+import importlib.machinery
 from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from . import AccelFinder
 from .ahead import build
 from .errors import AccelError, BuildError, ConfigError, LoadError, ToolchainMissing
 from .finder import Project
@@ -16,6 +19,7 @@ __all__ = [
     "Callable",
     "ConfigError",
     "Declared",
+    "FileFinder",
     "Folder",
     "Handle",
     "LoadError",
@@ -42,3 +46,26 @@ Row = tuple[str, int, int, int, int]
 #: A folder in which names must stay absent: (path, ctime_ns, inode).
 Folder = tuple[str, int, int]
 MakeLoader = Callable[..., Any]
+
+
+class FileFinder(importlib.machinery.FileFinder):
+    """With its private attributes, and those that `DirectoryFinder` gets when a directory is adopted."""
+
+    owner: AccelFinder
+    base: str
+    plain: type[importlib.machinery.FileFinder]
+    odd: bool
+    foreign: bool
+    limited: bool
+    project: Project | None
+    _stems: frozenset[str]
+    _listed: set[str] | None
+    _changed: float
+    _racy: bool
+    _path_mtime: float
+    _path_cache: set[str]
+    _loaders: list[tuple[str, type]]
+
+    def _fill_cache(self) -> None: ...
+    def _get_spec(self, *values: object) -> ModuleSpec:
+        raise NotImplementedError

@@ -18,6 +18,7 @@ from . import (
     CRATE_SOURCES,
     PACKAGE_SOURCES,
     SUFFIXES,
+    WATCHED,
     AccelFinder,
     DirectoryFinder,
     NativeLoader,
@@ -89,9 +90,13 @@ def special_spec(owner: AccelFinder, fullname: str, path: "Sequence[str] | None"
     """The spec of a module that no directory has under its name: one that a pyproject.toml declares, or ``pkgutil``."""
     declared = owner.special[fullname]
     if declared is None:
-        from .listing import pkgutil_spec
+        if fullname == "pkgutil":
+            from .listing import pkgutil_spec
 
-        return pkgutil_spec()
+            return pkgutil_spec()
+        from .numba.watch import numba_spec
+
+        return numba_spec(path)
     file, toolchain, package, root = declared
     # Another project's package of the same name is not meant.
     near = path is None or any(entry == root or str(entry).startswith(root + _SEP) for entry in path)
@@ -132,7 +137,7 @@ def release(owner: AccelFinder) -> None:
             finder.__class__ = finder.plain  # type: ignore[assignment]
     owner.adopted.clear()
     owner.order = []
-    owner.special = {"pkgutil": None}
+    owner.special = dict.fromkeys(WATCHED)
 
 
 class ImportLock:

@@ -138,6 +138,8 @@ def _activate() -> None:
         wanted.attach()
         if "pkgutil" in sys.modules:
             from . import listing  # noqa: F401  (registers itself)
+        if "numba" in sys.modules:
+            from .numba import watch as _watch  # noqa: F401  (looks after numba itself)
 
 
 def _detach(finder: AccelFinder) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["fallback", "preferred"]
+__all__ = ["environment", "fallback", "preferred"]
 
 #: What a relative $AUTOACCEL_CACHE_DIR meant when it was first asked for: a later chdir must not move the cache.
 _first: dict[str, str] = {}
@@ -37,3 +37,8 @@ def fallback() -> str:
     if sys.platform == "win32":
         return (os.environ.get("TEMP") or "C:\\Temp") + "\\autoaccel"
     return f"/var/tmp/autoaccel-{os.geteuid()}"  # noqa: S108  (its owner and mode are checked)
+
+
+def environment() -> dict[bytes, bytes]:
+    """The environment where somebody has put a plain dict in its place, as the interpreter keeps it."""
+    return {os.fsencode(name): os.fsencode(value) for name, value in os.environ.items()}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Result",
     "TimeoutExpired",
+    "detach",
     "end",
     "environment",
     "find_program",
@@ -135,6 +136,25 @@ def _listen(child: subprocess.Popen[bytes], heard: Callable[[str], None]) -> tup
         child.stdout.close()
         child.stderr.close()
     return output, b"".join(lines)
+
+
+def detach(args: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> None:
+    """Start a program that outlives this process, which does not look after it any more.
+
+    Raises:
+        OSError: it can't be started.
+    """
+    child = subprocess.Popen(
+        list(args),
+        cwd=cwd,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=sys.platform != "win32",
+    )
+    # Nobody waits for it, and Python need not complain of that.
+    child.returncode = 0
 
 
 #: Programs that threads of this process wait for, and whether they are to give up.

@@ -64,7 +64,7 @@ class Setup:
 def machine() -> dict[str, object]:
     """What the numbers depend on."""
     versions = {}
-    for name in ("autoaccel", "cython", "cppimport", "pybind11"):
+    for name in ("autoaccel", "cython", "cppimport", "pybind11", "numba"):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

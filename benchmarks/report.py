@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-PEERS = ("pyximport", "cppimport")
+PEERS = ("pyximport", "cppimport", "numba")
 
 
 @dataclass

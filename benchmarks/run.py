@@ -10,6 +10,7 @@ from pathlib import Path
 from time import perf_counter
 
 import cold
+import jitted
 import report
 import warm
 from measure import Rounds
@@ -23,6 +24,7 @@ CASES = {
     "unrelated": lambda setup, quick: warm.unrelated(setup, Rounds(3, 1) if quick else Rounds(31, 12), count=not quick),
     "cold": cold.first_import,
     "ten": cold.ten_modules,
+    "numba": jitted.numba,
 }
 
 

@@ -17,7 +17,18 @@ PACKAGE = ROOT / "autoaccel"
 WARM_STDLIB = {
     "sys", "marshal", "time", "posix", "nt", "_imp", "_thread", "_frozen_importlib", "_frozen_importlib_external",
 }  # fmt: skip
-WARM = {"__init__", "finder", "loader", "staleness", "projects", "csource", "content", "rustsource"}
+WARM = {
+    "__init__",
+    "finder",
+    "loader",
+    "staleness",
+    "projects",
+    "csource",
+    "content",
+    "rustsource",
+    "numba",
+    "numba.find",
+}
 
 #: Module -> what it may import of ours at its top. Fronts are not here: they may import anything, and nobody them.
 TABLE = {
@@ -69,12 +80,34 @@ TABLE = {
         "crates", "errors", "keys", "plan", "toolchains.base", "toolchains.cargo", "toolchains.requests",
     },
     "toolchains": {
-        "toolchains.base", "toolchains.cargo", "toolchains.cc", "toolchains.cython", "toolchains.rustfile",
+        "toolchains.base", "toolchains.cargo", "toolchains.cc", "toolchains.cython", "toolchains.numba", "toolchains.rustfile",
     },
     "pipeline": {
         "content", "csource", "errors", "exports", "keys", "manifest", "plan", "progress", "settings", "sources", "store",
         "toolchains", "toolchains.base",
     },
+    "numba": set(),
+    "numba.find": {"numba"},
+    "numba.hold": {"loader", "manifest", "store"},
+    "numba.threads": set(),
+    "numba.source": set(),
+    "numba.stamp": set(),
+    "numba.tier1": {"finder", "numba.stamp", "store"},
+    "numba.watch": {"numba"},
+    "numba.emit": {"numba", "numba.source", "numba.stamp"},
+    "numba.harvest": {
+        "keys", "manifest", "process", "store",
+        "numba", "numba.emit", "numba.source", "numba.stamp", "numba.tier1",
+    },
+    "numba.runtime": {"pipeline", "sources"},
+    "numba.link": {"compiler", "process", "numba.emit"},
+    "numba.publish": {
+        "keys", "manifest", "plan", "process", "settings", "sources", "store", "toolchains.numba",
+        "numba", "numba.emit", "numba.harvest", "numba.link", "numba.runtime",
+    },
+    "numba.tell": {"manifest", "numba", "numba.harvest", "numba.source", "numba.watch"},
+    "numba.selftest": {"numba", "numba.emit", "numba.link"},
+    "toolchains.numba": {"compiler", "errors", "keys", "manifest", "plan", "settings", "sources", "toolchains.headers"},
     #: Read by type checkers only.
     "_typing": {"ahead", "errors", "finder", "hook"},
 }  # fmt: skip
@@ -85,8 +118,20 @@ UPWARD = {
     ("__init__", "hook"),
     ("__init__", "listing"),
     ("__init__", "loader"),
+    ("__init__", "location"),
+    ("__init__", "numba.watch"),
     ("finder", "listing"),
     ("hook", "listing"),
+    ("hook", "numba.watch"),
+    ("finder", "numba.watch"),
+    ("__init__", "numba.find"),
+    ("numba", "loader"),
+    ("numba", "numba.hold"),
+    ("numba", "numba.threads"),
+    ("numba", "numba.watch"),
+    ("numba.link", "csource"),
+    ("numba.watch", "numba.harvest"),
+    ("numba.watch", "numba.tier1"),
     ("finder", "projects"),
     ("finder", "unclaimed"),
     ("content", "csource"),
@@ -156,7 +201,9 @@ def _imports(node: ast.AST, package: list[str], *, inside: bool) -> Iterator[tup
             base = package[: len(package) - child.level + 1]
             parts = [*base, *(child.module or "").split(".")] if child.module else base
             if ".".join(parts) in MODULES and child.module:
-                yield "." + ".".join(parts), inside
+                inner = {".".join([*parts, alias.name]) for alias in child.names}
+                for target in inner & set(MODULES) or {".".join(parts)}:
+                    yield "." + target, inside
             else:
                 for alias in child.names:
                     full = ".".join([*parts, alias.name])
@@ -230,5 +277,5 @@ def test_nobody_asks_which_toolchain_it_is(name: str) -> None:
 def test_only_what_is_declared_is_imported_from_outside() -> None:
     declared = {"click", "rich", "filelock"}
     found = {what.partition(".")[0] for name in MODULES for what, _ in imports(name) if not what.startswith(".")}
-    extras = {"pyximport", "Cython", "IPython", "watchdog", "numba"}
+    extras = {"pyximport", "Cython", "IPython", "watchdog", "numba", "numpy", "llvmlite"}
     assert found - set(sys.stdlib_module_names) - {"nt", "posix", "autoaccel"} <= declared | extras

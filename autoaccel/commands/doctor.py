@@ -15,6 +15,7 @@ import click
 
 from .. import __version__, compiler, errors, manifest
 from ..ahead import mistakes
+from ..numba.watch import TESTED, steps_aside
 from ..sources import Source
 from ..toolchains import rustc
 from .cache import place, stores
@@ -53,6 +54,7 @@ def doctor(as_json: bool) -> int:
             _python_headers(),
             _cython(),
             _rust(),
+            _numba(),
             *_packages(),
             _ziglang(),
         ]
@@ -159,6 +161,20 @@ def _rust() -> dict[str, Any]:
         missing = "not installed" if reason.startswith("cargo is needed") else reason
         return _row("Rust", "optional", f"{missing}; needed for crates and .rs", get=get.strip())
     return _row("Rust", "ok", f"{found.version}\n{found.cargo}", host=found.host)
+
+
+def _numba() -> dict[str, Any]:
+    if _home("numba") is None:
+        return _row(
+            "numba", "optional", "not installed; jitted functions are loaded without it once it has compiled them"
+        )
+    told = _version("numba")
+    if ".".join(told.split(".")[:2]) not in TESTED:
+        return _row("numba", "optional", f"{told} is left alone: autoaccel was tested with {', '.join(TESTED)}")
+    aside = steps_aside()
+    return _row(
+        "numba", "ok", f"{told}, its functions are published" if aside is None else f"{told}, left alone: {aside}"
+    )
 
 
 def _packages() -> Iterator[dict[str, Any]]:

@@ -35,6 +35,7 @@ from ..content import claims
 from ..errors import AccelError, ToolchainMissing
 from ..finder import excludes
 from ..loader import source_of
+from ..numba.tell import facts
 from ..sources import named, root_of
 from .common import age, duration, enter_folder, fact, print_json, size
 
@@ -184,6 +185,11 @@ def _told(name: str, found: Found) -> dict[str, object]:
         }
     else:
         told |= {"claimed": False, **_somebody_else(found)}
+        path = told.get("source")
+        if isinstance(path, str) and path.endswith(".py") and found.finder is not None:
+            jitted = facts(name, path)
+            if jitted is not None:
+                told["jitted"] = jitted
     told["not_claimed"] = [{"path": path, "why": why} for path, why in _others(name, found, source)]
     if found.finder is None:
         told["hook"] = "AUTOACCEL=off: the hook is not installed"
@@ -426,12 +432,25 @@ def _show(told: dict[str, Any]) -> None:
     else:
         fact("found by", f"Python itself: a {told['kind']}".replace(": a e", ": an e"))
         fact("source", *([told["source"]] if told.get("source") else told.get("path", ["none"])))
+    if "jitted" in told:
+        _show_jitted(told["jitted"])
     if told["not_claimed"]:
         fact("not", *(f"{other['path']}: {other['why']}" for other in told["not_claimed"]))
     if told["claimed"]:
         _show_state(told)
     if told["mistakes"]:
         fact("mind", *told["mistakes"])
+
+
+def _show_jitted(told: dict[str, Any]) -> None:
+    fact("numba", f"it uses {', '.join(told['decorators'])}", told["state"])
+    if "artifact" in told:
+        fact("artifact", told["artifact"])
+    if told["native"]:
+        fact("native", *(f"{name}{one}" for name, signatures in told["native"].items() for one in signatures))
+    lines = [f"{name}{one}: {why}" for name, reasons in told["numba"].items() for one, why in reasons.items()]
+    if lines:
+        fact("on numba", *lines)
 
 
 def _show_state(told: dict[str, Any]) -> None:

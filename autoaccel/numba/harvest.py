@@ -1,0 +1,253 @@
+"""At the end of a process in which numba has compiled: what there is, written down for a process that publishes it.
+
+Only writes down (`emit`): making objects takes ten times as long. Runs when the interpreter shuts down, when threads
+can't be started any more, so that nothing is imported that would want to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import marshal
+import os
+import pickle
+import re
+import sys
+import tempfile
+from importlib import import_module
+from importlib.machinery import SourceFileLoader
+from typing import Any
+
+from .. import STARTED, keys, manifest, process
+from ..store import Store, open_store
+from . import JitLoader, cpu, emit, source, stamp, tier1
+from .emit import NotNative
+
+__all__ = ["SECONDS", "VARIABLE", "Function", "at_exit", "report", "report_path"]
+
+#: ``wait``: the process ends when its code is published. ``off``: nothing is published.
+VARIABLE = "AUTOACCEL_NUMBA"
+
+#: After which a publisher gives up.
+SECONDS = 900
+
+#: (qualified name, first line, `emit.function_row`, `emit.dependencies`, overloads).
+Function = tuple[str, int, dict[str, Any], list[Any], list[Any]]
+
+
+def at_exit() -> None:
+    """Write down what numba has compiled for the user's modules, and have it published."""
+    how = os.environ.get(VARIABLE, "")
+    if how == "off" or not cpu() or not sys.platform.startswith("linux"):
+        return
+    jobs = _collect()
+    if not jobs:
+        return
+    folder = tempfile.mkdtemp(prefix="numba-", dir=f"{open_store().bucket}/builds")
+    with open(f"{folder}/jobs", "wb") as file:
+        pickle.dump(jobs, file)
+    code = f"import sys; sys.path[:] = {sys.path!r}; from autoaccel.numba.publish import main; main({folder!r})"
+    flags = ["-O" * sys.flags.optimize] if sys.flags.optimize else []
+    command = [sys.executable, *flags, "-c", code]
+    if how == "wait":
+        process.run(command, cwd=os.getcwd(), env=process.environment(), timeout=SECONDS)
+    else:
+        process.detach(command, cwd=os.getcwd(), env=process.environment())
+
+
+def _collect() -> list[dict[str, Any]]:
+    modules: dict[str, list[Any]] = {}
+    for dispatcher in tier1.dispatchers():
+        if dispatcher.overloads and not _replaced(dispatcher):
+            modules.setdefault(dispatcher.py_func.__module__, []).append(dispatcher)
+    texts = _Texts()
+    jobs = []
+    for name, dispatchers in modules.items():
+        path = _origin(name, dispatchers[0].py_func.__globals__)
+        if path is not None and _news(name, path, dispatchers):
+            with contextlib.suppress(OSError, SyntaxError, ValueError):
+                jobs.append(_job(name, path, dispatchers, texts))
+    return jobs
+
+
+def _replaced(dispatcher: Any) -> bool:
+    """Whether a function is left over from before a reload: another has its name now."""
+    function = dispatcher.py_func
+    value: Any = sys.modules.get(function.__module__)
+    for name in function.__qualname__.split("."):
+        value = getattr(value, name, None)
+    now = getattr(value, "py_func", None)
+    return now is not None and now is not function and now.__code__ != function.__code__
+
+
+def _origin(name: str, names: dict[str, Any]) -> str | None:
+    """The source of a module that runs as the file on disk has it; None where it does not."""
+    module = sys.modules.get(name)
+    spec = getattr(module, "__spec__", None)
+    if module is None or module.__dict__ is not names or spec is None or spec.origin is None:
+        return None
+    plain = type(spec.loader) in (SourceFileLoader, JitLoader) and spec.origin.endswith(".py")
+    return spec.origin if plain and spec.name == name else None
+
+
+def environment() -> tuple[tuple[str, str | None], ...]:
+    """The variables that numba reads, with their values; the number of threads decides nothing."""
+    with open(str(import_module("numba.core.config").__file__), encoding="utf-8") as file:
+        found = set(re.findall(r'"(NUMBA_[A-Z0-9_]+)"', file.read()))
+    found -= {"NUMBA_NUM_THREADS", "NUMBA_CACHE_DIR", "NUMBA_FULL_TRACEBACKS", "NUMBA_COLOR_SCHEME", "NUMBA_SHOW_HELP"}
+    return tuple((name, os.environ.get(name)) for name in sorted(found))
+
+
+def _surroundings() -> str:
+    return keys.digest(tier1.settings_digest(), environment(), cpu(), sys.flags.optimize)
+
+
+def _mark(dispatcher: Any, signature: Any) -> str:
+    try:
+        told = stamp.stamp(dispatcher.py_func)
+    except stamp.Opaque as problem:
+        told = str(problem)
+    return hashlib.sha256(f"{dispatcher.py_func.__qualname__} {signature} {told}".encode()).hexdigest()[:16]
+
+
+def _news(name: str, path: str, dispatchers: list[Any]) -> bool:
+    """Whether there is something that was not published, or refused, before."""
+    known = report(name, path)
+    if known is None or known["surroundings"] != _surroundings():
+        return True
+    if known["native"] and manifest.read(name, path) is None:
+        return True
+    marks = {_mark(one, signature) for one in dispatchers for signature in one.overloads}
+    return not marks <= set(known["marks"])
+
+
+class _Texts:
+    """The user's modules as text, each read once."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, source.Module | None] = {}
+
+    def of(self, path: str) -> source.Module | None:
+        """What there is of numba's in a file."""
+        if path not in self._told:
+            with open(path, "rb") as file:
+                self._told[path] = source.read(file.read(), path)
+        return self._told[path]
+
+    def lazy_of(self, functions: list[Any]) -> dict[str, dict[str, str]]:
+        """The names of numba's in the modules that functions are in."""
+        found = {}
+        for one in functions:
+            told = self.of(one.__code__.co_filename)
+            found[one.__module__] = told.lazy if told is not None else {}
+        return found
+
+
+def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[str, Any]:
+    files = {path: manifest.identity(path)}
+    told = texts.of(path)
+    refused: dict[str, dict[str, str]] = {}
+    functions: dict[tuple[str, int], Function] = {}
+    whole = _whole_reason(told)
+    if _young(path):
+        whole = "its file has changed while the process ran"
+    for dispatcher in dispatchers:
+        if whole is not None or told is None:
+            break
+        function = dispatcher.py_func
+        reasons = refused.setdefault(function.__qualname__, {})
+        try:
+            row, needed = _row(dispatcher, told, texts, files)
+        except NotNative as refusal:
+            reasons[""] = str(refusal)
+            continue
+        key = (function.__qualname__, function.__code__.co_firstlineno)
+        if key in functions and functions[key][2:4] != (row, needed):
+            reasons[""] = "there are several functions of this name and line, with other closures or options"
+            continue
+        overloads = functions.setdefault(key, (*key, row, needed, []))[4]
+        for signature, compiled in dispatcher.overloads.items():
+            try:
+                problem = tier1.unsettled(function)
+                if problem is not None:
+                    raise NotNative(problem)  # noqa: TRY301
+                made = emit.dump(dispatcher, compiled)
+                if all(one.types != made.types for one in overloads):
+                    overloads.append(made)
+            except NotNative as refusal:
+                reasons[str(signature)] = str(refusal)
+    generator = import_module("numba.core.registry").cpu_target.target_context.codegen()
+    parallel = sys.modules.get("numba.np.ufunc.parallel")
+    layer = getattr(parallel, "_threading_layer", None) or "workqueue"
+    spec = sys.modules[name].__spec__
+    return {
+        "name": name,
+        "path": path,
+        "package": bool(spec is not None and spec.submodule_search_locations is not None),
+        "files": files,
+        "code": marshal.dumps(told.code(path)) if whole is None and told is not None else b"",
+        "whole": whole,
+        "functions": list(functions.values()),
+        "refused": refused,
+        "marks": [_mark(one, signature) for one in dispatchers for signature in one.overloads],
+        "surroundings": _surroundings(),
+        "environment": environment(),
+        "cpu": cpu(),
+        "layer": {"omp": "omppool", "tbb": "tbbpool"}.get(layer, layer),
+        "numba": os.path.dirname(sys.modules["numba"].__file__ or ""),
+        "machine": (
+            generator._llvm_module.triple,
+            generator._get_host_cpu_name(),
+            generator._tm_features,
+            int(import_module("numba.core.config").OPT),
+        ),
+    }
+
+
+def _whole_reason(told: source.Module | None) -> str | None:
+    if told is None:
+        return "it does not import numba at its top level"
+    if told.heavy:
+        return f"it uses {', '.join(told.heavy)} when it is imported"
+    return None
+
+
+def _young(path: str) -> bool:
+    seen = manifest.identity(path)
+    # What was read may have been another content: a file is read after the process's start, and before now.
+    return seen is None or max(seen[0], seen[1]) > STARTED
+
+
+def _row(
+    dispatcher: Any, told: source.Module, texts: _Texts, files: dict[str, manifest.Identity | None]
+) -> tuple[dict[str, Any], list[Any]]:
+    problem = emit.why_not(dispatcher)
+    if problem is not None:
+        raise NotNative(problem)
+    functions = stamp.functions(dispatcher.py_func)
+    for one in functions:
+        path = one.__code__.co_filename
+        if not os.path.isfile(path) or _young(path):
+            raise NotNative(f"it calls {one.__qualname__}, whose file is new or missing")
+        files.setdefault(path, manifest.identity(path))
+    needed = emit.dependencies(dispatcher, texts.lazy_of(functions))
+    return emit.function_row(dispatcher, told), needed
+
+
+# what is told
+
+
+def report_path(store: Store, name: str, path: str) -> str:
+    """Where the report about a module is."""
+    return f"{store.bucket}/numba/{manifest.slot(name, path)}.json"
+
+
+def report(name: str, path: str) -> dict[str, Any] | None:
+    """What was published of a module, and why the rest was not; None where nobody has tried."""
+    try:
+        with open(report_path(open_store(), name, path), encoding="utf-8") as file:
+            told = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) and told.get("name") == name else None

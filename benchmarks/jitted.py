@@ -1,0 +1,116 @@
+"""Modules with numba's @jit: whole processes and the cost of a call, beside numba's own ``cache=True``."""
+
+import time
+from pathlib import Path
+
+from measure import Rounds, Run, fresh, inside, output, processes
+from place import DATA, Setup
+from report import Row
+
+#: What a process does with the module, and how much faster than with numba's cache that is to be.
+PROGRAMS = (
+    ("a scalar function", "jit_scalar", "scalar.add_two(1, 2)", 25.0),
+    ("an array kernel, with numpy", "jit_array", "array.work()", 4.0),
+)
+
+#: (what, module, set-up, call)
+CALLS = (
+    ("add_two(1, 2), nogil", "scalar", "", "scalar.add_two(1, 2)"),
+    ("lazy(2, 3)", "scalar", "", "scalar.lazy(2, 3)"),
+    ("lazy(2.0, 3)", "scalar", "", "scalar.lazy(2.0, 3)"),
+    ("total(1-D array)", "array", "a = np.arange(5.0)", "array.total(a)"),
+    ("scale(a, out)", "array", "a = np.arange(5.0); out = np.zeros(5)", "array.scale(a, out)"),
+)
+
+_TIMED = """
+{first}
+import numpy as np, sys
+import {module}
+from timeit import Timer
+{prepare}
+{call}
+assert ("numba" in sys.modules) is {numba}
+timer = Timer({call!r}, globals=globals())
+print(min(timer.repeat(9, 20000)) / 20000)
+"""
+
+
+def numba(setup: Setup, quick: bool) -> list[Row]:
+    """Everything about numba; nothing where it is not installed."""
+    if not setup.has("numba"):
+        return []
+    ours, theirs = fresh(setup.place), fresh(setup.place)
+    for name in ("scalar", "array"):
+        text = (DATA / f"jit_{name}.txt").read_text(encoding="utf-8")
+        for folder, cache in ((ours, ""), (theirs, "cache=True")):
+            comma = ", " if cache and name == "scalar" else ""
+            (folder / f"{name}.py").write_text(text.replace("@CACHE@", comma + cache), encoding="utf-8")
+    time.sleep(0.1)
+    calls = "; ".join(call for _, _, _, call in CALLS)
+    prepare = "import numpy as np, scalar, array; a = np.arange(5.0); out = np.zeros(5)"
+    for _ in range(2):
+        output(_run(setup, f"import autoaccel; {prepare}; {calls}; array.work()", ours))
+        output(_run(setup, f"{prepare}; {calls}; array.work()", theirs))
+        time.sleep(0.1)
+    return [*_processes(setup, ours, theirs, quick), *_calls(setup, ours, theirs, quick)]
+
+
+def _run(setup: Setup, code: str, folder: Path) -> Run:
+    run = setup.run(code, folder)
+    return Run(run.code, run.directory, (*run.env, ("AUTOACCEL_NUMBA", "wait")), run.flags)
+
+
+def _processes(setup: Setup, ours: Path, theirs: Path, quick: bool) -> list[Row]:
+    rounds = Rounds(7, 20) if quick else Rounds(41, 150)
+    rows = []
+    for what, source, call, goal in PROGRAMS:
+        module = source.partition("_")[2]
+        runs = {
+            "floor": Run("pass", setup.empty),
+            "again": Run("pass", setup.empty),
+            "ours": _run(setup, f"import autoaccel, {module}; {call}", ours),
+            "numba": _run(setup, f"import {module}; {call}", theirs),
+        }
+        samples = processes(runs, rounds)
+        own, other, floor = samples["ours"], samples["numba"], samples["floor"]
+        case = f"numba, whole process, {what}"
+        rows.append(
+            Row(
+                f"{case}: numba's cache ÷ ours", own.median * 1e3, floor.median * 1e3, {"numba": other.median * 1e3},
+                value=other.median / own.median, robust=other.lower / own.lower, goal=goal, at_least=True,
+            )
+        )  # fmt: skip
+        if module == "scalar":
+            noise = samples["again"].median / floor.median
+            rows.append(
+                Row(
+                    f"{case}: ours ÷ `python -c pass`", own.median * 1e3, floor.median * 1e3,
+                    value=own.median / floor.median, robust=own.lower / floor.lower, goal=1.5, noise=noise,
+                )
+            )  # fmt: skip
+    return rows
+
+
+def _calls(setup: Setup, ours: Path, theirs: Path, quick: bool) -> list[Row]:
+    rounds = Rounds(3, 10) if quick else Rounds(9, 40)
+    rows = []
+    for what, module, prepare, call in CALLS:
+        code = {
+            "ours": _TIMED.format(first="import autoaccel", module=module, prepare=prepare, call=call, numba=False),
+            "numba": _TIMED.format(first="", module=module, prepare=prepare, call=call, numba=True),
+        }
+        runs = {name: _run(setup, code[name], folder) for name, folder in (("ours", ours), ("numba", theirs))}
+        samples = inside(runs, rounds)
+        own, other = min(samples["ours"].seconds), min(samples["numba"].seconds)
+        rows.append(
+            Row(
+                f"numba, one call, {what}",
+                own * 1e9,
+                None,
+                {"numba": other * 1e9},
+                unit="ns",
+                value=own / other,
+                goal=0.5,
+            )
+        )
+    return rows
