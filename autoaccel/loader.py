@@ -151,6 +151,10 @@ def _built(loader: NativeLoader) -> "str | ImportError":
     nested = me in building
     building.add(me)
     try:
+        if loader.mode == "build" and read_alone(loader.name, loader.origin) is None:
+            from . import early
+
+            early.start(loader.toolchain)
         from . import pipeline
         from .errors import AccelError
 

@@ -42,6 +42,7 @@ TABLE = {
     "plan": set(),
     "process": set(),
     "progress": set(),
+    "early": {"process"},
     "exports": set(),
     "sources": {"content"},
     "loader": set(),
@@ -65,7 +66,7 @@ TABLE = {
     "toolchains.headers": {"errors", "plan", "process", "settings", "toolchains.base", "toolchains.cython_server"},
     "toolchains.cc": {"compiler", "errors", "keys", "plan", "process", "settings", "toolchains.base", "toolchains.headers"},
     "toolchains.cython": {
-        "compiler", "errors", "keys", "plan", "process", "settings",
+        "compiler", "early", "errors", "keys", "plan", "process", "settings",
         "toolchains.base", "toolchains.cython_cold", "toolchains.cython_server", "toolchains.headers",
     },
     "toolchains.rustc": {"errors", "keys", "manifest", "plan", "process"},
@@ -137,6 +138,7 @@ UPWARD = {
     ("content", "csource"),
     ("content", "rustsource"),
     ("loader", "content"),
+    ("loader", "early"),
     ("rustsource", "crates"),
     ("rustsource", "toolchains.rustfile"),
     ("rustprojects", "settings"),
@@ -256,7 +258,7 @@ def test_the_warm_room_loads_nothing_that_is_not_loaded(name: str) -> None:
 def test_there_is_one_door_to_subprocess() -> None:
     doors = {name for name in MODULES for what, _ in imports(name) if what.partition(".")[0] == "subprocess"}
     # The compile server talks over pipes for as long as its process lives.
-    assert doors <= {"process", "toolchains.cython"}
+    assert doors <= {"process", "early"}
 
 
 def test_the_compile_server_needs_nothing_of_ours() -> None:

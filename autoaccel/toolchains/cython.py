@@ -8,13 +8,12 @@ import itertools
 import json
 import os
 import re
-import subprocess
 import sys
 import threading
 from dataclasses import replace
 from importlib.machinery import PathFinder
 
-from .. import compiler, errors, keys, process, settings
+from .. import compiler, early, errors, keys, process, settings
 from ..errors import Diagnostic
 from ..plan import Built, Options, Plan, Tool
 from . import cython_cold, cython_server, headers
@@ -268,22 +267,14 @@ class _Server:
 
     def __init__(self) -> None:
         self.owner = os.getpid()
-        command = [sys.executable, "-I", "-S", cython_server.__file__, "--jobs", str(settings.jobs())]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=process.environment(),
-            cwd=os.sep,
-            start_new_session=sys.platform != "win32",
-        )
+        self._process = early.take()
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[threading.Event, dict[str, Any]]] = {}
         self._guard = threading.Lock()
         self._reading = threading.Lock()
         self.alive = True
-        self._send({"sys_path": [os.path.abspath(entry) if entry else os.getcwd() for entry in sys.path]})
+        places = [os.path.abspath(entry) if entry else os.getcwd() for entry in sys.path]
+        self._send({"sys_path": places, "jobs": settings.jobs()})
         self._threaded = True
         try:
             self._reader = threading.Thread(target=self._read, name="autoaccel-cython", daemon=True)
@@ -328,7 +319,7 @@ class _Server:
             try:
                 self._process.stdin.close()
                 self._process.wait(timeout=2)
-            except (OSError, subprocess.TimeoutExpired):
+            except (OSError, process.TimeoutExpired):
                 process.end(self._process)
             if self._threaded:
                 self._reader.join(timeout=2)

@@ -1,8 +1,9 @@
 """Translate Cython sources to C or C++ in a process of its own, and report everything that the result depends on.
 
 Started by path, ``python cython_server.py``, this file needs nothing of autoaccel.  It reads one JSON object per line
-on stdin and answers with one per line on stdout: first ``{"sys_path": [...]}``, the client's ``sys.path``, then
-requests (see `Request`), answered in the order in which they finish (see `blank_answer`), and ``{"cancel": id}``.
+on stdin and answers with one per line on stdout: first ``{"sys_path": [...], "jobs": n}``, the client's ``sys.path``
+and how many translations may run at once, then requests (see `Request`), answered in the order in which they finish
+(see `blank_answer`), and ``{"cancel": id}``.
 With fork, Cython is loaded once and each request gets a child, so requests run side by side and share no state of
 Cython.  Without, they run here, one after another.  The end of stdin, or `idle` quiet seconds, end the process.
 
@@ -591,6 +592,7 @@ class Server:
             ident = message.get("id")
             if "sys_path" in message:
                 self.search_path = [os.path.abspath(path) for path in message["sys_path"]]
+                self.jobs = max(1, int(message.get("jobs", self.jobs)))
             elif "cancel" in message:
                 return self.cancel(message["cancel"])
             self.load()
