@@ -203,15 +203,17 @@ def learn(owner: AccelFinder, finder: DirectoryFinder, path: str) -> None:
     try:
         project = owner.projects[path]
         if project is True:
-            from .projects import declared
-
             owner.later = []
+            before = set(sys.modules)
             _reader.append(get_ident())
             try:
+                from .projects import declared
+
                 project = declared(path) or False
             finally:
                 _reader.pop()
                 later, owner.later = owner.later, None
+                _let_go(before)
             if isinstance(project, Project):
                 _obey(owner, project, path)
             owner.projects[path] = project
@@ -223,6 +225,22 @@ def learn(owner: AccelFinder, finder: DirectoryFinder, path: str) -> None:
     if isinstance(project, Project):
         finder.project = project
         finder.odd = finder.odd or bool(project.exclude or project.pure)
+
+
+def _let_go(before: "set[str]") -> None:
+    """Forget the modules that are being found right now, if our own work has imported them in between.
+
+    Whoever waits for them makes new ones, which would lack their submodules as attributes.
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "_find_spec" and frame.f_globals.get("__name__") == "importlib._bootstrap":
+            name = frame.f_locals["name"]
+            if name not in before:
+                for other in list(sys.modules):
+                    if (other == name or other.startswith(name + ".")) and other not in before:
+                        del sys.modules[other]
+        frame = frame.f_back  # type: ignore[assignment]
 
 
 def _obey(owner: AccelFinder, project: Project, path: str) -> None:

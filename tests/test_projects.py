@@ -127,3 +127,17 @@ def test_a_pyproject_that_is_broken_does_not_break_other_imports(project: Projec
     project.write("pyproject.toml", "[tool.autoaccel\n")
     project.write("plain.py", "")
     assert project.ok("import autoaccel, plain, colorsys; print('fine')") == "fine"
+
+
+def test_a_module_whose_finding_has_a_project_read_is_whole(project: Project) -> None:
+    project.write("pyproject.toml", "[tool.autoaccel]\nexclude = ['x']\n")
+    code = f"""
+        import sys, autoaccel
+        assert "json" not in sys.modules
+        sys.path.insert(0, {str(project.root)!r})
+        import json, json.decoder
+        print(json.decoder is sys.modules["json.decoder"], json.loads("[1]"))
+        """
+    elsewhere = project.cache.parent / "elsewhere"
+    elsewhere.mkdir()
+    assert project.ok(code, cwd=elsewhere) == "True [1]"

@@ -105,36 +105,46 @@ def open_dir(folder: str, python: str) -> BuildDir:
     return found
 
 
-def seed(bucket: str, folder: str, python: str, wanted: set[str]) -> bool:
-    """Start a new build folder from the earlier one that has most of the ``wanted`` packages; whether there is one."""
-    best: tuple[int, float, str] | None = None
+def seed(bucket: str, folder: str, python: str, wanted: set[str], patience: float) -> bool:
+    """Start a new build folder from the earlier one that has most of the ``wanted`` packages; whether there is one.
+
+    Args:
+        bucket: the cache.
+        folder: the new one.
+        python: the interpreter that bindings are compiled for.
+        wanted: names of packages.
+        patience: seconds to wait for the best one, if all that have something are being built in.
+    """
     top = f"{bucket}/cargo"
+    ranked: list[tuple[int, float, str]] = []
     for name in _listed(top):
         told = _told(f"{top}/{name}")
         if told is None or told.get("python") != python or f"{top}/{name}" == folder:
             continue
         common = len(wanted.intersection(told.get("packages", ())))
         with contextlib.suppress(OSError):
-            rank = (common, os.stat(f"{top}/{name}/autoaccel.json").st_mtime, f"{top}/{name}")
-            if common and (best is None or rank > best):
-                best = rank
-    if best is None:
+            if common:
+                ranked.append((common, os.stat(f"{top}/{name}/autoaccel.json").st_mtime, f"{top}/{name}"))
+    ranked.sort(reverse=True)
+    tries = [(place, 0.0) for _, _, place in ranked] + [(place, patience) for _, _, place in ranked[:1]]
+    for place, timeout in tries:
+        with exclusive(bucket, place, timeout) as held:
+            told = _told(place) if held else None
+            if told is not None and _seeded(place, folder, python, told):
+                return True
+    return False
+
+
+def _seeded(source: str, folder: str, python: str, told: dict[str, Any]) -> bool:
+    new = f"{folder}.new-{os.getpid()}-{time.monotonic_ns()}"
+    try:
+        copy(source, new)
+        forget_packages(new, told.get("local", ()))
+        BuildDir(new, python, packages=set(told.get("packages", ()))).keep()
+        os.rename(new, folder)
+    except OSError:
+        shutil.rmtree(new, ignore_errors=True)
         return False
-    with exclusive(bucket, best[2], 1.0) as held:
-        if not held:
-            return False
-        told = _told(best[2])
-        if told is None:
-            return False
-        new = f"{folder}.new-{os.getpid()}-{time.monotonic_ns()}"
-        try:
-            copy(best[2], new)
-            forget_packages(new, told.get("local", ()))
-            BuildDir(new, python, packages=set(told.get("packages", ()))).keep()
-            os.rename(new, folder)
-        except OSError:
-            shutil.rmtree(new, ignore_errors=True)
-            return False
     return True
 
 

@@ -184,10 +184,12 @@ def compile_crate(plan: Plan, job: Job, workdir: str) -> Built:
             folder = os.path.join(workdir, "target")
         if not os.path.isdir(folder):
             wanted = _wanted(job)
-            if wanted and not builddirs.seed(bucket, folder, job.python, wanted):
+            if wanted and not builddirs.seed(bucket, folder, job.python, wanted, patience):
                 # Who comes first compiles what all need; the others wait for it rather than do the same.
-                stack.enter_context(builddirs.exclusive(bucket, f"first for {job.python}", patience))
-                builddirs.seed(bucket, folder, job.python, wanted)
+                first = stack.enter_context(ExitStack())
+                first.enter_context(builddirs.exclusive(bucket, f"first for {job.python}", patience))
+                if builddirs.seed(bucket, folder, job.python, wanted, patience):
+                    first.close()
             os.makedirs(folder, mode=0o700, exist_ok=True)
         return _Run(plan, job, folder, workdir).result()
 
@@ -255,7 +257,7 @@ class _Run:
         )  # fmt: skip
         if unit is None or unit.library is None:
             raise self._failed(errors.no_library(self.plan.source.name, self.plan.source.path), said)
-        read = cargo_output.read_of(said, unit)
+        read = cargo_output.read_of(said, unit, os.path.dirname(job.workspace))
         self._keep(said, read, started)
         library = f"{self.workdir}/{self.plan.source.name.rpartition('.')[2]}{sysconfig.get_config_var('EXT_SUFFIX')}"
         shutil.copyfile(unit.library, library)
@@ -286,10 +288,11 @@ class _Run:
         if read is not None:
             known.libraries[self.job.crate.library_name] = self.job.crate.manifest
             after = keys.Contents()
-            records = known.builds.setdefault(self.variant, {})
+            records = known.builds.pop(self.variant, {})
+            known.builds[self.variant] = records
             ended = time.time_ns()
             for package in {one.package for one in said.units if one.local}:
-                files = [path for path, owner in read.files.items() if owner == package]
+                files = [path for path, readers in read.files.items() if package in readers]
                 # What changed meanwhile may have been compiled before or after.
                 records[package] = (
                     ended,

@@ -82,12 +82,12 @@ class Read:
     """What a library was made from, beyond the manifests.
 
     Attributes:
-        files: file or folder (for its listing) -> the package that read it.
+        files: file or folder (for its listing) -> the packages that read it.
         absent: paths that a build script asked for in vain.
         env: environment variables.
     """
 
-    files: dict[str, str]
+    files: dict[str, frozenset[str]]
     absent: tuple[str, ...]
     env: tuple[str, ...]
 
@@ -126,32 +126,44 @@ def parse(output: str, root: str) -> Said:
     return Said(tuple(units), tuple(scripts), tuple(diagnostics))
 
 
-def read_of(said: Said, unit: Unit) -> Read:
-    """What the library of ``unit`` was made from, as cargo and the build scripts noted it down."""
-    local = {one.package: os.path.dirname(one.manifest) for one in said.units if one.local}
-    files: dict[str, str] = {}
+def read_of(said: Said, unit: Unit, root: str) -> Read:
+    """What the library of ``unit`` was made from, as cargo, rustc and the build scripts noted it down.
+
+    Args:
+        said: cargo's messages.
+        unit: the library.
+        root: the workspace's folder.
+    """
+    folders = {one.package: os.path.dirname(one.manifest) for one in said.units if one.local}
+    readers: dict[str, set[str]] = {}
     absent: list[str] = []
     env: dict[str, None] = {}
-    library = unit.library or ""
-    for path in dep_info(os.path.splitext(library)[0] + ".d", os.path.dirname(unit.manifest))[0]:
-        files[path] = _owner(path, local, unit.package)
     for one in said.units:
         if one.local:
             for note in _inner_notes(one):
-                env.update(dict.fromkeys(dep_info(note, "")[1]))
+                # rustc runs in the workspace's folder for its members, in their own for other packages.
+                for base in (root, folders[one.package]):
+                    paths, names = dep_info(note, base)
+                    env.update(dict.fromkeys(names))
+                    for path in paths:
+                        readers.setdefault(path, set()).add(one.package)
     for script in said.scripts:
         paths, names, any_rule = _script_rules(script)
         env.update(dict.fromkeys(names))
         if not script.local:
             continue
-        folder = local.get(script.package, "")
+        folder = folders.get(script.package, "")
         # A script that names nothing depends on its whole package.
-        wanted = [os.path.normpath(os.path.join(folder, path)) for path in paths] if any_rule else [folder]
-        for path in wanted:
+        for path in [os.path.normpath(os.path.join(folder, path)) for path in paths] if any_rule else [folder]:
             if not os.path.exists(path):
                 absent.append(path)
             for inside in _all_of(path):
-                files.setdefault(inside, script.package)
+                readers.setdefault(inside, set()).add(script.package)
+    files = {path: frozenset(names) for path, names in readers.items() if os.path.exists(path)}
+    library = unit.library or ""
+    for path in dep_info(os.path.splitext(library)[0] + ".d", folders[unit.package])[0]:
+        # In cargo's own note alone: of whom it is, nobody says.
+        files.setdefault(path, frozenset(folders))
     for script in said.scripts:
         for name in script.sets:
             env.pop(name, None)
@@ -218,12 +230,6 @@ def _all_of(path: str) -> Iterator[str]:
         folders[:] = sorted(one for one in folders if one not in ("target", ".git", "__pycache__"))
         yield folder
         yield from (os.path.join(folder, name) for name in sorted(files) if name != "Cargo.lock")
-
-
-def _owner(path: str, local: dict[str, str], default: str) -> str:
-    """The package whose folder a file is in: the innermost."""
-    inside = [(len(folder), name) for name, folder in local.items() if path.startswith(folder + os.sep)]
-    return max(inside)[1] if inside else default
 
 
 def _package_name(identity: str) -> str:

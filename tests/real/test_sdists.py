@@ -53,6 +53,9 @@ class Package:
     pyproject: str = ""
     #: What it is compiled with.
     tools: tuple[str, ...] = ("Cython", "gcc", "g++")
+    #: Files of the sdist that the tests want beside them, and tests that need what is not here.
+    beside: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
 PACKAGES = {
@@ -97,6 +100,8 @@ PACKAGES = {
         tests="tests",
         needs=("dirty-equals==0.11", "hypothesis==6.170.15", "sortedcontainers==2.4.0"),
         tools=("cargo",),
+        beside=("example.py",),
+        ignored=("tests/test_benchmarks.py",),
     ),
     # PyO3 in a project of maturin's that is nothing but the module; its name is the library's.
     "rpds-py": Package("rpds-py==2026.9.1", {"rpds": "Cargo.toml"}, ".", tests="tests", tools=("cargo",)),
@@ -146,7 +151,9 @@ def run_tests(package: Package, folder: Path, path: list[Path], tests: Path | No
     where = ["--pyargs", package.tests_in]
     if tests is not None:
         shutil.copytree(tests, folder / "tests")
-        where = ["tests"]
+        where = ["tests", *(f"--ignore={one}" for one in package.ignored)]
+        for name in package.beside:
+            shutil.copy(tests.parent / name, folder)
     environ = {
         **os.environ,
         **env,

@@ -191,6 +191,17 @@ class TestStale:
         older(common)
         assert value(project) == "3"
 
+    def test_a_file_elsewhere_that_a_path_dependency_includes(self, project: Project) -> None:
+        need("cargo")
+        project.write("common/Cargo.toml", manifest("common").replace('crate-type = ["cdylib"]', ""))
+        project.write("common/src/lib.rs", 'pub const N: i64 = include_str!("../../sample/data.txt").len() as i64;\n')
+        data = project.write("sample/data.txt", "four")
+        crate(project, "sample", "common::N", more='[dependencies]\ncommon = { path = "../common" }\n')
+        assert value(project) == "4"
+        data.write_text("seven..")
+        older(data)
+        assert value(project) == "7"
+
     def test_an_included_file(self, project: Project) -> None:
         need("cargo")
         crate(project, "sample", 'include_str!("../data.txt").trim().len()')

@@ -1,0 +1,135 @@
+"""Which modules a project's crates are: maturin's rules, setuptools-rust's tables, Cargo.toml's own words."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from autoaccel import rustprojects
+from tests.conftest import Project, need
+from tests.rust import manifest, raw, value
+
+MATURIN = '[build-system]\nbuild-backend = "maturin"\n'
+MARKED = "#[pymodule]\nfn x() {}\n"
+
+
+def lay_out(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def declared(root: Path, pyproject: str, files: dict[str, str]) -> dict[str, str]:
+    """Module -> its manifest, relative to the root."""
+    lay_out(root, files)
+    found = rustprojects.of_project(tomllib.loads(pyproject), str(root))
+    return {name: str(Path(path).relative_to(root)) for name, (path, _, _) in found.modules.items()}
+
+
+CRATE = {"Cargo.toml": manifest("some-crate"), "src/lib.rs": MARKED}
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "files", "modules"),
+    [
+        pytest.param(MATURIN, CRATE, {"some_crate": "Cargo.toml"}, id="the package's name"),
+        pytest.param(MATURIN + '[project]\nname = "a-b"\n', CRATE, {"a_b": "Cargo.toml"}, id="the project's name"),
+        pytest.param(
+            MATURIN + '[project]\nname = "other"\n',
+            {**CRATE, "Cargo.toml": manifest("x", lib='name = "lib_name"')},
+            {"lib_name": "Cargo.toml"},
+            id="the library's name",
+        ),
+        pytest.param('[tool.maturin]\nmodule-name = "a.b"\n', CRATE, {"a.b": "Cargo.toml"}, id="module-name"),
+        pytest.param(
+            MATURIN,
+            {**CRATE, "some_crate/__init__.py": ""},
+            {"some_crate.some_crate": "Cargo.toml"},
+            id="a mixed project",
+        ),
+        pytest.param(
+            MATURIN + '[tool.maturin]\npython-source = "python"\n',
+            {**CRATE, "python/some_crate/__init__.py": ""},
+            {"some_crate.some_crate": "Cargo.toml"},
+            id="python-source",
+        ),
+        pytest.param(
+            MATURIN + '[tool.maturin]\nmanifest-path = "native/Cargo.toml"\nmodule-name = "a._b"\n',
+            {"native/Cargo.toml": manifest("x"), "native/src/lib.rs": MARKED},
+            {"a._b": "native/Cargo.toml"},
+            id="manifest-path",
+        ),
+        pytest.param(
+            MATURIN + '[project]\nname = "pkg"\n',
+            {"rust/Cargo.toml": manifest("pkg"), "rust/src/lib.rs": MARKED, "src/pkg/__init__.py": ""},
+            {"pkg.pkg": "rust/Cargo.toml"},
+            id="the src and rust layout",
+        ),
+        pytest.param(MATURIN + '[tool.maturin]\nbindings = "bin"\n', CRATE, {}, id="a program"),
+        pytest.param(MATURIN, {**CRATE, "src/lib.rs": "pub fn f() {}\n"}, {}, id="no extension module"),
+        pytest.param(
+            '[[tool.setuptools-rust.ext-modules]]\ntarget = "a._one"\n'
+            '[[tool.setuptools-rust.ext-modules]]\ntarget = "a._two"\npath = "two/Cargo.toml"\n',
+            {**CRATE, "two/Cargo.toml": manifest("two"), "two/src/lib.rs": "pub fn f() {}\n"},
+            {"a._one": "Cargo.toml", "a._two": "two/Cargo.toml"},
+            id="setuptools-rust",
+        ),
+        pytest.param('[project]\nname = "a"\n', CRATE, {}, id="a project that says nothing of Rust"),
+    ],
+)
+def test_names(tmp_path: Path, pyproject: str, files: dict[str, str], modules: dict[str, str]) -> None:
+    assert declared(tmp_path, pyproject, files) == modules
+
+
+def test_a_declaration_beats_the_guess_from_the_library_s_name(project: Project) -> None:
+    lay_out(project.root, {**CRATE, "pyproject.toml": MATURIN + '[tool.maturin]\nmodule-name = "a._core"\n'})
+    assert rustprojects.of_crate(str(project.root / "Cargo.toml")).modules == {}
+
+
+def test_features_and_profile_of_maturin(project: Project) -> None:
+    need("cargo")
+    project.write(
+        "pyproject.toml",
+        MATURIN
+        + '[tool.maturin]\nmodule-name = "sample"\nfeatures = ["more"]\nprofile = "dev"\nno-default-features = true\n',
+    )
+    features = '[features]\ndefault = ["other"]\nother = []\nmore = []\n'
+    project.write("Cargo.toml", manifest("some", features))
+    text = 'cfg!(feature = "more") as i64 + 10 * cfg!(feature = "other") as i64 + 100 * cfg!(debug_assertions) as i64'
+    project.write("src/lib.rs", raw("sample", text))
+    assert value(project) == "101"
+    (project.root / "pyproject.toml").write_text(MATURIN + '[tool.maturin]\nmodule-name = "sample"\n')
+    assert value(project) == "10"
+
+
+def test_two_modules_of_setuptools_rust_from_one_crate(project: Project) -> None:
+    need("cargo")
+    tables = "".join(
+        f'[[tool.setuptools-rust.ext-modules]]\ntarget = "pkg.{name}"\npath = "native/Cargo.toml"\nfeatures = ["{name}"]\n'
+        for name in ("one", "two")
+    )
+    project.write("pyproject.toml", tables)
+    project.write("pkg/__init__.py", "")
+    project.write("native/Cargo.toml", manifest("native", "[features]\none = []\ntwo = []\n"))
+    text = 'cfg!(feature = "one") as i64 + 10 * cfg!(feature = "two") as i64'
+    project.write("native/src/lib.rs", raw("one", text, more=("two",)))
+    assert project.ok("import autoaccel, pkg.one, pkg.two; print(pkg.one.value, pkg.two.value)") == "1 10"
+
+
+def test_an_editable_install_is_its_source(project: Project) -> None:
+    need("cargo")
+    project.write("pyproject.toml", MATURIN + '[tool.maturin]\nmodule-name = "pkg._core"\npython-source = "python"\n')
+    project.write("python/pkg/__init__.py", "from ._core import value\n")
+    project.write("Cargo.toml", manifest("pkg"))
+    project.write("src/lib.rs", raw("_core", 3))
+    # What `maturin develop` leaves: a library beside the Python files, and a path in site-packages.
+    project.write("python/pkg/_core.abi3.so", b"not the newest")
+    site = project.cache.parent / "site"
+    site.mkdir()
+    (site / "pkg.pth").write_text(f"{project.root}/python\n")
+    code = f"import site; site.addsitedir({str(site)!r}); import autoaccel, pkg; print(pkg.value)"
+    assert project.ok(code, cwd=Path("/")) == "3"
+    project.write("src/lib.rs", raw("_core", 4))
+    assert project.ok(code, cwd=Path("/")) == "4"
