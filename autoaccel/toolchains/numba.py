@@ -51,8 +51,7 @@ def plan(source: Source, how: Settings) -> Plan:
         # By its name, which is no other runtime's, a module's library finds it loaded.
         extra_link_args=(f"-Wl,-soname,autoaccel-numba-{mark[:16]}.so", "-Wl,--as-needed", "-Wl,-z,now", "-lm"),
     )
-    for language in ("c", "c++"):
-        tools.append(compiler.find(language, name=source.name, path=source.path).tool())
+    tools += [compiler.find(language, name=source.name, path=source.path).tool() for language in ("c", "c++")]
     return Plan(
         source=source,
         toolchain=source.toolchain,
