@@ -31,11 +31,13 @@ SYSTEMS = {
     "rust_cpython": "Rust, rust-cpython",
     "pyo3": "Rust, PyO3",
     "mixed_maturin": "Rust in a package",
+    "numba_jit": "numba",
     "edit_distance": "edit distance, Cython",
     "single_file": "planets, one .rs",
+    "numba_kernels": "heat on a plate, numba",
 }
 #: Those that have another function than the rest, and their own baseline.
-REAL_WORK = ("edit_distance", "single_file")
+REAL_WORK = ("edit_distance", "single_file", "numba_kernels")
 BASELINE = "python_plain"
 WARM_RUNS = 3
 
@@ -43,6 +45,7 @@ WARM_RUNS = 3
 MISSING = "autoaccel.errors.ToolchainMissing: "
 #: How it advises where crates.io is out of reach.
 OFFLINE = "Cargo needs the network once"
+NO_PACKAGE = re.compile(r"^ModuleNotFoundError: No module named '(numba|numpy)'", re.MULTILINE)
 
 
 @dataclass
@@ -107,12 +110,16 @@ def measure(folder: str, cache: str) -> Row:
     """Run an example with nothing of it in the cache, then from the cache."""
     # Where this is set, the baseline would be compiled to bytecode at every import.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    env |= {"AUTOACCEL_CACHE_DIR": cache, "AUTOACCEL": "on"}
+    # What numba compiles is published when a process ends; here the next one is to find it.
+    env |= {"AUTOACCEL_CACHE_DIR": cache, "AUTOACCEL": "on", "AUTOACCEL_NUMBA": "wait"}
     runs = []
     for _ in range(1 + WARM_RUNS):
         command = [sys.executable, "run.py"]
         child = subprocess.run(command, cwd=place(folder), env=env, capture_output=True, text=True, check=False)
         if child.returncode != 0:
+            package = NO_PACKAGE.search(child.stderr)
+            if package is not None:
+                return Row(folder, missing=f"{package[1]} is not installed: `pip install {package[1]}`")
             advice = child.stderr.rpartition(MISSING)
             if OFFLINE in child.stderr:
                 return Row(folder, missing=f"{OFFLINE}{child.stderr.rpartition(OFFLINE)[2].partition(chr(10))[0]}")
@@ -147,7 +154,7 @@ def table(rows: list[Row], baseline: Row) -> Table:
         python = min(own or [run.call for run in baseline.warm])
         cold = "" if row is baseline else f"{row.cold.imported:.2f} s"
         warm = f"{min(run.imported for run in row.warm) * 1e3:.1f} ms"
-        gain = "" if row is baseline else times(python / call)
+        gain = "" if row is baseline or (row.folder in REAL_WORK and not own) else times(python / call)
         shown.add_row(system, cold, warm, row.cold.result, seconds(call), gain)
     return shown
 

@@ -59,7 +59,8 @@ def at_exit() -> None:
 def _collect() -> list[dict[str, Any]]:
     modules: dict[str, list[Any]] = {}
     for dispatcher in tier1.dispatchers():
-        if dispatcher.overloads and not _replaced(dispatcher):
+        # Those without a compiled signature too: their module is to be imported without numba as well.
+        if not _replaced(dispatcher):
             modules.setdefault(dispatcher.py_func.__module__, []).append(dispatcher)
     texts = _Texts()
     jobs = []
@@ -116,7 +117,7 @@ def _news(name: str, path: str, dispatchers: list[Any]) -> bool:
     known = report(name, path)
     if known is None or known["surroundings"] != _surroundings():
         return True
-    if known["native"] and manifest.read(name, path) is None:
+    if known["whole"] is None and manifest.read(name, path) is None:
         return True
     marks = {_mark(one, signature) for one in dispatchers for signature in one.overloads}
     return not marks <= set(known["marks"])

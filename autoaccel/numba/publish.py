@@ -99,8 +99,6 @@ def _build(store: Store, unit: Source, job: dict[str, Any], library: str) -> int
     with store.workdir() as work:
         functions = _objects(job, library, work)
         functions = _merged(functions, _before(unit, key))
-        if not any(row[4] for row in functions):
-            return 0
         objects = []
         for *_, overloads in functions:
             for one, data in overloads:

@@ -1,7 +1,7 @@
 """numba's own cache of compiled functions for the user's modules: kept in our folder, fresh by the whole truth.
 
-Entered when numba has been imported. `CpuDispatcher`s of functions in the user's directories get caching, whether or
-not they ask for it. Where it is kept comes by numba's own locator protocol; whether it is fresh, by `stamp`.
+Entered when numba has been imported. Dispatchers of functions in the user's directories get caching, whether they ask
+for it or not. Where it is kept comes by numba's own locator protocol; whether it is fresh, by `stamp`.
 """
 
 from __future__ import annotations

@@ -153,10 +153,10 @@ def _afresh(dispatcher: Any) -> None:
 
 
 def _at_exit() -> None:
-    """Publish what was compiled; imported only where something was."""
+    """Publish what was compiled; imported only where something may have been."""
     from . import tier1
 
-    if any(one.overloads for one in tier1.dispatchers()):
+    if tier1.dispatchers():
         try:
             from .harvest import at_exit
 

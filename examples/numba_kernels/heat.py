@@ -1,4 +1,4 @@
-"""Heat that spreads over a plate: arrays, tuples, an exception, several threads; small parts are in `stencils`."""
+"""Heat that spreads over a plate: arrays, tuples, an exception, several threads; its parts are in `stencils`."""
 
 import numpy as np
 from numba import njit, prange
