@@ -93,7 +93,8 @@ def test_paths_that_are_wrong(project: Project) -> None:
         autoaccel.build(path)
     assert str(raised.value) == (
         f"{path} is not the source of a native module: known are .pyx, and .c, .cpp, .cc and .cxx files that define "
-        "PyInit_<name>, PYBIND11_MODULE(<name>, …) or NB_MODULE(<name>, …), <name> being the file's own."
+        "PyInit_<name>, PYBIND11_MODULE(<name>, …) or NB_MODULE(<name>, …), <name> being the file's own; .rs "
+        "files and Cargo.toml of crates that have #[pymodule], py_module_initializer! or PyInit_<name>."
     )
     assert autoaccel.build(project.write("empty/x.txt", "").parent) == []
 
