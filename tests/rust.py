@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -128,7 +129,7 @@ def compiled_bindings(tmp_path_factory: pytest.TempPathFactory) -> Path:
             project = Project(shared / "project", shared / "cache")
             pyo3_crate(project, "seeding")
             result = project.run("import autoaccel, seeding; print(seeding.add_two(2, 3))")
-            if "needs the network" in result.err:
+            if "needs the network" in result.err and not os.environ.get("CI"):
                 told = "crates.io is out of reach"
                 pytest.skip(told)
             assert result.out == "5000\n", result.err

@@ -19,8 +19,6 @@ from .base import Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..crates import Crate
     from ..settings import Settings
     from ..sources import Source
@@ -76,7 +74,7 @@ def plan(source: Source, how: Settings) -> Plan:
     return plan_of(source, how, _job(source, how))
 
 
-def plan_of(source: Source, how: Settings, job: Job, inputs: Sequence[str] = ()) -> Plan:
+def plan_of(source: Source, how: Settings, job: Job) -> Plan:
     """The plan of a job: tools, manifests, configuration, environment."""
     rust = rustc.find(job.folder, source)
     local = crates.path_crates(job.crate, job.workspace)
@@ -84,7 +82,11 @@ def plan_of(source: Source, how: Settings, job: Job, inputs: Sequence[str] = ())
     _, missing = crates.workspace_of(job.crate)
     pins, no_pins = rustc.toolchain_files(job.folder)
     configs, no_configs = _configs(job.folder)
-    scripts = [os.path.join(one.folder, "build.rs") for one in local if "build" not in one.table.get("package", {})]
+    scripts = [
+        one.build_script or os.path.join(one.folder, "build.rs")
+        for one in local
+        if one.build_script or "build" not in one.table.get("package", {})
+    ]
     generated = tuple(ours for ours, _ in job.shown)
     return Plan(
         source=source,
@@ -94,7 +96,9 @@ def plan_of(source: Source, how: Settings, job: Job, inputs: Sequence[str] = ())
         env=_environment(rust.host),
         inputs=tuple(
             path
-            for path in dict.fromkeys((source.path, *how.inputs, *inputs, *manifests, job.workspace, *pins, *configs))
+            for path in dict.fromkeys(
+                (source.path, *how.inputs, *manifests, job.workspace, *pins, *configs, *filter(os.path.exists, scripts))
+            )
             if path not in generated
         ),
         settings=how,
@@ -121,12 +125,21 @@ def _job(source: Source, how: Settings) -> Job:
 def python_for(crate: Crate, workspace: str) -> str:
     """The interpreter to name to bindings.
 
-    It is the one that virtual environments are made from, so that they share what is compiled; build scripts of the
-    user's may want to import what is installed.
+    It is the one that virtual environments are made from, so that they share what is compiled; unless a build script of
+    the user's may want to import what is installed.
     """
-    if any(one.build_script for one in crates.path_crates(crate, workspace)):
-        return sys.executable
+    for one in crates.path_crates(crate, workspace):
+        if one.build_script and re.search(rb"PYO3_PYTHON|PYTHON_SYS_EXECUTABLE|Command", _content(one.build_script)):
+            return sys.executable
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _environment(host: str) -> tuple[tuple[str, str | None], ...]:

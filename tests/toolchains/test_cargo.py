@@ -275,6 +275,15 @@ class TestStale:
         older(data)
         assert value(project) == "3"
 
+    def test_a_build_script_that_wants_python_gets_the_environment_s(self, project: Project) -> None:
+        need("cargo")
+        crate(project, "sample", 'env!("LENGTH_OF_PYTHON").parse::<i64>().unwrap()')
+        project.write(
+            "sample/build.rs",
+            'fn main() { println!("cargo:rustc-env=LENGTH_OF_PYTHON={}", std::env::var("PYO3_PYTHON").unwrap().len()); }\n',
+        )
+        assert value(project) == str(len(sys.executable))
+
     def test_a_build_script_that_appears(self, project: Project) -> None:
         need("cargo")
         crate(project, "sample", "if cfg!(wanted) { 2 } else { 1 }")
