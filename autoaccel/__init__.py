@@ -327,7 +327,8 @@ class DirectoryFinder(FileFinder):
         """What ``FileFinder`` makes of a file; jitted functions of a plain ``.py`` may have been published."""
         pack = packs.get(self.path)
         if pack is None:
-            pack = _pack(self)
+            # Where there is no cache yet, nobody looks for its other places.
+            pack = _pack(self) if _roots or _access(_usual(), 0) else packs.setdefault(self.path, {})
         if fullname in pack and cls is SourceFileLoader:
             from .numba.find import jit_spec
 
@@ -523,11 +524,8 @@ def roots() -> "tuple[str, ...]":
     Here are the usual ones: ``$AUTOACCEL_CACHE_DIR`` and ``~/.cache/autoaccel``; the whole ladder is in `location`.
     """
     global _roots
-    told = environ()
-    first = told.get(b"AUTOACCEL_CACHE_DIR")  # never on Windows, whose names are no bytes
-    if not first and sys.platform == "linux":
-        first = (told.get(b"XDG_CACHE_HOME") or told.get(b"HOME", b"") + b"/.cache") + b"/autoaccel"
-    if first and first[:1] == b"/":
+    first = _usual()
+    if first[:1] == b"/":
         try:
             status = _stat(first)
         except OSError:
@@ -541,6 +539,14 @@ def roots() -> "tuple[str, ...]":
 
     _roots = ladder()
     return _roots
+
+
+def _usual() -> bytes:
+    told = environ()
+    first: bytes = told.get(b"AUTOACCEL_CACHE_DIR") or b""  # never on Windows, whose names are no bytes
+    if not first and sys.platform == "linux":
+        first = (told.get(b"XDG_CACHE_HOME") or told.get(b"HOME", b"") + b"/.cache") + b"/autoaccel"
+    return first
 
 
 def environ() -> "Any":
