@@ -109,7 +109,13 @@ def _mark(dispatcher: Any, signature: Any) -> str:
         told = stamp.stamp(dispatcher.py_func)
     except stamp.Opaque as problem:
         told = str(problem)
-    return hashlib.sha256(f"{dispatcher.py_func.__qualname__} {signature} {told}".encode()).hexdigest()[:16]
+    text = f"{dispatcher.py_func.__qualname__} {_shown(signature)} {told}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _shown(signature: Any) -> str:
+    # The types of functions are told by their addresses, which are another in each process.
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(signature))
 
 
 def _news(name: str, path: str, dispatchers: list[Any]) -> bool:
@@ -177,7 +183,7 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
                 if all(one.types != made.types for one in overloads):
                     overloads.append(made)
             except NotNative as refusal:
-                reasons[str(signature)] = str(refusal)
+                reasons[_shown(signature)] = _shown(refusal)
     generator = import_module("numba.core.registry").cpu_target.target_context.codegen()
     parallel = sys.modules.get("numba.np.ufunc.parallel")
     layer = getattr(parallel, "_threading_layer", None) or "workqueue"
