@@ -24,10 +24,13 @@ from ..store import Store, open_store
 from . import JitLoader, cpu, emit, source, stamp, tier1
 from .emit import NotNative
 
-__all__ = ["SECONDS", "VARIABLE", "Function", "at_exit", "report", "report_path"]
+__all__ = ["PYTHONS", "SECONDS", "VARIABLE", "Function", "at_exit", "report", "report_path"]
 
 #: ``wait``: the process ends when its code is published. ``off``: nothing is published.
 VARIABLE = "AUTOACCEL_NUMBA"
+
+#: The Pythons that the runtime was tried with; on others, numba's functions are cached, not published.
+PYTHONS = ((3, 11),)
 
 #: After which a publisher gives up.
 SECONDS = 900
@@ -39,7 +42,7 @@ Function = tuple[str, int, dict[str, Any], list[Any], list[Any]]
 def at_exit() -> None:
     """Write down what numba has compiled for the user's modules, and have it published."""
     how = os.environ.get(VARIABLE, "")
-    if how == "off" or not cpu() or not sys.platform.startswith("linux"):
+    if how == "off" or not cpu() or not sys.platform.startswith("linux") or sys.version_info[:2] not in PYTHONS:
         return
     jobs = _collect()
     if not jobs:
