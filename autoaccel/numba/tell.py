@@ -60,7 +60,7 @@ def _aside() -> str | None:
     if PathFinder.find_spec("numba") is None:
         return "numba is not installed"
     if sys.version_info[:2] not in harvest.PYTHONS:
-        return f"the runtime was not tried with this Python; functions are cached"
+        return "the runtime was not tried with this Python; functions are cached"
     if not cpu():
         return "this system does not tell which processor it has"
     return watch.steps_aside()
