@@ -344,7 +344,13 @@ class DirectoryFinder(FileFinder):
                 break
         else:
             # What `FileFinder.find_spec` does after its `stat`.
-            jitted = fullname in (packs.get(self.base[:-1]) or _pack(self.base[:-1], self))
+            directory = self.base[:-1]
+            pack = packs.get(directory)
+            if pack is None:
+                # Where there is no cache yet, nobody looks for its other places.
+                there = known_roots or not (usual := _usual()) or _access(usual, 0)
+                pack = packs[directory] = _pack(directory, self) if there else {}
+            jitted = fullname in pack
             if stem in names:
                 inside = f"{self.base}{stem}"
                 for file, _ in PACKAGE_SOURCES:
@@ -609,11 +615,8 @@ def cache_roots() -> "list[str]":
 
     Here are the usual ones: ``$AUTOACCEL_CACHE_DIR`` and ``~/.cache/autoaccel``; the whole ladder is in `location`.
     """
-    told = environ()
-    first = told.get(b"AUTOACCEL_CACHE_DIR")  # never on Windows, whose names are no bytes
-    if not first and sys.platform == "linux":
-        first = (told.get(b"XDG_CACHE_HOME") or told.get(b"HOME", b"") + b"/.cache") + b"/autoaccel"
-    if first and first[:1] == b"/" and b".." not in first:
+    first = _usual()
+    if first[:1] == b"/" and b".." not in first:
         try:
             status = _stat(first)
         except OSError:
@@ -625,6 +628,14 @@ def cache_roots() -> "list[str]":
                 return known_roots
     known_roots[:] = cold("loader", "ladder")
     return known_roots
+
+
+def _usual() -> bytes:
+    told = environ()
+    first: bytes = told.get(b"AUTOACCEL_CACHE_DIR") or b""  # never on Windows, whose names are no bytes
+    if not first and sys.platform == "linux":
+        first = (told.get(b"XDG_CACHE_HOME") or told.get(b"HOME", b"") + b"/.cache") + b"/autoaccel"
+    return first
 
 
 def environ() -> "Any":

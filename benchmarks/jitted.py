@@ -9,17 +9,17 @@ from report import Row
 
 #: What a process does with the module, and how much faster than with numba's cache that is to be.
 PROGRAMS = (
-    ("a scalar function", "jit_scalar", "scalar.add_two(1, 2)", 25.0),
-    ("an array kernel, with numpy", "jit_array", "array.work()", 4.0),
+    ("a scalar function", "jit_scalars", "scalars.add_two(1, 2)", 25.0),
+    ("an array kernel, with numpy", "jit_arrays", "arrays.work()", 4.0),
 )
 
 #: (what, module, set-up, call)
 CALLS = (
-    ("add_two(1, 2), nogil", "scalar", "", "scalar.add_two(1, 2)"),
-    ("lazy(2, 3)", "scalar", "", "scalar.lazy(2, 3)"),
-    ("lazy(2.0, 3)", "scalar", "", "scalar.lazy(2.0, 3)"),
-    ("total(1-D array)", "array", "a = np.arange(5.0)", "array.total(a)"),
-    ("scale(a, out)", "array", "a = np.arange(5.0); out = np.zeros(5)", "array.scale(a, out)"),
+    ("add_two(1, 2), nogil", "scalars", "", "scalars.add_two(1, 2)"),
+    ("lazy(2, 3)", "scalars", "", "scalars.lazy(2, 3)"),
+    ("lazy(2.0, 3)", "scalars", "", "scalars.lazy(2.0, 3)"),
+    ("total(1-D array)", "arrays", "a = np.arange(5.0)", "arrays.total(a)"),
+    ("scale(a, out)", "arrays", "a = np.arange(5.0); out = np.zeros(5)", "arrays.scale(a, out)"),
 )
 
 _TIMED = """
@@ -30,7 +30,8 @@ from timeit import Timer
 {prepare}
 {call}
 assert ("numba" in sys.modules) is {numba}
-timer = Timer({call!r}, globals=globals())
+called, _, rest = {call!r}.partition("(")
+timer = Timer("call(" + rest, "call = " + called, globals=globals())
 print(min(timer.repeat(9, 20000)) / 20000)
 """
 
@@ -40,17 +41,17 @@ def numba(setup: Setup, quick: bool) -> list[Row]:
     if not setup.has("numba"):
         return []
     ours, theirs = fresh(setup.place), fresh(setup.place)
-    for name in ("scalar", "array"):
+    for name in ("scalars", "arrays"):
         text = (DATA / f"jit_{name}.txt").read_text(encoding="utf-8")
         for folder, cache in ((ours, ""), (theirs, "cache=True")):
-            comma = ", " if cache and name == "scalar" else ""
+            comma = ", " if cache and name == "scalars" else ""
             (folder / f"{name}.py").write_text(text.replace("@CACHE@", comma + cache), encoding="utf-8")
     time.sleep(0.1)
     calls = "; ".join(call for _, _, _, call in CALLS)
-    prepare = "import numpy as np, scalar, array; a = np.arange(5.0); out = np.zeros(5)"
+    prepare = "import numpy as np, scalars, arrays; a = np.arange(5.0); out = np.zeros(5)"
     for _ in range(2):
-        output(_run(setup, f"import autoaccel; {prepare}; {calls}; array.work()", ours))
-        output(_run(setup, f"{prepare}; {calls}; array.work()", theirs))
+        output(_run(setup, f"import autoaccel; {prepare}; {calls}; arrays.work()", ours))
+        output(_run(setup, f"{prepare}; {calls}; arrays.work()", theirs))
         time.sleep(0.1)
     return [*_processes(setup, ours, theirs, quick), *_calls(setup, ours, theirs, quick)]
 
@@ -80,7 +81,7 @@ def _processes(setup: Setup, ours: Path, theirs: Path, quick: bool) -> list[Row]
                 value=other.median / own.median, robust=other.lower / own.lower, goal=goal, at_least=True,
             )
         )  # fmt: skip
-        if module == "scalar":
+        if module == "scalars":
             noise = samples["again"].median / floor.median
             rows.append(
                 Row(

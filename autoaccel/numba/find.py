@@ -25,7 +25,8 @@ def spec(
         inside: the package's own folders.
         target: what is reloaded.
     """
-    record = marshal.loads(packs[finder.base[:-1]][name])
+    data = packs.get(finder.base[:-1], {}).get(name)
+    record = marshal.loads(data) if data is not None else ("", "")
     if cls is not SourceFileLoader or record[1] != path or finder.owner.mode == "check" or finder.odd:
         return finder._get_spec(cls, name, path, inside, target)
     from . import JitLoader

@@ -24,10 +24,13 @@ from ..store import Store, open_store
 from . import JitLoader, cpu, emit, source, stamp, tier1
 from .emit import NotNative
 
-__all__ = ["SECONDS", "VARIABLE", "Function", "at_exit", "report", "report_path"]
+__all__ = ["PYTHONS", "SECONDS", "VARIABLE", "Function", "at_exit", "report", "report_path"]
 
 #: ``wait``: the process ends when its code is published. ``off``: nothing is published.
 VARIABLE = "AUTOACCEL_NUMBA"
+
+#: The Pythons that the runtime was tried with; on others, numba's functions are cached, not published.
+PYTHONS = ((3, 11),)
 
 #: After which a publisher gives up.
 SECONDS = 900
@@ -39,7 +42,7 @@ Function = tuple[str, int, dict[str, Any], list[Any], list[Any]]
 def at_exit() -> None:
     """Write down what numba has compiled for the user's modules, and have it published."""
     how = os.environ.get(VARIABLE, "")
-    if how == "off" or not cpu() or not sys.platform.startswith("linux"):
+    if how == "off" or not cpu() or not sys.platform.startswith("linux") or sys.version_info[:2] not in PYTHONS:
         return
     jobs = _collect()
     if not jobs:
@@ -109,7 +112,13 @@ def _mark(dispatcher: Any, signature: Any) -> str:
         told = stamp.stamp(dispatcher.py_func)
     except stamp.Opaque as problem:
         told = str(problem)
-    return hashlib.sha256(f"{dispatcher.py_func.__qualname__} {signature} {told}".encode()).hexdigest()[:16]
+    text = f"{dispatcher.py_func.__qualname__} {_shown(signature)} {told}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _shown(signature: Any) -> str:
+    # The types of functions are told by their addresses, which are another in each process.
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(signature))
 
 
 def _news(name: str, path: str, dispatchers: list[Any]) -> bool:
@@ -177,7 +186,7 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
                 if all(one.types != made.types for one in overloads):
                     overloads.append(made)
             except NotNative as refusal:
-                reasons[str(signature)] = str(refusal)
+                reasons[_shown(signature)] = _shown(refusal)
     generator = import_module("numba.core.registry").cpu_target.target_context.codegen()
     parallel = sys.modules.get("numba.np.ufunc.parallel")
     layer = getattr(parallel, "_threading_layer", None) or "workqueue"

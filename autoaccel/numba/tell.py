@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.machinery import PathFinder
 
 from .. import manifest
@@ -58,6 +59,8 @@ def facts(name: str, path: str) -> dict[str, Any] | None:
 def _aside() -> str | None:
     if PathFinder.find_spec("numba") is None:
         return "numba is not installed"
+    if sys.version_info[:2] not in harvest.PYTHONS:
+        return "the runtime was not tried with this Python; functions are cached"
     if not cpu():
         return "this system does not tell which processor it has"
     return watch.steps_aside()

@@ -11,7 +11,12 @@ import time
 
 import pytest
 
+from autoaccel.numba.harvest import PYTHONS
 from tests.conftest import ROOT, Project, need
+
+pytestmark = pytest.mark.skipif(
+    sys.version_info[:2] not in PYTHONS, reason="functions are cached only, with this Python"
+)
 
 SAMPLE = """
 from numba import int32, jit

@@ -8,11 +8,17 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 import time
 
 import pytest
 
+from autoaccel.numba.harvest import PYTHONS
 from tests.conftest import ROOT, Project, need
+
+pytestmark = pytest.mark.skipif(
+    sys.version_info[:2] not in PYTHONS, reason="functions are cached only, with this Python"
+)
 
 FEATURES = ROOT / "tests" / "projects" / "numba_parity"
 

@@ -307,8 +307,12 @@ static PyObject *Dispatcher_call(PyObject *object, PyObject *const *args, size_t
         } else if (fp_of(a[i], &w, 0)) return slow(self, args, given, kwnames);
     }
     const aa_overload *o = f->overloads, *hit = NULL;
-    for (int k = 0; k < f->noverloads; k++, o++)
-        if (o->fplen == w.n && memcmp(o->fp, w.b, w.n) == 0) { hit = o; break; }
+    for (int k = 0; k < f->noverloads; k++, o++) {
+        if (o->fplen != w.n) continue;
+        int same = 0; /* a few bytes: memcmp costs more to call */
+        while (same < w.n && o->fp[same] == w.b[same]) same++;
+        if (same == w.n) { hit = o; break; }
+    }
     if (!hit && f->conversions && f->noverloads == 1 && converts(f, &w, start, n)) hit = f->overloads;
     if (!hit) return slow(self, args, given, kwnames);
     int place = (int)(hit - f->overloads);
