@@ -66,6 +66,5 @@ class FileFinder(importlib.machinery.FileFinder):
     _path_cache: set[str]
     _loaders: list[tuple[str, type]]
 
-    def _fill_cache(self) -> None: ...
-    def _get_spec(self, *values: object) -> ModuleSpec:
-        raise NotImplementedError
+    _fill_cache: Callable[[], None]
+    _get_spec: Callable[..., ModuleSpec]

@@ -8,11 +8,11 @@ from importlib.machinery import FileFinder, ModuleSpec, PathFinder
 
 from . import SUFFIXES, AccelFinder
 from .finder import wanted
+from .watched import spec_that_tells
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
     from typing import Any
 
 __all__ = ["pkgutil_spec", "register"]
@@ -23,17 +23,7 @@ registered: list[Any] = []
 
 def pkgutil_spec() -> ModuleSpec | None:
     """The spec of ``pkgutil``, whose loader registers our listing after the module has run."""
-    spec = PathFinder.find_spec("pkgutil")
-    if spec is not None and spec.loader is not None and not registered:
-        plain: Any = spec.loader
-        run = plain.exec_module
-
-        def exec_module(module: ModuleType) -> None:
-            run(module)
-            register(module)
-
-        plain.exec_module = exec_module
-    return spec
+    return PathFinder.find_spec("pkgutil") if registered else spec_that_tells("pkgutil", None, register)
 
 
 def register(pkgutil: Any) -> None:

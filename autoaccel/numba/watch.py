@@ -10,6 +10,8 @@ import sys
 from importlib import import_module
 from importlib.machinery import PathFinder
 
+from ..watched import spec_that_tells
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
@@ -41,17 +43,7 @@ def steps_aside() -> str | None:
 
 def numba_spec(path: Any = None) -> ModuleSpec | None:
     """The spec of numba as CPython finds it, whose loader tells us when numba has run."""
-    spec = PathFinder.find_spec("numba", path)
-    if spec is not None and spec.loader is not None and not _watched:
-        plain: Any = spec.loader
-        run = plain.exec_module
-
-        def exec_module(module: ModuleType) -> None:
-            run(module)
-            watch(module)
-
-        plain.exec_module = exec_module
-    return spec
+    return PathFinder.find_spec("numba", path) if _watched else spec_that_tells("numba", path, watch)
 
 
 def watch(numba: ModuleType) -> None:
