@@ -64,6 +64,8 @@ _DAY = 86_400.0
 
 #: A pack of more modules would cost the import of one of them more than it saves.
 _PACKED = 256
+#: How many contexts a pack keeps besides the one that is written.
+_CONTEXTS = 3
 _packing = threading.Lock()
 
 
@@ -275,9 +277,9 @@ class Store:
             for name, content in ((f"{context}.absent", missing), (context, common)):
                 if manifest.unmarshalled(manifest.context_name(name)) is None:
                     replace(f"{self.bucket}/{manifest.context_name(name)}", content)
-            self._write_manifest(told)
+            self._write_manifest(told, common)
 
-    def _write_manifest(self, told: manifest.Manifest) -> None:
+    def _write_manifest(self, told: manifest.Manifest, common: bytes = b"") -> None:
         name, source, record = told.name, told.source, told.record()
         replace(f"{self.bucket}/{manifest.name_of(name, source)}", manifest.pack(record))
         # One writer at a time here; one of another process may win, and the pack lack a module until its next look.
@@ -285,9 +287,15 @@ class Store:
             directory = manifest.home(source)
             together = manifest.read_pack(directory)
             if name not in together and len(together) >= _PACKED:
-                together = {other: row for other, row in together.items() if os.path.exists(marshal.loads(row)[1])}  # noqa: S302
+                together = {other: row for other, row in together.items() if _of_source(other, row)}
             if name in together or len(together) < _PACKED:
                 together[name] = marshal.dumps(record[:9])
+                if common:
+                    # The last few: a hit on who has another one reads its file.
+                    contexts = [other for other in together if other.startswith("/")]
+                    together |= {f"/{told.context}": common[8:]}
+                    for other in contexts[:-_CONTEXTS]:
+                        del together[other]
                 replace(f"{self.bucket}/{manifest.pack_name(directory)}", manifest.pack(together))
 
     def revalidate(self, known: manifest.Manifest, *, system: bool) -> Artifact | None:
@@ -561,11 +569,11 @@ class _Far:
 
     Attributes:
         folders: folder of the system's -> names.
-        rest: single paths; names beside the source.
+        rest: single paths; names beside the source, with a slash before, between and after them.
     """
 
     folders: dict[str, tuple[str, ...]]
-    rest: tuple[tuple[str, ...], tuple[str, ...]]
+    rest: tuple[tuple[str, ...], str]
 
 
 def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...], _Far]:
@@ -577,7 +585,7 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
     absent: dict[str, set[str]] = {}
     if plan.probes:
         paths += dict.fromkeys((*plan.probes, *plan.absent, *meta["absent"]))
-        return {}, (), _Far({}, (tuple(paths), ()))
+        return {}, (), _Far({}, (tuple(paths), "/"))
     for path in dict.fromkeys((*plan.absent, *meta["absent"])):
         if os.path.basename(path) in ("pyproject.toml", "setup.py") and os.path.dirname(path) != own:
             # In folders above, of which nothing else matters.
@@ -594,7 +602,13 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
         (theirs if far else mine)[folder] = tuple(sorted(names))
     stem = os.path.splitext(os.path.basename(plan.source.path))[0] + "."
     related = tuple(sorted(name for name in siblings if name.startswith(stem)))
-    return mine, related, _Far(theirs, (tuple(paths), tuple(sorted(siblings.difference(related)))))
+    others = "".join(f"{name}/" for name in sorted(siblings.difference(related)))
+    return mine, related, _Far(theirs, (tuple(paths), f"/{others}"))
+
+
+def _of_source(name: str, row: bytes) -> bool:
+    """Whether an entry of a pack is of a source that is still there, or a context."""
+    return name.startswith("/") or os.path.exists(marshal.loads(row)[1])  # noqa: S302
 
 
 def _variables(plan: Plan, meta: Meta) -> tuple[tuple[str, str | None], ...]:
