@@ -58,8 +58,24 @@ __all__ = (
     "ToolchainMissing",
     "build",
     "install",
+    "reload_dependents",
+    "sync",
     "uninstall",
+    "watch",
 )
+
+#: Where public names are that are no errors.
+_ROOMS = {
+    "Handle": "hook",
+    "build": "ahead",
+    "install": "hook",
+    "load_ipython_extension": "notebook",
+    "reload_dependents": "live",
+    "sync": "live",
+    "uninstall": "hook",
+    "unload_ipython_extension": "notebook",
+    "watch": "live",
+}
 
 #: The one table of what is ours. (suffix, toolchain, whether only the content tells that the file is a module), in the
 #: order of precedence.
@@ -665,9 +681,9 @@ def _speaks(path: str) -> bool:
 
 
 def __getattr__(name: str) -> object:
-    if name not in __all__:
+    where = _ROOMS.get(name, "errors")
+    if name not in __all__ and name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    where = "ahead" if name == "build" else "hook" if name in ("Handle", "install", "uninstall") else "errors"
     value = globals()[name] = getattr(__import__(f"{__name__}.{where}", fromlist=("*",)), name)
     return value
 

@@ -214,7 +214,7 @@ def build_library(
         return process.run(task[0], cwd=workdir, env=env)
 
     if len(tasks) > 1:
-        with ThreadPoolExecutor(settings.jobs()) as pool:
+        with ThreadPoolExecutor(settings.jobs(), initializer=process.inherited()) as pool:
             results = list(pool.map(work, tasks))
     else:
         results = [work(tasks[0])]
