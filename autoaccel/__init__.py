@@ -64,19 +64,6 @@ __all__ = (
     "watch",
 )
 
-#: Where public names are that are no errors.
-_ROOMS = {
-    "Handle": "hook",
-    "build": "ahead",
-    "install": "hook",
-    "load_ipython_extension": "notebook",
-    "reload_dependents": "live",
-    "sync": "live",
-    "uninstall": "hook",
-    "unload_ipython_extension": "notebook",
-    "watch": "live",
-}
-
 #: The one table of what is ours. (suffix, toolchain, whether only the content tells that the file is a module), in the
 #: order of precedence.
 SUFFIXES = (
@@ -681,10 +668,9 @@ def _speaks(path: str) -> bool:
 
 
 def __getattr__(name: str) -> object:
-    where = _ROOMS.get(name, "errors")
-    if name not in __all__ and name not in _ROOMS:
+    if name not in __all__ and name[-17:] != "ipython_extension":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(__import__(f"{__name__}.{where}", fromlist=("*",)), name)
+    value = globals()[name] = cold("public", "value", name)
     return value
 
 

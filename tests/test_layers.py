@@ -41,6 +41,7 @@ TABLE = {
     "rustsource": set(),
     "location": set(),
     "plan": set(),
+    "public": set(),
     "process": set(),
     "progress": set(),
     "early": {"process"},
@@ -122,6 +123,7 @@ UPWARD = {
     ("__init__", "loader"),
     ("__init__", "location"),
     ("__init__", "numba.watch"),
+    ("__init__", "public"),
     ("finder", "listing"),
     ("hook", "listing"),
     ("hook", "numba.watch"),
@@ -161,7 +163,7 @@ UPWARD = {
     ("errors", "sources"),
 }
 
-FRONTS = {"__main__", "ahead", "cli", "pyximport", "roots"}
+FRONTS = {"__main__", "ahead", "cli", "notebook", "pyximport", "roots"}
 
 
 def modules() -> dict[str, Path]:

@@ -197,10 +197,12 @@ class _Session:
 
     def _run_again(self, event: Round) -> None:
         program = self._program
-        if program is None or not self._stale:
+        if program is None:
             return
         if not event.good:
             self._view.tell(_Ran("kept" if program.running else "waiting", program.command, 0, None))
+            return
+        if not self._stale:
             return
         self._stale = False
         again = program.running

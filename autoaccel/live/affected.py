@@ -136,6 +136,11 @@ class Dependents:
                 self._folders[folder] = _listed(folder)
                 yield from (os.path.join(folder, name) for name in names ^ self._folders[folder][1])
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether any change may be what mends a module."""
+        return bool(self._doubtful)
+
     def files(self) -> set[str]:
         """Every file that a module depends on."""
         return {path for files, _, _ in self._told.values() for path in files}

@@ -290,8 +290,10 @@ class Watcher:
         if any(part in SKIPPED or part.startswith(".") for part in parts):
             return False
         name = parts[-1]
+        if self._known.doubtful:
+            return True
         # A folder that comes or goes may be full of sources.
-        return name in _DECIDING or name.endswith((*_SUFFIXES, ".py")) or "." not in name
+        return name in _DECIDING or name.endswith((*_SUFFIXES, ".py")) or ("." not in name and not os.path.isfile(path))
 
     def _look(self) -> None:
         """See which files have changed that no event has told of."""
@@ -323,7 +325,8 @@ class Watcher:
         self._python |= python
         keys = {key for key in keys if key in self._sources} | appeared
         if keys or python:
-            self._told(Changed(tuple(sorted(path for path in changed if os.path.isfile(path)))))
+            shown = [path for path in changed if os.path.isfile(path) and (path in python or self._known.knows(path))]
+            self._told(Changed(tuple(sorted(shown))))
         for key in keys:
             self._want(key)
 
