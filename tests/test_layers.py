@@ -163,7 +163,7 @@ UPWARD = {
     ("errors", "sources"),
 }
 
-FRONTS = {"__main__", "ahead", "cli", "notebook", "pyximport", "roots"}
+FRONTS = {"__main__", "ahead", "cells", "cli", "notebook", "pyximport", "roots"}
 
 
 def modules() -> dict[str, Path]:
