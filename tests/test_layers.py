@@ -152,6 +152,7 @@ UPWARD = {
     ("loader", "location"),
     ("loader", "pipeline"),
     ("loader", "reload"),
+    ("reload", "store"),
     ("loader", "sources"),
     ("loader", "staleness"),
     ("projects", "declare"),
