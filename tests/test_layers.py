@@ -148,6 +148,8 @@ UPWARD = {
     ("rustprojects", "settings"),
     ("toolchains.rustc", "store"),
     ("toolchains.builddirs", "store"),
+    ("toolchains.cython", "store"),
+    ("toolchains.cython_parts", "store"),
     ("toolchains.rustfile", "store"),
     ("loader", "errors"),
     ("loader", "location"),

@@ -43,9 +43,9 @@ _PATIENCE = 60.0
 #: on the machine) may write files of their own, or mean something else in another place.
 _PLAIN = ("-f", "-m", "-O", "-W", "-std=", "-pthread", "-w", "--param=", "-ansi", "-pipe")
 _MEANT = (
-    "-fprofile", "-ftest-coverage", "-fsanitize", "-finstrument", "-fplugin", "-flto", "-fwhole", "-fdump",
-    "-fcallgraph", "-fvisibility", "-fpreprocessed", "-fdirectives", "-frandom", "-ffile-prefix", "-fmacro-prefix", "-fcondition",
-    "-fsection-anchors", "-fpack-struct", "-fshort-", "-fleading", "-fdebug",
+    "-fprofile", "-ftest-coverage", "-fsanitize", "-finstrument", "-fplugin", "-flto", "-fwhole", "-fdump", "-fdebug",
+    "-fcallgraph", "-fvisibility", "-fpreprocessed", "-fdirectives", "-frandom", "-ffile-prefix", "-fmacro-prefix",
+    "-fcondition", "-fsection-anchors", "-fpack-struct", "-fshort-", "-fleading",
 )  # fmt: skip
 
 
