@@ -209,10 +209,11 @@ def _read(text: str, position: int) -> list[_Item]:
             if item.names in (("_aa_begin",), ("_aa_end",)):
                 shareable = item.names == ("_aa_begin",)
             items.append(item)
-    # A prototype may say it for the definition.
-    inline = {name for item in items if item.inline for name in item.names}
+    # One of prototype and definition may say it for both.
+    inline = {item.names[0] for item in items if item.inline and item.names}
     return [
-        replace(item, inline=True) if item.kind == "function" and item.names[0] in inline else item for item in items
+        replace(item, inline=True) if item.kind in ("function", "prototype") and item.names[0] in inline else item
+        for item in items
     ]
 
 
