@@ -155,7 +155,7 @@ def _halves(
     """Compile with what is compiled already of Cython's own functions."""
     from ..store import open_store
 
-    made = cython_parts.make(command, module, tool.identity, open_store().bucket, workdir)
+    made = cython_parts.make(command, tool.command, module, tool.identity, open_store().bucket, workdir)
     return None if made is None else (made.objects, cython_parts.LINK_FLAGS, made.log)
 
 

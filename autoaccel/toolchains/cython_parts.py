@@ -1,8 +1,8 @@
 """Compile a generated C file with what earlier modules have compiled of it: functions of Cython's own.
 
 Parts are object files of such functions, in the cache under what they were compiled with, each with a list of its
-symbols; `cython_split` says what a symbol stands for. The linker takes what a module reaches (``--gc-sections``),
-and of a symbol that two parts have, the first one (``-z muldefs``): both are the same.
+symbols; `cython_split` says what a symbol stands for. The linker leaves out what a module does not reach, and of a
+symbol that two parts have, which are the same, it takes the first.
 """
 
 from __future__ import annotations
@@ -25,10 +25,15 @@ if TYPE_CHECKING:
 __all__ = ["LINK_FLAGS", "Made", "make"]
 
 #: How the author's half and parts become a library.
-LINK_FLAGS = ("-Wl,--gc-sections", "-Wl,-z,muldefs")
+LINK_FLAGS = ("-Wl,--gc-sections",)
 
 #: Each function in a section of its own, so that the linker can leave it out.
-_PART_FLAGS = ("-ffunction-sections", "-fdata-sections")
+_PART_FLAGS = (
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-Werror=implicit-function-declaration",
+    "-Werror=implicit-int",
+)
 
 #: Bytes of C below which a part is not worth another reading of Python.h (0.06 s; GCC compiles 200 to 300 kB a second).
 _LEAST = 15_000
@@ -62,18 +67,21 @@ class Made:
     log: str
 
 
-def make(command: Sequence[str], module: str, compiler: str, bucket: str, workdir: str) -> Made | None:
+def make(
+    command: Sequence[str], program: Sequence[str], module: str, compiler: str, bucket: str, workdir: str
+) -> Made | None:
     """Compile a generated file in halves; None where that can't be done, and then nothing is known of the file.
 
     Args:
         command: the one that would compile it whole; ends with ``-c FILE -o OBJECT``.
+        program: how the compiler is started, which the command begins with.
         module: the module's name without its package.
         compiler: the compiler's identity.
         bucket: the cache.
         workdir: where to write.
     """
     path, whole = command[-3], command[-1]
-    flags = _flags(command)
+    flags = _flags(command, len(program))
     if flags is None or not module.isascii():
         return None
     env = process.environment()
@@ -104,12 +112,15 @@ def make(command: Sequence[str], module: str, compiler: str, bucket: str, workdi
     if not moved or library.refuses(split, missing):
         return None
 
-    def compile_text(text: str, stem: str, *more: str) -> bool:
+    def compile_text(text: str, stem: str, words: Sequence[str]) -> bool:
         _write(f"{stem}.i", text)
-        return run(*flags, *more, "-x", "cpp-output", "-c", f"{stem}.i", "-o", f"{stem}.o")
+        return run(*words, "-x", "cpp-output", "-c", f"{stem}.i", "-o", f"{stem}.o")
+
+    # What a part's text might lack must not be made up. (-w would have it made up silently.)
+    strict = [*(word for word in flags if word != "-w"), *_PART_FLAGS]
 
     with ThreadPoolExecutor(settings.jobs()) as pool:
-        half: Future[bool] = pool.submit(compile_text, split.half(moved), f"{whole}.half")
+        half: Future[bool] = pool.submit(compile_text, split.half(moved), f"{whole}.half", flags)
         if missing:
             with builddirs.exclusive(bucket, library.folder, _PATIENCE):
                 known = library.symbols()
@@ -117,7 +128,7 @@ def make(command: Sequence[str], module: str, compiler: str, bucket: str, workdi
                 pieces = list(_pieces(split, missing, settings.jobs()))
                 stems = [f"{whole}.part{number}" for number in range(len(pieces))]
                 texts = [split.part(piece) for piece in pieces]
-                if not all(pool.map(lambda text, stem: compile_text(text, stem, *_PART_FLAGS), texts, stems)):
+                if not all(pool.map(lambda text, stem: compile_text(text, stem, strict), texts, stems)):
                     library.refuse(split, missing)
                     return None
                 for piece, stem in zip(pieces, stems, strict=True):
@@ -128,10 +139,10 @@ def make(command: Sequence[str], module: str, compiler: str, bucket: str, workdi
     return None if objects is None else Made((f"{whole}.half.o", *objects), "\n".join(log))
 
 
-def _flags(command: Sequence[str]) -> list[str] | None:
+def _flags(command: Sequence[str], start: int) -> list[str] | None:
     """The command's words that matter after the preprocessor; None where one is of an unknown kind."""
-    kept = [command[0]]
-    words = iter(command[1:-4])
+    kept = list(command[:start])
+    words = iter(command[start:-4])
     for word in words:
         if word in ("-I", "-isystem", "-iquote", "-idirafter", "-D", "-U", "-MF", "-x"):
             next(words, "")

@@ -29,6 +29,8 @@ __all__ = ["RULE", "Split", "Unsplittable", "prepare", "split"]
 RULE = "1"
 
 _HIDDEN = '__attribute__((visibility("hidden")))'
+#: Two parts may have the same function; then the linker takes the first. Nothing else calls a copy of its own.
+_WEAK = '__attribute__((visibility("hidden"), weak))'
 
 
 class Unsplittable(Exception):
@@ -40,12 +42,20 @@ class Unsplittable(Exception):
 _SLOT = re.compile(r"^#define (__pyx_\w+) (__pyx_\w+)\[(\d+)\]$", re.MULTILINE)
 _SECTION = "/* #### Code section: {} ### */"
 _SLOTS = _SECTION.format("constant_name_defines")
+_UTILITIES = _SECTION.format("utility_code_def")
 #: Where functions begin that may be Cython's own, and where they end.
 _MARKS = {
     _SECTION.format("module_code"): "_aa_begin",
     _SECTION.format("initfunc_declarations"): "_aa_end",
-    _SECTION.format("utility_code_def"): "_aa_begin",
+    _UTILITIES: "_aa_begin",
 }
+#: From here on, nobody needs the module's name as a literal.
+_NAMED = """static const char _aa_name[] = __Pyx_MODULE_NAME;
+#undef __Pyx_MODULE_NAME
+#define __Pyx_MODULE_NAME _aa_name"""
+_FACE = re.compile(
+    r"^static [^\n;]*\b__pyx_\w*(?:memoryview|array|15View_dot_MemoryView_)\w*\([^\n;]*\) \{$", re.MULTILINE
+)
 
 
 def prepare(text: str) -> str:
@@ -62,7 +72,9 @@ def prepare(text: str) -> str:
         text = text.replace(_SLOTS, f"{_SLOTS}\nenum {{ {', '.join(slots)} }};")
     for section, mark in _MARKS.items():
         text = text.replace(section, f"{section}\nextern int {mark};")
-    return text
+    text = text.replace(_UTILITIES, f"{_UTILITIES}\n{_NAMED}")
+    # The face of memoryviews tells its lines, which are others in each file.
+    return _FACE.sub("#line 1\n\\g<0>", text)
 
 
 # what stands at the top level
@@ -75,6 +87,8 @@ _LINE = re.compile(r"^#[^\n]*(?:\n|$)", re.MULTILINE)
 _PRAGMA = re.compile(r"#\s*pragma\s+(?!GCC diagnostic)")
 _NAME = re.compile(r"\b[A-Za-z_]\w*")
 _TAG = re.compile(r"\b(?:struct|union|enum)\s+(\w+)(?=\s*[{;])")
+#: A name of Cython's that is not called there. `(void) &name;` is how it keeps compilers from complaining.
+_ADDRESS = re.compile(r"(?<!\(void\)&)(?<!\(void\) &)\b_\w+(?=\s*[,;)}=!?:&|])")
 _STRUCTURE = re.compile(r"\b(?:struct|union)\s+(\w+)")
 _ENUM = re.compile(r"\benum\b[^{};]*\{([^}]*)\}")
 _POINTER = re.compile(r"^[^(]*\(\s*\*\s*(?:const\s+)?(\w+)\s*(?:\[[^]]*\]\s*)*\)")
@@ -336,7 +350,7 @@ class Split:
         parts = [self._bare, self._renamed(shared)]
         for item in reached:
             if item.kind == "function" and item.names[0] in wanted:
-                text = f"{_visible(item.head)};\n{_visible(item.text)}"
+                text = f"{_visible(item.head)};\n{_STATIC.sub(_WEAK, item.text, count=1)}"
             else:
                 text = _outside(item) or ""
             parts += [_ACCESS.sub(_by_symbol, text), "\n"]
@@ -392,7 +406,7 @@ def split(text: str, main: str, module: str) -> Split:
     place = next((index for index, item in enumerate(items) if _STATE_TYPE in item.names), len(items))
     items[place + 1 : place + 1] = _fields(items)
     bare = _LINE.sub("", prefix)
-    graph = _Graph(items, f"_{len(module)}{module}_", set(_STRUCTURE.findall(bare)))
+    graph = _Graph(text, len(prefix), items, f"_{len(module)}{module}_", set(_STRUCTURE.findall(bare)))
     keys = graph.keys(bare.encode("utf-8", "surrogateescape"))
     sizes = {name: len(items[graph.may[name]].text) for name in keys}
     return Split(keys, sizes, text, prefix, bare, items, {name: graph.reach[graph.may[name]] for name in keys})
@@ -406,7 +420,7 @@ class _Graph:
         reach: for an item the places of all that it reads, as bits.
     """
 
-    def __init__(self, items: list[_Item], own: str, before: set[str]) -> None:
+    def __init__(self, text: str, start: int, items: list[_Item], own: str, before: set[str]) -> None:
         self.may = {
             item.names[0]: number
             for number, item in enumerate(items)
@@ -426,19 +440,21 @@ class _Graph:
         needs: dict[int, set[int]] = {}
         spoiled: set[int] = set()
         own_places = frozenset(self.may.values())
+        # Copies of an inline function have addresses of their own.
+        compared = set(_ADDRESS.findall(text, start))
         waiting = list(own_places)
         while waiting:
             number = waiting.pop()
             if number in needs:
                 continue
             item = items[number]
-            text = item.text if number in own_places else _outside(item)
+            known = item.text if number in own_places else _outside(item)
             needs[number] = set()
-            if text is None:
+            if known is None or (item.kind == "function" and item.inline and item.names[0] in compared):
                 spoiled.add(number)
                 continue
-            self._texts[number] = text = _ACCESS.sub(_by_symbol, text)
-            names = set(_NAME.findall(_LITERAL.sub("", text)))
+            self._texts[number] = known = _ACCESS.sub(_by_symbol, known)
+            names = set(_NAME.findall(_LITERAL.sub("", known)))
             if _STATE in names or _STATE_TYPE in names:
                 spoiled.add(number)
                 continue
