@@ -58,7 +58,10 @@ __all__ = (
     "ToolchainMissing",
     "build",
     "install",
+    "reload_dependents",
+    "sync",
     "uninstall",
+    "watch",
 )
 
 #: The one table of what is ours. (suffix, toolchain, whether only the content tells that the file is a module), in the
@@ -667,10 +670,9 @@ def _speaks(path: str) -> bool:
 
 
 def __getattr__(name: str) -> object:
-    if name not in __all__:
+    if name not in __all__ and name[-17:] != "ipython_extension":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    where = "ahead" if name == "build" else "hook" if name in ("Handle", "install", "uninstall") else "errors"
-    value = globals()[name] = getattr(__import__(f"{__name__}.{where}", fromlist=("*",)), name)
+    value = globals()[name] = cold("public", "value", name)
     return value
 
 

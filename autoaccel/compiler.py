@@ -233,7 +233,7 @@ def build_library(
         return process.run(task[0], cwd=workdir, env=env), (task[1],), (), process.shown(task[0])
 
     if len(tasks) > 1:
-        with ThreadPoolExecutor(settings.jobs()) as pool:
+        with ThreadPoolExecutor(settings.jobs(), initializer=process.inherited()) as pool:
             results = list(pool.map(work, units, tasks))
     else:
         results = [work(units[0], tasks[0])]

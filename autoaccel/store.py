@@ -414,7 +414,7 @@ class Store(Reader):
             age = time.time() - told["time"]
             if not 0 <= age < (_DAY if told["complete"] else _DOUBT_SECONDS) or not _holds(told, contents):
                 return None
-            return BuildError(
+            error = BuildError(
                 told["message"],
                 name=told["name"],
                 path=told["path"],
@@ -423,8 +423,11 @@ class Store(Reader):
                 ],
                 log=told["log"],
             )
+            if told["complete"]:
+                error.inputs, error.absent = tuple(path for path, _ in told["inputs"]), tuple(told["absent"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
+        return error
 
     def remember_failure(
         self, key: str, error: BuildError, contents: Mapping[str, str], absent: Sequence[str], *, complete: bool

@@ -41,6 +41,7 @@ TABLE = {
     "rustsource": set(),
     "location": set(),
     "plan": set(),
+    "public": set(),
     "process": set(),
     "progress": set(),
     "early": {"process"},
@@ -120,7 +121,7 @@ TABLE = {
     "numba.selftest": {"numba", "numba.emit", "numba.link"},
     "toolchains.numba": {"compiler", "errors", "keys", "manifest", "plan", "settings", "sources", "toolchains.headers"},
     #: Read by type checkers only.
-    "_typing": {"ahead", "errors", "finder", "hook"},
+    "_typing": {"ahead", "errors", "finder", "hook", "live"},
 }  # fmt: skip
 
 #: The edges against the current, each inside a function: a rare case of a room that is usually not entered.
@@ -131,6 +132,7 @@ UPWARD = {
     ("__init__", "loader"),
     ("__init__", "location"),
     ("__init__", "numba.watch"),
+    ("__init__", "public"),
     ("finder", "listing"),
     ("hook", "listing"),
     ("hook", "numba.watch"),
@@ -172,7 +174,7 @@ UPWARD = {
     ("errors", "sources"),
 }
 
-FRONTS = {"__main__", "ahead", "cli", "pyximport", "roots"}
+FRONTS = {"__main__", "ahead", "cli", "notebook", "pyximport", "roots"}
 
 
 def modules() -> dict[str, Path]:
@@ -187,7 +189,7 @@ MODULES = modules()
 
 
 def is_front(name: str) -> bool:
-    return name in FRONTS or name.split(".")[0] == "commands"
+    return name in FRONTS or name.split(".")[0] in ("commands", "live")
 
 
 def imports(name: str) -> Iterator[tuple[str, bool]]:
@@ -269,8 +271,8 @@ def test_the_warm_room_loads_nothing_that_is_not_loaded(name: str) -> None:
 
 def test_there_is_one_door_to_subprocess() -> None:
     doors = {name for name in MODULES for what, _ in imports(name) if what.partition(".")[0] == "subprocess"}
-    # The compile server talks over pipes for as long as its process lives.
-    assert doors <= {"process", "early"}
+    # The compile server and the keeper talk over pipes for as long as their processes live; a program is the user's.
+    assert doors <= {"process", "early", "live.command"}
 
 
 def test_the_compile_server_needs_nothing_of_ours() -> None:

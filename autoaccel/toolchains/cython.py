@@ -312,11 +312,11 @@ class _Server:
                 with self._reading:
                     self._read(until=done)
             # In slices: on some systems a wait without an end can't be interrupted by Ctrl-C.
-            while not done.wait(0.5):
+            while not done.wait(0.1):
                 if not self.alive:
                     return None
                 if process.interrupted():
-                    raise KeyboardInterrupt  # noqa: TRY301  (as if it came from the wait)
+                    raise process.Cancelled  # noqa: TRY301  (as if it came from the wait)
         except OSError:
             self.alive = False
             return None

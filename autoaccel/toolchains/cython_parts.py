@@ -119,7 +119,7 @@ def make(
     # What a part's text might lack must not be made up. (-w would have it made up silently.)
     strict = [*(word for word in flags if word != "-w"), *_PART_FLAGS]
 
-    with ThreadPoolExecutor(settings.jobs()) as pool:
+    with ThreadPoolExecutor(settings.jobs(), initializer=process.inherited()) as pool:
         half: Future[bool] = pool.submit(compile_text, split.half(moved), f"{whole}.half", flags)
         if missing:
             with builddirs.exclusive(bucket, library.folder, _PATIENCE):
