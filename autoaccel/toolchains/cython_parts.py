@@ -50,7 +50,8 @@ _PLAIN = ("-f", "-m", "-O", "-W", "-std=", "-pthread", "-w", "--param=", "-ansi"
 _MEANT = (
     "-fprofile", "-ftest-coverage", "-fsanitize", "-finstrument", "-fplugin", "-flto", "-fwhole", "-fdump", "-fdebug",
     "-fcallgraph", "-fvisibility", "-fpreprocessed", "-fdirectives", "-frandom", "-ffile-prefix", "-fmacro-prefix",
-    "-fcondition", "-fsection-anchors", "-fpack-struct", "-fshort-", "-fleading",
+    "-fcondition", "-fsection-anchors", "-fpack-struct", "-fshort-", "-fleading", "-fstack-usage", "-fopt-info",
+    "-fsave", "-fsyntax", "-ftime", "-fmem", "-fcompare",
 )  # fmt: skip
 
 

@@ -105,10 +105,11 @@ class _Item:
     Attributes:
         start, end: where it stands.
         text: as it stands there, without lines for the preprocessor.
-        kind: "function" with its body, "prototype", "variable" or "type".
+        kind: "function" with its body, "prototype", "variable", "variables", "type", or "field" of the module's state.
         names: what it declares.
         static, inline: whether it says so.
         shareable: whether it stands where Cython's own functions do.
+        place: of a field of the module's state, where it is in there.
     """
 
     start: int
@@ -280,7 +281,7 @@ def _outside(item: _Item) -> str | None:
     """How a file that does not have ``item`` may know it; None for what it can't know."""
     if item.kind == "function":
         if item.static and not item.inline:
-            return f"{_visible(item.head)};" if item.shareable else None
+            return f"{_visible(item.head)};"
         if len(_STATIC.findall(item.text)) > item.static:
             return None  # its own variables are one set, not one for each file
     elif item.kind == "prototype":
@@ -450,7 +451,10 @@ class _Graph:
             item = items[number]
             known = item.text if number in own_places else _outside(item)
             needs[number] = set()
-            if known is None or (item.kind == "function" and item.inline and item.names[0] in compared):
+            stays = item.kind == "function" and (
+                item.names[0] in compared if item.inline else item.static and number not in own_places
+            )
+            if known is None or stays:
                 spoiled.add(number)
                 continue
             self._texts[number] = known = _ACCESS.sub(_by_symbol, known)
