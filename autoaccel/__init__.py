@@ -635,6 +635,8 @@ def cache_roots() -> "list[str]":
 
 def _usual() -> bytes:
     told = environ()
+    if b"AUTOACCEL_READONLY_CACHES" in told:
+        return b""
     first: bytes = told.get(b"AUTOACCEL_CACHE_DIR") or b""  # never on Windows, whose names are no bytes
     if not first and sys.platform == "linux":
         first = (told.get(b"XDG_CACHE_HOME") or told.get(b"HOME", b"") + b"/.cache") + b"/autoaccel"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PackageLoader",
     "create",
+    "executable",
     "forget",
     "held_by",
     "in_cold_room",
@@ -88,8 +89,8 @@ def create(loader: NativeLoader, spec: ModuleSpec, problem: "ImportError | None"
         from .reload import explained
 
         problem = explained(problem, source_of(loader), loader.path)
-    # The cache may have been cleared between the look and the load.
-    artifact = problem if _exists(loader.path) else _built(loader)
+    # The cache may have been cleared between the look and the load, or be where no library may be loaded from.
+    artifact = problem if _exists(loader.path) and executable(loader.path) else _built(loader)
     if isinstance(artifact, ImportError):
         return artifact
     return open_library(loader, spec, artifact)
@@ -226,13 +227,13 @@ def read_alone(name: str, source: str) -> "Record | None":
 
 def ladder() -> "tuple[str, ...]":
     """The cache roots that exist and may be loaded from, best first."""
-    from .location import fallback, preferred
+    from .location import fallback, layers, preferred
 
     first = preferred()
-    if trusted(first) and _os.access(first, 2):
-        return (first,)
     # What this user can't write there is in the fallback.
-    return tuple(root for root in (first, fallback()) if trusted(root))
+    places = (first,) if trusted(first) and executable(first) and _os.access(first, 2) else (first, fallback())
+    mine = [root for root in places if trusted(root) and executable(root)]
+    return (*mine, *(root for root in layers() if root not in mine and trusted(root, True) and executable(root)))
 
 
 def forget() -> None:
@@ -243,15 +244,29 @@ def forget() -> None:
     packs.clear()
 
 
-def trusted(directory: str) -> bool:
-    """Whether ``directory`` exists and only this user can write it: who can write it runs code in this process."""
+def trusted(directory: str, shared: bool = False) -> bool:
+    """Whether ``directory`` exists and only this user can write it: who can write it runs code in this process.
+
+    ``shared``: or only root, who runs what they like anyway.
+    """
     try:
         status = _os.stat(directory)
     except (OSError, ValueError):
         return False
     if status.st_mode & 0o170000 != 0o040000:
         return False
-    return sys.platform == "win32" or (status.st_uid == _os.geteuid() and not status.st_mode & 0o022)
+    if sys.platform == "win32":
+        return True
+    owner = status.st_uid == _os.geteuid() or (shared and status.st_uid == 0)
+    return owner and not status.st_mode & 0o022
+
+
+def executable(path: str) -> bool:
+    """Whether libraries can be loaded from the file system of a path; what can't be told is taken for a yes."""
+    try:
+        return sys.platform == "win32" or not _os.statvfs(path).f_flag & getattr(_os, "ST_NOEXEC", 0)
+    except (OSError, ValueError):
+        return True
 
 
 def _exists(path: str) -> bool:

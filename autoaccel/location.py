@@ -2,6 +2,7 @@
 
 The ladder: ``AUTOACCEL_CACHE_DIR``, else the platform's cache folder (what platformdirs gives; a test holds the two
 together), then a private folder for users without a writable home. A folder is used only when it is this user's alone.
+``AUTOACCEL_READONLY_CACHES`` names further ones that are only read; these may be root's.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["environment", "fallback", "preferred"]
+__all__ = ["environment", "fallback", "layers", "preferred"]
 
 #: What a relative $AUTOACCEL_CACHE_DIR meant when it was first asked for: a later chdir must not move the cache.
 _first: dict[str, str] = {}
@@ -37,6 +38,12 @@ def fallback() -> str:
     if sys.platform == "win32":
         return (os.environ.get("TEMP") or "C:\\Temp") + "\\autoaccel"
     return f"/var/tmp/autoaccel-{os.geteuid()}"  # noqa: S108  (its owner and mode are checked)
+
+
+def layers() -> list[str]:
+    """Roots that are only read: ``AUTOACCEL_READONLY_CACHES``, absolute paths parted as ``$PATH`` is; best first."""
+    told = os.environ.get("AUTOACCEL_READONLY_CACHES") or ""
+    return [os.path.normpath(one) for one in told.split(os.pathsep) if os.path.isabs(one)]
 
 
 def environment() -> dict[bytes, bytes]:
