@@ -76,7 +76,8 @@ class AccelMagics(Magics):
             found = cells.find(wanted)
         except ValueError as problem:
             raise UsageError(str(problem)) from None
-        where = f"Cell In[{self.shell.execution_count}]"
+        # The count of executions is that of the next cell already, or not yet, depending on IPython's version.
+        where = f"Cell In[{len(self.shell.user_ns['In']) - 1}]"
         try:
             built, seconds = _waited(
                 lambda: cells.build(found), f"compiling {found.name}", shown=self._draws and not args.quiet
@@ -99,7 +100,7 @@ class AccelMagics(Magics):
         page = cells.page(module) if cell.language == "cython" else None
         if page is not None:
             # Its styles are meant for the page alone.
-            shown = f'<iframe style="width:100%;height:24em;border:0" srcdoc="{html.escape(page)}"></iframe>'
+            shown = f'<iframe style="width:100%;height:20em;border:0" srcdoc="{html.escape(page)}"></iframe>'
             display(_Both(shown, f"<Cython's annotated page of {module.__name__}>"))
             return
         try:

@@ -4,7 +4,7 @@
 
 An edit is timed from the save to the moment at which the new function has been called, in a process that watches
 (`autoaccel.watch`, the swap in its callback). Beside it is the toolchain's own compile of the same file, timed alone:
-Cython in a process that has it loaded, the compiler and the linker with autoaccel's flags, or ``cargo rustc --release``.
+Cython in a process that has it loaded, the compiler and linker with our flags, or ``cargo rustc --release``.
 The last column is what no compiler is to blame for, whatever else the machine does: the time in which no tool ran.
 """
 
