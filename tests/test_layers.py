@@ -163,6 +163,7 @@ UPWARD = {
     ("loader", "location"),
     ("loader", "pipeline"),
     ("loader", "reload"),
+    ("reload", "store"),
     ("loader", "sources"),
     ("loader", "staleness"),
     ("projects", "declare"),
@@ -174,7 +175,7 @@ UPWARD = {
     ("errors", "sources"),
 }
 
-FRONTS = {"__main__", "ahead", "cli", "notebook", "pyximport", "roots"}
+FRONTS = {"__main__", "ahead", "cells", "cli", "notebook", "pyximport", "roots"}
 
 
 def modules() -> dict[str, Path]:
