@@ -64,9 +64,9 @@ class Manifest:
         siblings: names with this module's stem that must stay absent beside the source.
         context: hash of the context, which the modules of a folder mostly share: (rows of the toolchain's and the
             system's files; folder rows likewise; paths that must stay absent; names that must stay absent beside the
-            source; names and values of environment variables in the interpreter's own encoding). The first three are
-            checked once per process. The names that are missing in its folders are in a file beside it, which is read
-            only when a folder has changed.
+            source, as one text ``/name/name/``; names and values of environment variables in the interpreter's own
+            encoding). The first three are checked once per process. The names that are missing in its folders are in
+            a file beside it, which is read only when a folder has changed.
         missing: folder -> the names that must stay absent in it; a folder of which nothing may change is not there.
             A pack's records end before this.
     """
