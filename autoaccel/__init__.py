@@ -106,6 +106,8 @@ _SITE = f"{_SEP}site-packages{_SEP}"
 _DIST = f"{_SEP}dist-packages{_SEP}"
 _OWN = __file__.rpartition(_SEP)[0] + _SEP
 _READ = _os.O_RDONLY | getattr(_os, "O_BINARY", 0) | getattr(_os, "O_NOFOLLOW", 0) | getattr(_os, "O_CLOEXEC", 0)
+#: A pipe in the place of a file would be waited for.
+_READ |= getattr(_os, "O_NONBLOCK", 0)
 #: What the names of environment variables are to the interpreter, see `environ`.
 _raw = str if sys.platform == "win32" else str.encode
 _stat = _os.stat

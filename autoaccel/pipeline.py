@@ -199,7 +199,10 @@ def _keep(store: Store, case: _Case, built: Built, work: str, seconds: float, fo
             return artifact
     else:
         log.info("%s: %s changed during the build; the result is used, not kept", plan.source.name, changed)
-    return Artifact(keep_privately(built.library), "", built=True, seconds=seconds)
+    try:
+        return Artifact(keep_privately(built.library), "", built=True, seconds=seconds)
+    except OSError as problem:
+        raise errors.broke_off(plan.source.name, plan.source.path, str(problem)) from None
 
 
 def _check_export(plan: Plan, built: Built) -> None:

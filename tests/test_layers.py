@@ -158,6 +158,7 @@ UPWARD = {
     ("loader", "reload"),
     ("loader", "sources"),
     ("loader", "staleness"),
+    ("loader", "store"),
     ("projects", "declare"),
     ("declare", "store"),
     ("compiler", "store"),
