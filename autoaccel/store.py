@@ -22,6 +22,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import logging
@@ -83,6 +84,10 @@ _DOUBT_SECONDS = 3.0
 _DAY = 86_400.0
 _HOUR = 3600.0
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+#: Bytes of a root below which all paths of the cache's are possible.
+_LONGEST = 3500
+#: Folders whose folders have locks.
+_BUILT_IN = ("cargo",)
 #: Damaged artifacts that are kept.
 _QUARANTINED = 8
 
@@ -187,6 +192,8 @@ class Store(Reader):
 
     def __init__(self, root: str, *, private: bool = False) -> None:
         self.private = private
+        if len(os.fsencode(root)) > _LONGEST:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), root)
         os.makedirs(root, mode=0o700, exist_ok=True)
         super().__init__(root)
         # A folder that somebody keeps other things in is not marked as a cache.
@@ -194,7 +201,7 @@ class Store(Reader):
             _write_once(f"{root}/README", _README)
             _write_once(f"{root}/CACHEDIR.TAG", _TAG)
             _write_once(f"{root}/.gitignore", "*\n")
-        for folder in _FOLDERS:
+        for folder in ("", *_FOLDERS):
             os.makedirs(f"{self.bucket}/{folder}", mode=0o700, exist_ok=True)
         if not os.access(f"{self.bucket}/builds", os.W_OK | os.X_OK):
             raise PermissionError(f"{root} can't be written")
@@ -284,7 +291,7 @@ class Store(Reader):
         os.chmod(f"{staged}/{name}", 0o500)
         home = self._home(key)
         # One by one: the mode would count for the last only, and others be able to write the first.
-        for folder in (os.path.dirname(home), home):
+        for folder in (f"{self.bucket}/artifacts", os.path.dirname(home), home):
             os.makedirs(folder, mode=0o700, exist_ok=True)
         final = f"{home}/{variant}"
         try:
@@ -500,13 +507,33 @@ class Store(Reader):
     # for people
 
     def clear(self) -> int:
-        """Remove everything; running processes keep what they loaded. Gives the bytes."""
+        """Remove everything but what running builds work with; programs keep what they loaded. Gives the bytes."""
         total = self.size()
         aside = f"{self.root}/cleared-{os.getpid()}-{time.monotonic_ns()}"
-        os.rename(self.bucket, aside)
+        os.mkdir(aside, 0o700)
+        for name in listed(self.bucket):
+            place = f"{self.bucket}/{name}"
+            if name in ("builds", "locks"):
+                continue
+            if name in _BUILT_IN:
+                self._clear_cargo(place, aside)
+                continue
+            with contextlib.suppress(OSError):
+                os.rename(place, f"{aside}/{name}")
+                if name in _FOLDERS:
+                    os.mkdir(place, 0o700)
+        _reap(self.bucket)
         shutil.rmtree(aside, ignore_errors=True)
         manifest.forget()
-        return total
+        return total - self.size()
+
+    def _clear_cargo(self, top: str, aside: str) -> None:
+        from .toolchains import builddirs
+
+        for name in listed(top):
+            with builddirs.exclusive(self.bucket, f"{top}/{name}", 0.0) as held, contextlib.suppress(OSError):
+                if held:
+                    os.rename(f"{top}/{name}", f"{aside}/{name}")
 
 
 def unchanged(known: manifest.Manifest, *, system: bool) -> tuple[Meta, keys.Contents] | None:

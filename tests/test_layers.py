@@ -150,6 +150,7 @@ UPWARD = {
     ("rustsource", "toolchains.rustfile"),
     ("rustprojects", "settings"),
     ("toolchains.rustc", "store"),
+    ("store", "toolchains.builddirs"),
     ("toolchains.builddirs", "store"),
     ("toolchains.rustfile", "store"),
     ("loader", "errors"),

@@ -140,7 +140,7 @@ def test_f08_no_room_anywhere(faults: Faults, tmp_path: Path) -> None:
         run = faults.project.run(CODE, TMPDIR=str(other))
     # There is nothing to be done, and it is said so.
     assert run.status == 1
-    assert run.last.startswith("autoaccel.errors.")
+    assert "\nautoaccel.errors.BuildError: sample: " in run.err
     assert "No space left on device" in run.err
     faults.fine()
 
