@@ -56,7 +56,10 @@ __all__ = (
     "ToolchainMissing",
     "build",
     "install",
+    "reload_dependents",
+    "sync",
     "uninstall",
+    "watch",
 )
 
 #: The one table of what is ours. (suffix, toolchain, whether only the content tells that the file is a module), in the
@@ -97,6 +100,8 @@ _PYTHON = (getattr(sys, "_stdlib_dir", None) or f"{sys.base_prefix}{_SEP}lib") +
 _SITE = f"{_SEP}site-packages{_SEP}"
 _DIST = f"{_SEP}dist-packages{_SEP}"
 _OWN = __file__.rpartition(_SEP)[0] + _SEP
+#: A pipe in the place of a file would be waited for.
+_READ = _os.O_NOFOLLOW | _os.O_NONBLOCK if sys.platform != "win32" else _os.O_BINARY  # type: ignore[attr-defined]
 _stat = _os.stat
 _access = _os.access
 
@@ -618,7 +623,7 @@ def unmarshalled(name):
     for root in known_roots or cache_roots():
         try:
             path = f"{root}/{BUCKET}/{name}"
-            fd = _os.open(path, _os.O_NOFOLLOW if sys.platform != "win32" else _os.O_BINARY)  # type: ignore[attr-defined]
+            fd = _os.open(path, _READ)
         except OSError:
             continue
         try:
@@ -649,7 +654,9 @@ def cache_roots(all_places=True):
     """
     told = environ()
     first = told.get(b"AUTOACCEL_CACHE_DIR") or b""  # never on Windows, whose names are no bytes
-    if not first and sys.platform == "linux":
+    if b"AUTOACCEL_READONLY_CACHES" in told:
+        first = b""
+    elif not first and sys.platform == "linux":
         first = (told.get(b"XDG_CACHE_HOME") or told.get(b"HOME", b"") + b"/.cache") + b"/autoaccel"
     if first[:1] == b"/" and b".." not in first:
         try:
@@ -680,10 +687,9 @@ def environ():
 
 def __getattr__(name):
     # type: (str) -> object
-    if name not in __all__:
+    if name not in __all__ and name[-17:] != "ipython_extension":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    where = "ahead" if name == "build" else "hook" if name in ("Handle", "install", "uninstall") else "errors"
-    value = globals()[name] = cold("loader", "public", where, name)
+    value = globals()[name] = cold("public", "value", name)
     return value
 
 

@@ -11,6 +11,7 @@ from .ahead import build
 from .errors import AccelError, BuildError, ConfigError, LoadError, ToolchainMissing
 from .finder import Project
 from .hook import Handle, install, uninstall
+from .live import reload_dependents, sync, watch
 
 __all__ = [
     "AccelError",
@@ -33,7 +34,10 @@ __all__ = [
     "Words",
     "build",
     "install",
+    "reload_dependents",
+    "sync",
     "uninstall",
+    "watch",
 ]
 
 Words = Sequence[str]

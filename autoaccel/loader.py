@@ -8,7 +8,7 @@ import sys
 from _frozen_importlib import ModuleSpec
 from _thread import get_ident
 
-from . import NativeLoader, building, clear, held, known_roots, packs, slot, unmarshalled
+from . import _SEP, BUCKET, NativeLoader, building, clear, held, known_roots, packs, slot, unmarshalled
 
 try:
     import posix as _os
@@ -27,12 +27,12 @@ __all__ = [
     "ColdRoom",
     "PackageLoader",
     "create",
+    "executable",
     "forget",
     "held_by",
     "in_cold_room",
     "ladder",
     "open_library",
-    "public",
     "read_alone",
     "recognise",
     "renew",
@@ -90,8 +90,8 @@ def create(loader: NativeLoader, spec: ModuleSpec, problem: "ImportError | None"
         from .reload import explained
 
         problem = explained(problem, source_of(loader), loader.path)
-    # The cache may have been cleared between the look and the load.
-    artifact = problem if _exists(loader.path) else _built(loader)
+    # The cache may have been cleared between the look and the load, or be no good; else it is the library that is not.
+    artifact = problem if _is_right(loader) else _built(loader)
     if isinstance(artifact, ImportError):
         return artifact
     return open_library(loader, spec, artifact)
@@ -176,12 +176,6 @@ class ColdRoom:
             building.discard(self.thread)
 
 
-def public(room: str, name: str) -> object:
-    """What a colder room has under a public name."""
-    with ColdRoom():
-        return getattr(__import__(f"{__package__}.{room}", fromlist=("*",)), name)
-
-
 def in_cold_room(fullname: str) -> bool:
     """Whether this thread is building, and ``fullname`` is a module that the build itself may import.
 
@@ -241,13 +235,13 @@ def read_alone(name: str, source: str) -> "Record | None":
 
 def ladder() -> "tuple[str, ...]":
     """The cache roots that exist and may be loaded from, best first."""
-    from .location import fallback, preferred
+    from .location import fallback, layers, preferred
 
     first = preferred()
-    if trusted(first) and _os.access(first, 2):
-        return (first,)
     # What this user can't write there is in the fallback.
-    return tuple(root for root in (first, fallback()) if trusted(root))
+    places = (first,) if trusted(first) and executable(first) and _os.access(first, 2) else (first, fallback())
+    mine = [root for root in places if trusted(root) and executable(root)]
+    return (*mine, *(root for root in layers() if root not in mine and trusted(root, True) and executable(root)))
 
 
 def forget() -> None:
@@ -258,20 +252,36 @@ def forget() -> None:
     packs.clear()
 
 
-def trusted(directory: str) -> bool:
-    """Whether ``directory`` exists and only this user can write it: who can write it runs code in this process."""
+def trusted(directory: str, shared: bool = False) -> bool:
+    """Whether ``directory`` exists and only this user can write it: who can write it runs code in this process.
+
+    ``shared``: or only root, who runs what they like anyway.
+    """
     try:
         status = _os.stat(directory)
     except (OSError, ValueError):
         return False
     if status.st_mode & 0o170000 != 0o040000:
         return False
-    return sys.platform == "win32" or (status.st_uid == _os.geteuid() and not status.st_mode & 0o022)
+    if sys.platform == "win32":
+        return True
+    owner = status.st_uid == _os.geteuid() or (shared and status.st_uid == 0)
+    return owner and not status.st_mode & 0o022
 
 
-def _exists(path: str) -> bool:
+def executable(path: str) -> bool:
+    """Whether libraries can be loaded from the file system of a path; what can't be told is taken for a yes."""
     try:
-        _os.stat(path)
+        return sys.platform == "win32" or not _os.statvfs(path).f_flag & getattr(_os, "ST_NOEXEC", 0)
     except (OSError, ValueError):
+        return True
+
+
+def _is_right(loader: NativeLoader) -> bool:
+    """Whether the library that has failed to load is what was published for the module, where it may be loaded."""
+    if not executable(loader.path):
         return False
-    return True
+    from .store import serves
+
+    # What an import could not keep is in no cache.
+    return serves(loader.name, loader.path) or f"{_SEP}{BUCKET}{_SEP}" not in loader.path

@@ -2,6 +2,7 @@
 
 The ladder: ``AUTOACCEL_CACHE_DIR``, else the platform's cache folder (what platformdirs gives; a test holds the two
 together), then a private folder for users without a writable home. A folder is used only when it is this user's alone.
+``AUTOACCEL_READONLY_CACHES`` names further ones that are only read; these may be root's.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["environment", "fallback", "preferred"]
+__all__ = ["environment", "fallback", "layers", "preferred"]
 
 #: What a relative $AUTOACCEL_CACHE_DIR meant when it was first asked for: a later chdir must not move the cache.
 _first: dict[str, str] = {}
@@ -21,6 +22,8 @@ def preferred() -> str:
     if told:
         return _first.setdefault(told, os.path.abspath(told))
     home = os.environ.get("HOME") or os.environ.get("USERPROFILE") or ""
+    if _borrowed(home):
+        return fallback()
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA") or (home and home + "\\AppData\\Local")
         return local + "\\autoaccel\\Cache" if local else fallback()
@@ -32,11 +35,27 @@ def preferred() -> str:
     return home + "/.cache/autoaccel" if os.path.isabs(home) else fallback()
 
 
+def _borrowed(home: str) -> bool:
+    """Whether root goes by a user's home (``sudo`` without ``-H``), and would leave files that the user can't use."""
+    if sys.platform == "win32" or os.geteuid() != 0 or not os.environ.get("SUDO_UID"):
+        return False
+    try:
+        return os.stat(home).st_uid != 0
+    except (OSError, ValueError):
+        return False
+
+
 def fallback() -> str:
     """The private root for users whose home can't be written."""
     if sys.platform == "win32":
         return (os.environ.get("TEMP") or "C:\\Temp") + "\\autoaccel"
     return f"/var/tmp/autoaccel-{os.geteuid()}"  # noqa: S108  (its owner and mode are checked)
+
+
+def layers() -> list[str]:
+    """Roots that are only read: ``AUTOACCEL_READONLY_CACHES``, absolute paths parted as ``$PATH`` is; best first."""
+    told = os.environ.get("AUTOACCEL_READONLY_CACHES") or ""
+    return [os.path.normpath(one) for one in told.split(os.pathsep) if os.path.isabs(one)]
 
 
 def environment() -> dict[bytes, bytes]:

@@ -8,9 +8,9 @@ import sys
 from _imp import source_hash
 from dataclasses import astuple, dataclass
 
-from . import BUCKET, CRATE_SOURCES, SALT, TAG, cache_roots, loader, packs, slot, staleness, unmarshalled
-from .loader import forget, trusted
-from .location import fallback, preferred
+from . import _READ, BUCKET, CRATE_SOURCES, SALT, TAG, cache_roots, loader, packs, slot, staleness, unmarshalled
+from .loader import executable, forget, trusted
+from .location import fallback, layers, preferred
 from .staleness import FRESH, identity
 
 TYPE_CHECKING = False
@@ -30,10 +30,13 @@ __all__ = [
     "cache_roots",
     "context_name",
     "environment_row",
+    "executable",
     "fallback",
     "forget",
     "home",
     "identity",
+    "layers",
+    "load",
     "name_of",
     "pack",
     "pack_name",
@@ -98,6 +101,20 @@ def read(name: str, source: str) -> Manifest | None:
 def stale_reason(manifest: Manifest, *, system: bool = True) -> str | None:
     """Why a build now may give something else, or the artifact not be the one that was published."""
     return staleness.stale_reason(manifest.record(), system=system)
+
+
+def load(path: str) -> Any:
+    """The content of a file that holds what `pack` gave; None where it is missing or damaged."""
+    try:
+        with open(path, "rb", opener=_opened) as file:
+            data = file.read()
+        return marshal.loads(data[8:]) if source_hash(SALT, data[8:]) == data[:8] else None
+    except (OSError, ValueError, TypeError, EOFError):
+        return None
+
+
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags | _READ)
 
 
 def read_pack(directory: str) -> dict[str, bytes]:

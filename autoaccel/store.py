@@ -10,6 +10,9 @@ Below the root's bucket (`manifest.BUCKET`):
 * ``failures/``: builds that failed, with what they depended on.
 * ``locks/``: one lock for each source; saves work, decides nothing.
 * ``builds/``: private folders of running builds.
+* ``quarantine/``: damaged artifacts, kept for a while for whoever wants to know what happened.
+* ``pins/``: names of modules that eviction leaves alone.
+* ``history``: a line for each build and each look-up by content; ``upkeep``: when eviction last ran, see `upkeep`.
 * ``tools/``, ``projects/``: remembered answers of slow questions.
 * ``cargo/``: where cargo compiles, see `toolchains.builddirs`.
 """
@@ -19,12 +22,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import marshal
 import os
 import shutil
 import socket
+import stat
 import sys
 import tempfile
 import threading
@@ -32,7 +37,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import keys, manifest
+from . import keys, locks, manifest
 from .errors import BuildError, Diagnostic
 from .logs import log
 from .plan import Artifact
@@ -48,7 +53,24 @@ if TYPE_CHECKING:
     #: The content of a ``meta.json``.
     Meta = dict[str, Any]
 
-__all__ = ["Entry", "Store", "keep_privately", "open_store", "private_store", "replace", "unchanged"]
+__all__ = [
+    "Entry",
+    "Reader",
+    "Store",
+    "damage",
+    "is_left_over",
+    "keep_privately",
+    "listed",
+    "open_store",
+    "plain_file",
+    "private_store",
+    "read_meta",
+    "readers",
+    "replace",
+    "serves",
+    "told_options",
+    "unchanged",
+]
 
 _README = """This folder is autoaccel's cache of compiled extension modules. Nothing in it is precious: `autoaccel cache
 clear` empties it, and so does deleting it. Do not change files in it: they are loaded as code.
@@ -58,6 +80,18 @@ _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This is a cache directory
 #: Seconds for which a failure that may depend on more than its known inputs (a library to link) is believed.
 _DOUBT_SECONDS = 3.0
 _DAY = 86_400.0
+_HOUR = 3600.0
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+#: Bytes of a root below which all paths of the cache's are possible.
+_LONGEST = 3500
+#: Folders whose folders have locks.
+_BUILT_IN = ("cargo",)
+#: Damaged artifacts that are kept.
+_QUARANTINED = 8
+
+_FOLDERS = (
+    "artifacts", "manifests", "contexts", "packs", "failures", "locks", "builds", "tools", "projects", "cargo", "pins",
+)  # fmt: skip
 
 
 #: A pack of more modules would cost the import of one of them more than it saves.
@@ -82,7 +116,69 @@ class Entry:
     size: int
 
 
-class Store:
+class Reader:
+    """A cache root that this process may load from; whether it can write there does not matter.
+
+    Args:
+        root: the folder.
+        shared: root's own will do: a layer of an image, or of a machine with many users.
+
+    Raises:
+        PermissionError: somebody else could write it, or no library can be loaded from it.
+    """
+
+    def __init__(self, root: str, *, shared: bool = False) -> None:
+        self.root = root
+        self.bucket = f"{root}/{manifest.BUCKET}"
+        if not manifest.trusted(root, shared):
+            raise PermissionError(f"{root} is not this user's alone")
+        if not manifest.executable(root):
+            raise PermissionError(f"{root} is mounted noexec: no library can be loaded from it")
+
+    def find(self, key: str, contents: keys.Contents, *, repair: bool = False) -> tuple[Artifact, Meta] | None:
+        """An artifact that a build under this plan's key now would give, its inputs compared by content; or None.
+
+        A damaged one is passed over; with ``repair``, it is taken out of reach.
+        """
+        home = self._home(key)
+        variants = [(meta, variant) for variant in listed(home) if (meta := read_meta(f"{home}/{variant}")) is not None]
+        for meta, variant in sorted(variants, key=lambda pair: -pair[0]["created"]):
+            folder = f"{home}/{variant}"
+            if not _holds(meta, contents):
+                continue
+            if damage(folder, meta, key) is not None:
+                if repair:
+                    self._quarantine(folder)
+                continue
+            return Artifact(f"{folder}/{meta['library']}", variant, built=False, seconds=float(meta["seconds"])), meta
+        return None
+
+    def entries(self) -> Iterator[Entry]:
+        """Every artifact with its description."""
+        top = f"{self.bucket}/artifacts"
+        for first in listed(top):
+            for key in listed(f"{top}/{first}"):
+                for variant in listed(f"{top}/{first}/{key}"):
+                    folder = f"{top}/{first}/{key}/{variant}"
+                    meta = read_meta(folder)
+                    if meta is not None:
+                        yield Entry(folder, meta, sum(_size(f"{folder}/{name}") for name in listed(folder)))
+
+    def size(self) -> int:
+        """Bytes of everything in the bucket."""
+        total = 0
+        for folder, _, files in os.walk(self.bucket):
+            total += sum(_size(f"{folder}/{name}") for name in files)
+        return total
+
+    def _home(self, key: str) -> str:
+        return f"{self.bucket}/artifacts/{key[:2]}/{key}"
+
+    def _quarantine(self, folder: str) -> None:
+        """Only who may write sets things aside."""
+
+
+class Store(Reader):
     """A cache root that this process may write.
 
     Args:
@@ -95,59 +191,31 @@ class Store:
     """
 
     def __init__(self, root: str, *, private: bool = False) -> None:
-        self.root = root
         self.private = private
-        self.bucket = f"{root}/{manifest.BUCKET}"
+        if len(os.fsencode(root)) > _LONGEST:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), root)
         os.makedirs(root, mode=0o700, exist_ok=True)
+        super().__init__(root)
         # A folder that somebody keeps other things in is not marked as a cache.
-        fresh = not os.listdir(root)
-        if not manifest.trusted(root):
-            raise PermissionError(f"{root} is not this user's alone")
-        if fresh:
+        if not os.listdir(root):
             _write_once(f"{root}/README", _README)
             _write_once(f"{root}/CACHEDIR.TAG", _TAG)
             _write_once(f"{root}/.gitignore", "*\n")
-        for folder in (
-            "artifacts",
-            "manifests",
-            "contexts",
-            "packs",
-            "failures",
-            "locks",
-            "builds",
-            "tools",
-            "projects",
-            "cargo",
-        ):
+        for folder in ("", *_FOLDERS):
             os.makedirs(f"{self.bucket}/{folder}", mode=0o700, exist_ok=True)
         if not os.access(f"{self.bucket}/builds", os.W_OK | os.X_OK):
             raise PermissionError(f"{root} can't be written")
-        if hasattr(os, "statvfs") and os.statvfs(root).f_flag & os.ST_NOEXEC:
-            raise PermissionError(f"{root} is mounted noexec: no library can be loaded from it")
         manifest.forget()
 
     # artifacts
 
     def find(self, key: str, contents: keys.Contents, *, repair: bool = True) -> tuple[Artifact, Meta] | None:
-        """An artifact that a build under this plan's key now would give, its inputs compared by content; or None.
-
-        A damaged one is passed over; with ``repair``, it is taken out of reach.
-        """
-        home = self._home(key)
-        variants = [
-            (meta, variant) for variant in _listed(home) if (meta := _read_meta(f"{home}/{variant}")) is not None
-        ]
-        for meta, variant in sorted(variants, key=lambda pair: -pair[0]["created"]):
-            folder = f"{home}/{variant}"
-            if not _holds(meta, contents):
-                continue
-            library = f"{folder}/{meta['library']}"
-            if keys.file_digest(library) != meta["sha256"]:
-                if repair:
-                    self._quarantine(folder)
-                continue
-            return Artifact(library, variant, built=False, seconds=float(meta["seconds"])), meta
-        return None
+        """As of any `Reader`; where this one has none, as one of the read-only layers has it."""
+        found = super().find(key, contents, repair=repair)
+        for layer in () if found is not None else readers():
+            if layer.root != self.root and found is None:
+                found = layer.find(key, contents)
+        return found
 
     def publish(
         self,
@@ -195,6 +263,7 @@ class Store:
         os.rename(built.library, f"{staged}/{name}")
         for extra, path in built.extra.items():
             os.rename(path, f"{staged}/{extra}")
+            os.chmod(f"{staged}/{extra}", 0o600)
         meta: Meta = {
             "name": plan.source.name,
             "source": plan.source.path,
@@ -207,8 +276,10 @@ class Store:
             "created": time.time(),
             "seconds": round(seconds, 3),
             "python": manifest.TAG,
+            "autoaccel": sys.modules["autoaccel"].__version__,
             "tools": [[tool.name, tool.version, tool.identity] for tool in plan.tools],
             "env": [list(pair) for pair in plan.env],
+            "options": told_options(plan),
             "inputs": sorted(contents.items()),
             # Not the plan's: a plan is made anew before an artifact is looked for.
             "absent": sorted(built.absent),
@@ -219,29 +290,36 @@ class Store:
         _sync(f"{staged}/{name}")
         os.chmod(f"{staged}/{name}", 0o500)
         home = self._home(key)
-        os.makedirs(home, mode=0o700, exist_ok=True)
+        # One by one: the mode would count for the last only, and others be able to write the first.
+        for folder in (f"{self.bucket}/artifacts", os.path.dirname(home), home):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
         final = f"{home}/{variant}"
         try:
             os.rename(staged, final)
         except OSError:
             # Somebody published the same first; theirs serves if it is whole.
-            theirs = _read_meta(final)
+            theirs = read_meta(final)
             if theirs is not None and keys.file_digest(f"{final}/{theirs['library']}") == theirs["sha256"]:
                 return Artifact(f"{final}/{theirs['library']}", variant, built=True, seconds=seconds), theirs
             self._quarantine(final)
             os.rename(staged, final)
         return Artifact(f"{final}/{name}", variant, built=True, seconds=seconds), meta
 
-    def _home(self, key: str) -> str:
-        return f"{self.bucket}/artifacts/{key[:2]}/{key}"
-
     def _quarantine(self, folder: str) -> None:
-        """Take a damaged artifact out of reach."""
         log.warning("%s is damaged; it is set aside and built again", folder)
-        target = f"{self.bucket}/builds/damaged-{os.getpid()}-{time.monotonic_ns()}"
+        self.quarantine(folder)
+
+    def quarantine(self, folder: str) -> bool:
+        """Take something damaged out of reach; whether it is."""
+        aside = f"{self.bucket}/quarantine"
         with contextlib.suppress(OSError):
-            os.rename(folder, target)
-        shutil.rmtree(target, ignore_errors=True)
+            os.makedirs(aside, mode=0o700, exist_ok=True)
+            old = sorted(listed(aside))[: -_QUARANTINED + 1]
+            for name in old:
+                shutil.rmtree(f"{aside}/{name}", ignore_errors=True)
+            # By time, so that the oldest are known.
+            os.rename(folder, f"{aside}/{time.time_ns()}-{os.path.basename(folder)}")
+        return not os.path.lexists(folder)
 
     # manifests
 
@@ -276,6 +354,41 @@ class Store:
                 if manifest.unmarshalled(manifest.context_name(name)) is None:
                     replace(f"{self.bucket}/{manifest.context_name(name)}", content)
             self._write_manifest(told, common)
+        self._note(plan.toolchain, artifact)
+
+    def _note(self, toolchain: str, artifact: Artifact) -> None:
+        """Remember a build, or that something served again; after a build, see now and then to the cache's size."""
+        if self.private:
+            return
+        with contextlib.suppress(OSError):
+            if not artifact.built and artifact.path.startswith(self.bucket):
+                # Where the file system keeps no access times, this is what is known of the last use.
+                os.utime(os.path.dirname(artifact.path))
+            word = "built" if artifact.built else "found"
+            line = f"{time.time():.0f} {word} {artifact.seconds:.3f} {toolchain} {artifact.key}\n"
+            descriptor = os.open(f"{self.bucket}/history", os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NOFOLLOW, 0o600)
+            try:
+                os.write(descriptor, line.encode())
+            finally:
+                os.close(descriptor)
+            if artifact.built:
+                self._tend()
+
+    def _tend(self) -> None:
+        """Have what is old or too much removed in the background, where that was not done in the last hour."""
+        stamp = f"{self.bucket}/upkeep"
+        try:
+            if abs(time.time() - os.stat(stamp).st_mtime) < _HOUR:
+                return
+        except FileNotFoundError:
+            # A new cache has nothing to remove.
+            _write_once(stamp, "")
+            return
+        os.utime(stamp)
+        from . import process
+
+        code = f"import sys; sys.path[:] = {sys.path!r}; from autoaccel.upkeep import main; main({self.root!r})"
+        process.detach([sys.executable, "-c", code], cwd=self.root, env=process.environment())
 
     def _write_manifest(self, told: manifest.Manifest, common: bytes = b"") -> None:
         name, source, record = told.name, told.source, told.record()
@@ -305,19 +418,21 @@ class Store:
         rows = tuple((row[0], *contents.identity(row[0])) for row in known.rows)
         with contextlib.suppress(OSError):
             self._write_manifest(dataclasses.replace(known, rows=rows))
-        return Artifact(known.artifact, known.key, built=False, seconds=float(meta["seconds"]))
+        artifact = Artifact(known.artifact, known.key, built=False, seconds=float(meta["seconds"]))
+        self._note(known.toolchain, artifact)
+        return artifact
 
     # failures
 
     def recall(self, key: str, contents: keys.Contents) -> BuildError | None:
         """The error of an earlier build of the same inputs; None where there is none, or it may be over."""
         try:
-            with open(f"{self.bucket}/failures/{key}.json", encoding="utf-8") as file:
+            with open(f"{self.bucket}/failures/{key}.json", encoding="utf-8", opener=plain_file) as file:
                 told = json.load(file)
             age = time.time() - told["time"]
             if not 0 <= age < (_DAY if told["complete"] else _DOUBT_SECONDS) or not _holds(told, contents):
                 return None
-            return BuildError(
+            error = BuildError(
                 told["message"],
                 name=told["name"],
                 path=told["path"],
@@ -326,8 +441,11 @@ class Store:
                 ],
                 log=told["log"],
             )
-        except (OSError, ValueError, KeyError, TypeError):
+            if told["complete"]:
+                error.inputs, error.absent = tuple(path for path, _ in told["inputs"]), tuple(told["absent"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
+        return error
 
     def remember_failure(
         self, key: str, error: BuildError, contents: Mapping[str, str], absent: Sequence[str], *, complete: bool
@@ -377,66 +495,54 @@ class Store:
             source: what is to be built.
             timeout: seconds to wait for another holder.
         """
-        import filelock
-
-        slot = manifest.slot(source.name, source.path)
-        path = f"{self.bucket}/locks/{slot}.lock"
-        # A soft lock would outlive a killed holder; where the system has no locks, we go without (NotImplementedError).
-        lock = filelock.FileLock(path, mode=0o600, fallback_to_soft=False)
-        held = False
-        started = time.monotonic()
+        path = f"{self.bucket}/locks/{manifest.slot(source.name, source.path)}.lock"
         told = False
-        while not held and time.monotonic() - started < timeout:
-            try:
-                lock.acquire(timeout=min(5.0, timeout), poll_interval=0.02)
-                held = True
-            except filelock.Timeout:
-                if not told:
-                    told = True
-                    log.warning("%s: waiting for %s, which is building it", source.name, _holder(path))
-            except (OSError, NotImplementedError):
-                break
-        if held:
-            with contextlib.suppress(OSError):
-                replace(path + ".holder", f"process {os.getpid()} on {socket.gethostname()}".encode())
-        elif told:
-            log.warning(
-                "%s: %s still holds the lock after %.0f s; building without it", source.name, _holder(path), timeout
-            )
-        try:
-            yield held
-        finally:
-            if held:
-                lock.release()
+
+        def tell() -> None:
+            nonlocal told
+            told = True
+            log.warning("%s: waiting for %s, which is building it", source.name, _holder(path))
+
+        with locks.held(path, timeout, tell) as ours:
+            if ours:
+                with contextlib.suppress(OSError):
+                    replace(path + ".holder", f"process {os.getpid()} on {socket.gethostname()}".encode())
+            elif told:
+                log.warning(
+                    "%s: %s still holds the lock after %.0f s; building without it", source.name, _holder(path), timeout
+                )
+            yield ours
 
     # for people
 
-    def entries(self) -> Iterator[Entry]:
-        """Every artifact with its description."""
-        top = f"{self.bucket}/artifacts"
-        for first in _listed(top):
-            for key in _listed(f"{top}/{first}"):
-                for variant in _listed(f"{top}/{first}/{key}"):
-                    folder = f"{top}/{first}/{key}/{variant}"
-                    meta = _read_meta(folder)
-                    if meta is not None:
-                        yield Entry(folder, meta, sum(_size(f"{folder}/{name}") for name in _listed(folder)))
-
-    def size(self) -> int:
-        """Bytes of everything in the bucket."""
-        total = 0
-        for folder, _, files in os.walk(self.bucket):
-            total += sum(_size(f"{folder}/{name}") for name in files)
-        return total
-
     def clear(self) -> int:
-        """Remove everything; running processes keep what they loaded. Gives the bytes."""
+        """Remove everything but what running builds work with; programs keep what they loaded. Gives the bytes."""
         total = self.size()
         aside = f"{self.root}/cleared-{os.getpid()}-{time.monotonic_ns()}"
-        os.rename(self.bucket, aside)
+        os.mkdir(aside, 0o700)
+        for name in listed(self.bucket):
+            place = f"{self.bucket}/{name}"
+            if name in ("builds", "locks"):
+                continue
+            if name in _BUILT_IN:
+                self._clear_cargo(place, aside)
+                continue
+            with contextlib.suppress(OSError):
+                os.rename(place, f"{aside}/{name}")
+                if name in _FOLDERS:
+                    os.mkdir(place, 0o700)
+        _reap(self.bucket)
         shutil.rmtree(aside, ignore_errors=True)
         manifest.forget()
-        return total
+        return total - self.size()
+
+    def _clear_cargo(self, top: str, aside: str) -> None:
+        from .toolchains import builddirs
+
+        for name in listed(top):
+            with builddirs.exclusive(self.bucket, f"{top}/{name}", 0.0) as held, contextlib.suppress(OSError):
+                if held:
+                    os.rename(f"{top}/{name}", f"{aside}/{name}")
 
 
 def unchanged(known: manifest.Manifest, *, system: bool) -> tuple[Meta, keys.Contents] | None:
@@ -446,8 +552,12 @@ def unchanged(known: manifest.Manifest, *, system: bool) -> tuple[Meta, keys.Con
         known: the manifest.
         system: whether the toolchain and the system's headers count.
     """
-    meta = _read_meta(os.path.dirname(known.artifact))
-    if meta is None or meta.get("key") != known.key:
+    meta = read_meta(os.path.dirname(known.artifact))
+    if (
+        meta is None
+        or (meta["key"], meta.get("name")) != (known.key, known.name)
+        or not manifest.executable(known.artifact)
+    ):
         return None
     contents = keys.Contents()
     told = dict(meta["inputs"])
@@ -457,7 +567,7 @@ def unchanged(known: manifest.Manifest, *, system: bool) -> tuple[Meta, keys.Con
     now = tuple((row[0], *(manifest.identity(row[0]) or manifest.FRESH)) for row in known.rows)
     if manifest.stale_reason(dataclasses.replace(known, rows=now), system=system) is not None:
         return None
-    return (meta, contents) if contents.digest(known.artifact) == meta["sha256"] else None
+    return (meta, contents) if damage(os.path.dirname(known.artifact), meta) is None else None
 
 
 _opened: tuple[int, str, Store] | None = None
@@ -486,14 +596,31 @@ def open_store() -> Store:
     return store
 
 
+def readers() -> list[Reader]:
+    """The caches that exist and may be loaded from, best first: the user's own, then the read-only layers."""
+    found = []
+    layers = manifest.layers()
+    for root in manifest.cache_roots():
+        with contextlib.suppress(OSError):
+            found.append(Reader(root, shared=root in layers))
+    return found
+
+
 def _reap(bucket: str) -> None:
     """Remove the work folders of builds whose process was killed; each carries its process's number."""
-    for name in _listed(f"{bucket}/builds"):
-        owner = name.partition("-")[0]
-        with contextlib.suppress(OSError):
-            old = time.time() - os.lstat(f"{bucket}/builds/{name}").st_mtime > _DAY
-            if old or (owner.isdigit() and not _alive(int(owner))):
-                shutil.rmtree(f"{bucket}/builds/{name}", ignore_errors=True)
+    for name in listed(f"{bucket}/builds"):
+        if is_left_over(f"{bucket}/builds/{name}"):
+            shutil.rmtree(f"{bucket}/builds/{name}", ignore_errors=True)
+
+
+def is_left_over(folder: str) -> bool:
+    """Whether nobody works in a work folder any more."""
+    owner = os.path.basename(folder).partition("-")[0]
+    try:
+        old = time.time() - os.lstat(folder).st_mtime > _DAY
+    except OSError:
+        return False
+    return old or (owner.isdigit() and not _alive(int(owner)))
 
 
 def _alive(process: int) -> bool:
@@ -513,8 +640,7 @@ def private_store(problem: OSError | None) -> Store:
     root = tempfile.mkdtemp(prefix="autoaccel-")
     log.warning("nothing can be kept in the cache (%s); building into %s for this process only", problem, root)
     store = Store(root, private=True)
-    owner = os.getpid()
-    atexit.register(lambda: shutil.rmtree(root, ignore_errors=True) if os.getpid() == owner else None)
+    _until_exit(root)
     return store
 
 
@@ -522,14 +648,48 @@ _private: dict[int, str] = {}
 
 
 def keep_privately(library: str) -> str:
-    """Copy a library to where it lasts as long as this process; its new path."""
+    """Bring a library from a work folder to where it lasts as long as this process; its new path.
+
+    Raises:
+        OSError: there is no such place.
+    """
+    try:
+        # One folder each: a path that was loaded once must never name other code.
+        return shutil.copy(library, tempfile.mkdtemp(dir=_private_folder()))
+    except OSError:
+        # Beside the work folder no room is needed for it; it is known by the process's number there.
+        folder = tempfile.mkdtemp(prefix=f"{os.getpid()}-kept-", dir=os.path.dirname(os.path.dirname(library)))
+        _until_exit(folder)
+        os.rename(library, f"{folder}/{os.path.basename(library)}")
+        return f"{folder}/{os.path.basename(library)}"
+
+
+def _private_folder() -> str:
     owner = os.getpid()
     if owner not in _private:
         _private[owner] = tempfile.mkdtemp(prefix="autoaccel-")
-        atexit.register(lambda: shutil.rmtree(_private[owner], ignore_errors=True) if os.getpid() == owner else None)
-    # One folder each: a path that was loaded once must never name other code.
-    folder = tempfile.mkdtemp(dir=_private[owner])
-    return shutil.copy(library, folder)
+        _until_exit(_private[owner])
+    return _private[owner]
+
+
+def _until_exit(folder: str) -> None:
+    owner = os.getpid()
+    atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == owner else None)
+
+
+def told_options(plan: Plan) -> dict[str, object]:
+    """The options and settings that are part of a plan's key, for who asks later what has changed."""
+    told: dict[str, object] = {}
+    for part in (plan.settings.options, plan.settings, plan.options):
+        for one in dataclasses.fields(part):
+            value = getattr(part, one.name)
+            if (
+                one.metadata.get("key", True)
+                and one.name not in ("root", "options")
+                and value not in (None, False, (), {})
+            ):
+                told[one.name] = json.loads(json.dumps(value))
+    return told
 
 
 def _rows(plan: Plan, meta: Meta, contents: keys.Contents) -> tuple[list[manifest.Row], list[manifest.Row]]:
@@ -653,9 +813,10 @@ def _holds(told: Meta, contents: keys.Contents) -> bool:
     return not any(os.path.lexists(path) for path in told["absent"])
 
 
-def _read_meta(folder: str) -> Meta | None:
+def read_meta(folder: str) -> Meta | None:
+    """The description of the artifact in a folder; None where it is missing or damaged."""
     try:
-        with open(f"{folder}/meta.json", encoding="utf-8") as file:
+        with open(f"{folder}/meta.json", encoding="utf-8", opener=plain_file) as file:
             meta = json.load(file)
     except (OSError, ValueError, RecursionError):
         return None
@@ -671,7 +832,44 @@ def _read_meta(folder: str) -> Meta | None:
     return None
 
 
-def _listed(folder: str) -> list[str]:
+def damage(folder: str, meta: Meta, key: str | None = None) -> str | None:
+    """What is wrong with a published artifact; None: nothing.
+
+    Args:
+        folder: where it is.
+        meta: its description.
+        key: the plan key that it is looked for under.
+    """
+    if meta["key"] != os.path.basename(folder) or meta["plan"] != (key or os.path.basename(os.path.dirname(folder))):
+        return "its description is another artifact's"
+    if os.path.basename(meta["library"]) != meta["library"]:
+        return "its description names a file elsewhere"
+    library = f"{folder}/{meta['library']}"
+    try:
+        # A pipe in its place would be waited for, a link lead to what nobody has checked.
+        status = os.lstat(library)
+    except OSError as error:
+        return f"the library can't be read ({error.strerror})"
+    if not stat.S_ISREG(status.st_mode):
+        return "the library is no file"
+    if sys.platform != "win32" and (status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o022):
+        return "somebody else could have written the library"
+    if status.st_size != meta["size"]:
+        return f"the library has {status.st_size} bytes and was published with {meta['size']}"
+    if keys.file_digest(library) != meta["sha256"]:
+        return "the library's content is not what was published"
+    return None
+
+
+def serves(name: str, library: str) -> bool:
+    """Whether a published library is whole and of the module ``name``."""
+    folder = os.path.dirname(library)
+    meta = read_meta(folder)
+    return meta is not None and meta.get("name") == name and damage(folder, meta) is None
+
+
+def listed(folder: str) -> list[str]:
+    """The names in a folder; none where it can't be read."""
     try:
         return os.listdir(folder)
     except OSError:
@@ -693,15 +891,25 @@ def _holder(path: str) -> str:
 
 
 def _write_once(path: str, text: str) -> None:
-    with contextlib.suppress(FileExistsError), open(path, "x", encoding="utf-8") as file:
+    with contextlib.suppress(FileExistsError), open(path, "x", encoding="utf-8", opener=_private_file) as file:
         file.write(text)
 
 
 def _write_synced(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+    with open(path, "w", encoding="utf-8", errors="surrogateescape", opener=_private_file) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def plain_file(path: str, flags: int) -> int:
+    """An opener for ``open`` that follows no link, and does not wait for a pipe in the place of a file."""
+    return os.open(path, flags | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+
+
+def _private_file(path: str, flags: int) -> int:
+    # Whatever the user's umask allows.
+    return os.open(path, flags | _NOFOLLOW, 0o600)
 
 
 def _sync(path: str) -> None:

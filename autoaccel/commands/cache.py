@@ -1,18 +1,20 @@
-"""``autoaccel cache``: where the cache is, what is in it, and emptying it."""
+"""``autoaccel cache``: where the cache is and what is in it; `.upkeep` has the verbs that change it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import click
 
-from .. import manifest
-from ..store import Store
+from .. import inventory, manifest
+from ..inventory import Item
+from ..store import Reader, Store, readers
+from ..upkeep import caps, parse_age
 from .common import age, columns, complain, counted, duration, fact, is_terminal, print_json, size
 
 TYPE_CHECKING = False
@@ -20,9 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from ..store import Entry
-
-__all__ = ["Place", "cache", "place", "stores"]
+__all__ = ["Place", "cache", "chosen", "json_option", "place", "show_items", "stores", "warn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,11 @@ def place() -> Place:
 def stores() -> list[Store]:
     """The caches that exist and can be written, best first; `place` tells why one can't."""
     found = []
+    layers = manifest.layers()
     for root in manifest.cache_roots():
-        with contextlib.suppress(OSError):
-            found.append(Store(root))
+        if root not in layers:
+            with contextlib.suppress(OSError):
+                found.append(Store(root))
     return found
 
 
@@ -87,145 +89,287 @@ def _step(root: str) -> str:
     return "the user's cache folder"
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+
+
 @click.group()
 def cache() -> None:
-    """The cache of compiled modules."""
+    """The cache of compiled modules.
+
+    Exit status of all verbs: 0 when it is done, or there was nothing to do; 1 when it can't be done, or `verify` has
+    found damage that is still there, or nothing has the name; 2 for words that make no sense; 130 when interrupted.
+    """
 
 
 @cache.command("dir")
-def print_dir() -> int:
+@json_option
+def print_dir(as_json: bool) -> int:
     """Print where compiled modules are kept."""
+    if as_json:
+        where = place()
+        told = {"root": where.root, "chosen_by": where.chosen_by, "problem": where.problem}
+        print_json({**told, "readonly": [one.root for one in readers() if one.root != where.root]})
+        return 0
     # Bytes: a path need not be text.
     click.echo(os.fsencode(place().root))
     return 0
 
 
 @cache.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@json_option
 def info(as_json: bool) -> int:
-    """How much is in the cache, and what it saves."""
-    found = stores()
+    """How much is in the cache, and what it saves.
+
+    A hit writes nothing, so hits can't be counted. What is told of them is a lower bound: look-ups by content, and
+    compiled modules that were loaded again since they were built, each once.
+    """
+    found = readers()
     where = place()
-    kinds: dict[str, dict[str, Any]] = {}
-    for entry in _entries(found):
-        toolchain = str(entry.meta.get("toolchain"))
-        kind = kinds.setdefault(toolchain, {"artifacts": 0, "bytes": 0, "build_seconds": 0.0})
-        kind["artifacts"] += 1
-        kind["bytes"] += entry.size
-        kind["build_seconds"] = round(kind["build_seconds"] + _number(entry, "seconds"), 3)
-    data = {
+    everything = [item for one in found for item in inventory.items(one)]
+    done = inventory.statistics(everything, found)
+    limits = caps(where.root if os.path.isdir(where.root) else os.path.dirname(where.root))
+    data: dict[str, Any] = {
         "root": where.root,
         "chosen_by": where.chosen_by,
         "exists": os.path.isdir(where.root),
-        "bytes": sum(store.size() for store in found),
-        "toolchains": dict(sorted(kinds.items())),
-        "failures": sum(_failures(store) for store in found),
+        "readonly": [one.root for one in found if one.root != where.root],
+        "bytes": sum(one.size() for one in found),
+        "max_bytes": limits.size,
+        "max_age_seconds": limits.age,
+        "toolchains": _sums([one for one in everything if one.kind == "artifact"]),
+        "others": _sums([one for one in everything if one.kind != "artifact"]),
+        "failures": sum(_failures(one) for one in found),
+        "pinned": sorted({name for one in found for name in inventory.pins(one)}),
+        "builds": done.builds,
+        "build_seconds": done.build_seconds,
+        "hits_at_least": done.found + done.reused,
+        "hit_rate_at_least": done.hit_rate,
+        "seconds_saved_at_least": done.saved_seconds,
     }
     if as_json:
         print_json(data)
-        return 0
+    else:
+        _show_info(where, data)
+    return 0
+
+
+def _sums(items: Sequence[Item]) -> dict[str, Any]:
+    kinds: dict[str, dict[str, Any]] = {}
+    for item in items:
+        kind = kinds.setdefault(item.toolchain, {"artifacts": 0, "bytes": 0, "build_seconds": 0.0})
+        kind["artifacts"] += 1
+        kind["bytes"] += item.size
+        kind["build_seconds"] = round(kind["build_seconds"] + item.seconds, 3)
+    return dict(sorted(kinds.items()))
+
+
+#: What takes room besides artifacts.
+_OTHERS = {"cargo": "cargo's build folders", "numba": "numba's functions", "part": "shared parts"}
+
+
+def _show_info(where: Place, data: dict[str, Any]) -> None:
     lines = [where.root if data["exists"] else f"{where.root} (not made yet)", f"by {where.chosen_by}"]
     fact("place", *lines, *([where.problem] if where.problem else []))
-    fact("size", size(sum(store.size() for store in found)))
+    if data["readonly"]:
+        fact("read only", *data["readonly"])
+    most = f"at most {size(data['max_bytes'])}" if data["max_bytes"] is not None else "without a cap"
+    old = f", {age(data['max_age_seconds'])} without use" if data["max_age_seconds"] is not None else ""
+    fact("size", f"{size(data['bytes'])} ({most}{old})")
+    kinds = [*data["toolchains"].items(), *((_OTHERS.get(name, name), kind) for name, kind in data["others"].items())]
     rows = [
-        (name, str(kind["artifacts"]), size(kind["bytes"]), duration(kind["build_seconds"]))
-        for name, kind in sorted(kinds.items())
+        (name, str(kind["artifacts"]), size(kind["bytes"]), duration(kind["build_seconds"])) for name, kind in kinds
     ]
     fact("artifacts", *(_headed(("toolchain", "count", "size", "build time"), rows, right=(1, 2, 3)) or ["none"]))
+    if data["builds"] or data["hits_at_least"]:
+        rate = data["hit_rate_at_least"]
+        fact(
+            "use",
+            f"{counted(data['builds'], 'build')} in {duration(data['build_seconds'])}",
+            f"at least {counted(data['hits_at_least'], 'hit')} ({rate:.0%}), "
+            f"{duration(data['seconds_saved_at_least'])} saved; hits write nothing, so not all are known",
+        )
+    if data["pinned"]:
+        fact("pinned", ", ".join(data["pinned"]))
     fact("failures", f"{data['failures']} remembered")
-    return 0
+
+
+_SORTS = {
+    "name": lambda one: (one.name, -one.created),
+    "age": lambda one: (-one.created, one.name),
+    "size": lambda one: (-one.size, one.name),
+    "used": lambda one: (-one.used, one.name),
+    "time": lambda one: (-one.seconds, one.name),
+}
 
 
 @cache.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def print_list(as_json: bool) -> int:
-    """Every compiled module in the cache."""
-    _warn()
-    entries = sorted(_entries(stores()), key=lambda entry: (str(entry.meta.get("name")), -_number(entry, "created")))
-    if as_json:
-        print_json([_as_data(entry) for entry in entries])
-    elif is_terminal():
-        _show_table(entries)
-    else:
-        for line in _headed(_HEADS, [_row(entry) for entry in entries], right=(2, 3)):
-            click.echo(line)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--toolchain", metavar="WORD", help="Only of this toolchain: cython, c, c++, cargo, rust, numba.")
+@click.option("--source", metavar="PATH", help="Only of this source, or of sources below this folder.")
+@click.option("--older-than", metavar="AGE", help="Only what was not used for so long: 12h, 30d, 8w.")
+@click.option("--pinned", is_flag=True, help="Only what is pinned.")
+@click.option("--all", "everything", is_flag=True, help="Cargo's build folders and numba's functions as well.")
+@click.option("--sort", type=click.Choice(list(_SORTS)), default="name", help="By what; newest or largest first.")
+@click.option("--reverse", is_flag=True, help="The other way round.")
+@json_option
+def print_list(
+    names: tuple[str, ...],
+    toolchain: str | None,
+    source: str | None,
+    older_than: str | None,
+    pinned: bool,
+    everything: bool,
+    sort: str,
+    reverse: bool,
+    as_json: bool,
+) -> int:
+    """Every compiled module in the cache, or those whose full names match NAME (`pkg.*`).
+
+    The last use is right to a day: it is the access time that the system keeps.
+    """
+    warn()
+    below = os.path.abspath(source) if source is not None else None
+    oldest = time.time() - parse_age(older_than, "--older-than") if older_than is not None else None
+    items = [
+        one
+        for one in chosen(names, readers())
+        if (everything or one.kind == "artifact")
+        and toolchain in (None, one.toolchain)
+        and (below is None or (one.source or "") == below or (one.source or "").startswith(below + os.sep))
+        and (oldest is None or one.used < oldest)
+        and (one.pinned or not pinned)
+    ]
+    items.sort(key=_SORTS[sort], reverse=reverse)
+    show_items(items, as_json)
     return 0
+
+
+def show_items(items: Sequence[Item], as_json: bool) -> None:
+    """Tell of artifacts, as the user wants it."""
+    if as_json:
+        print_json([_as_data(one) for one in items])
+    elif is_terminal():
+        _show_table(items)
+    else:
+        for line in _headed(_HEADS, [_row(one) for one in items], right=(2, 3, 4)):
+            click.echo(line)
 
 
 @cache.command()
-@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
-def clear(yes: bool) -> int:
-    """Remove every compiled module. Programs that run keep what they have loaded."""
-    found = stores()
-    if _warn() and not found:
+@click.argument("name")
+@click.option("--log", is_flag=True, help="Print what the compilers said instead.")
+@json_option
+def show(name: str, log: bool, as_json: bool) -> int:
+    """Everything that is known of the compiled versions of module NAME, the newest first.
+
+    Exit status: 1 when there is none.
+    """
+    warn()
+    items = sorted((one for one in chosen((name,), readers()) if one.kind == "artifact"), key=lambda one: -one.created)
+    if not items:
+        complain(f"the cache has nothing of {name!r}; `autoaccel cache list` tells what it has")
         return 1
-    if not found:
-        click.echo(f"nothing to remove: {place().root} does not exist")
+    if as_json:
+        print_json([{**_as_data(one), "meta": one.meta} for one in items])
         return 0
-    total = sum(store.size() for store in found)
-    roots = ", ".join(store.root for store in found)
-    if not yes:
-        if sys.stdin is None or not sys.stdin.isatty():
-            raise click.UsageError("there is nobody to ask: pass --yes to remove everything")
-        count = sum(1 for _ in _entries(found))
-        click.confirm(f"Remove {counted(count, 'compiled module')} ({size(total)}) from {roots}?", abort=True, err=True)
-    removed = sum(store.clear() for store in found)
-    click.echo(f"removed {size(removed)} from {roots}")
+    for item in items:
+        if log:
+            with contextlib.suppress(OSError), open(f"{item.path}/build.log", encoding="utf-8") as file:
+                click.echo(file.read().rstrip())
+        else:
+            _show_one(item)
     return 0
+
+
+def _show_one(item: Item) -> None:
+    meta, now = item.meta, time.time()
+    state = [word for word, is_so in (("current", item.current), ("pinned", item.pinned)) if is_so]
+    click.echo(click.style(item.name, bold=True) + (f" ({', '.join(state)})" if state else ""))
+    fact("source", str(item.source))
+    fact("artifact", f"{item.path}/{meta['library']}", f"key {meta['key']}", f"for {meta.get('python')}")
+    fact("built", f"{age(now - item.created)} ago in {duration(item.seconds)} by {item.toolchain}")
+    fact("last use", f"{age(now - item.used)} ago, as far as is known (right to a day)")
+    fact("size", f"{size(item.size)}, the library {size(meta['size'])}")
+    fact("tools", *(f"{tool[0]}: {tool[1]}" for tool in meta.get("tools", ())))
+    options = [f"{key} = {value}" for key, value in dict(meta.get("options") or {}).items()]
+    environment = [f"${key} = {value}" for key, value in (*meta.get("env", ()), *meta["read_env"]) if value is not None]
+    if options or environment:
+        fact("options", *options, *environment)
+    root = os.path.dirname(str(item.source)) + os.sep
+    own = [path for path, _ in meta["inputs"] if path.startswith(root)]
+    fact("made from", *own, f"and {counted(len(meta['inputs']) - len(own), 'other file')}")
+    fact("log", f"{item.path}/build.log")
+
+
+def chosen(names: Sequence[str], places: Sequence[Reader]) -> list[Item]:
+    """What is in caches, of which the names match one of the patterns; without patterns, all."""
+    everything = [item for one in places for item in inventory.items(one)]
+    return [one for one in everything if not names or any(fnmatchcase(one.name, name) for name in names)]
 
 
 #: Columns of a terminal that has no room for a table.
 _NARROW = 80
 
-_HEADS = ("module", "toolchain", "age", "size", "python", "source")
+_HEADS = ("module", "toolchain", "age", "used", "size", "python", "source")
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
-    meta = entry.meta
-    old = age(time.time() - _number(entry, "created"))
+def _row(item: Item) -> tuple[str, ...]:
+    now = time.time()
     return (
-        str(meta.get("name")),
-        str(meta.get("toolchain")),
-        old,
-        size(entry.size),
-        str(meta.get("python")),
-        str(meta.get("source")),
+        item.name + (" *" if item.pinned else ""),
+        item.toolchain,
+        age(now - item.created),
+        age(now - item.used),
+        size(item.size),
+        str(item.meta.get("python", "")),
+        item.source or item.path,
     )
 
 
-def _as_data(entry: Entry) -> dict[str, object]:
-    keys = ("name", "toolchain", "source", "python", "created", "seconds", "key", "sha256")
+def _as_data(item: Item) -> dict[str, object]:
+    library = item.meta.get("library")
     return {
-        **{key: entry.meta.get(key) for key in keys},
-        "artifact": f"{entry.folder}/{entry.meta['library']}",
-        "bytes": entry.size,
+        "name": item.name,
+        "kind": item.kind,
+        "toolchain": item.toolchain,
+        "source": item.source,
+        "python": item.meta.get("python"),
+        "created": item.created,
+        "used": item.used,
+        "seconds": item.seconds,
+        "key": item.meta.get("key"),
+        "sha256": item.meta.get("sha256"),
+        "artifact": f"{item.path}/{library}" if library else item.path,
+        "bytes": item.size,
+        "current": item.current,
+        "pinned": item.pinned,
+        "root": item.root,
     }
 
 
-def _show_table(entries: Sequence[Entry]) -> None:
+def _show_table(items: Sequence[Item]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    if not entries:
+    if not items:
         click.echo("the cache is empty")
         return
     console = Console()
     if console.width < _NARROW:
-        for name, *rest, source in map(_row, entries):
-            click.echo(f"{name}\n  {', '.join(rest)}\n  {source}")
+        for name, *rest, source in map(_row, items):
+            click.echo(f"{name}\n  {', '.join(one for one in rest if one)}\n  {source}")
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 1, 0, 0))
     for head in _HEADS:
-        table.add_column(
-            head, justify="right" if head in ("age", "size") else "left", no_wrap=head != "source", overflow="fold"
-        )
-    for entry in entries:
-        cells = _row(entry)
+        side = "right" if head in ("age", "used", "size") else "left"
+        table.add_column(head, justify=side, no_wrap=head != "source", overflow="fold")  # type: ignore[arg-type]
+    for item in items:
+        cells = _row(item)
         # The machine is this one, and the screen is narrow.
-        python = "-".join(cells[4].split("-")[:2])
-        table.add_row(*(Text(cell) for cell in (*cells[:4], python, cells[5])))
+        python = "-".join(cells[5].split("-")[:2])
+        table.add_row(*(Text(cell) for cell in (*cells[:5], python, cells[6])))
     console.print(table)
 
 
@@ -233,7 +377,7 @@ def _headed(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, right: S
     return columns([heads, *rows], right=right) if rows else []
 
 
-def _warn() -> bool:
+def warn() -> bool:
     """Say that the place that the environment names is passed over, if it is."""
     problem = place().problem
     if problem is not None:
@@ -241,14 +385,7 @@ def _warn() -> bool:
     return problem is not None
 
 
-def _entries(found: Sequence[Store]) -> list[Entry]:
-    return [entry for store in found for entry in store.entries()]
-
-
-def _failures(store: Store) -> int:
-    return sum(name.endswith(".json") for name in os.listdir(f"{store.bucket}/failures"))
-
-
-def _number(entry: Entry, key: str) -> float:
-    value = entry.meta.get(key)
-    return float(value) if isinstance(value, int | float) else 0.0
+def _failures(reader: Reader) -> int:
+    with contextlib.suppress(OSError):
+        return sum(name.endswith(".json") for name in os.listdir(f"{reader.bucket}/failures"))
+    return 0

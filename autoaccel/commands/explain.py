@@ -30,6 +30,7 @@ from .. import (
     store,
 )
 from ..ahead import mistakes, sources_below
+from ..changes import changes, nearest
 from ..content import claims
 from ..errors import AccelError, ToolchainMissing
 from ..finder import excludes, is_adopted
@@ -338,7 +339,14 @@ def _state(source: Source, mode: str) -> dict[str, object]:
     told["plan"] = _plan_data(plan) if plan is not None else None
     coming = _next(known, reason, mode, plan, problem)
     told["next"] = {"does": coming.does, "why": coming.why, "artifact": coming.artifact}
+    told["changes"] = _changes(plan, known) if plan is not None and coming.does in ("build", "fail") else []
     return told
+
+
+def _changes(plan: Plan, known: manifest.Manifest | None) -> list[dict[str, str]]:
+    entries = [entry for reader in store.readers() for entry in reader.entries()]
+    entry = nearest(entries, plan, known)
+    return [asdict(one) for one in changes(entry, plan, keys.Contents(), known)] if entry is not None else []
 
 
 def _stale(known: manifest.Manifest | None, mode: str) -> str | None:
@@ -467,6 +475,9 @@ def _show_state(told: dict[str, Any]) -> None:
         fact("artifact", *lines)
     if told["plan"] is not None:
         _show_plan(told["plan"])
+    if told["changes"]:
+        lines = [f"{_shown(one)}: {one['before']} -> {one['after']}" for one in told["changes"]]
+        fact("changed", *lines)
     coming = told["next"]
     does = {
         "load": "loads the artifact",
@@ -487,6 +498,11 @@ def _show_plan(plan: dict[str, Any]) -> None:
     extra = plan["inputs"][1:]
     if extra:
         fact("reads too", *(path if os.path.exists(path) else f"{path} (does not exist)" for path in extra))
+
+
+def _shown(change: dict[str, str]) -> str:
+    signs = {"environment": "$", "option": "option "}
+    return signs.get(change["kind"], "") + change["what"]
 
 
 def _words(value: object) -> str:

@@ -15,11 +15,12 @@ import shutil
 import time
 from dataclasses import dataclass, field
 
-from .. import keys
+from .. import keys, locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
     from typing import Any
 
 __all__ = ["BuildDir", "copy", "exclusive", "folder_of", "forget_packages", "open_dir", "seed"]
@@ -163,23 +164,9 @@ def forget_packages(folder: str, packages: Iterable[str]) -> None:
             shutil.rmtree(f"{profile}/build/{name}", ignore_errors=True)
 
 
-@contextlib.contextmanager
-def exclusive(bucket: str, what: str, timeout: float) -> Iterator[bool]:
+def exclusive(bucket: str, what: str, timeout: float) -> AbstractContextManager[bool]:
     """Hold the lock of a build folder (or another name); False where it can't be had."""
-    import filelock
-
-    path = f"{bucket}/locks/cargo-{keys.digest(what)}.lock"
-    lock = filelock.FileLock(path, mode=0o600, fallback_to_soft=False)
-    held = True
-    try:
-        lock.acquire(timeout=timeout, poll_interval=0.02)
-    except (filelock.Timeout, OSError, NotImplementedError):
-        held = False
-    try:
-        yield held
-    finally:
-        if held:
-            lock.release()
+    return locks.held(f"{bucket}/locks/cargo-{keys.digest(what)}.lock", timeout)
 
 
 def _profiles(folder: str) -> Iterator[str]:

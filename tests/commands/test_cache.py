@@ -84,7 +84,7 @@ def test_info_adds_up(accel, filled):
 
 def test_list_is_in_columns_when_piped(accel, filled):
     head, *lines = accel("cache", "list").out.splitlines()
-    assert head.split() == ["module", "toolchain", "age", "size", "python", "source"]
+    assert head.split() == ["module", "toolchain", "age", "used", "size", "python", "source"]
     assert [line.split()[0] for line in lines] == ["one", "two"]
     assert [line.split()[-1] for line in lines] == [f"{filled.root}/one.c", f"{filled.root}/two.c"]
     assert "\t" not in "".join(lines)
@@ -108,7 +108,7 @@ def test_list_in_a_terminal_is_a_table(accel, filled):
 
 def test_list_in_a_narrow_terminal_cuts_nothing(accel, filled):
     _, shown = accel.in_terminal("cache", "list", COLUMNS="40")
-    assert "one\r\n  c, 0 s, " in shown.replace("1 s", "0 s")
+    assert "one\r\n  c, 0 s, 0 s, " in shown.replace("1 s", "0 s").replace("2 s", "0 s")
     assert f"\r\n  {filled.root}/one.c\r\n" in shown
 
 

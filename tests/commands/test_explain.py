@@ -253,3 +253,65 @@ def test_a_terminal_has_labels_and_whole_paths(accel, project):
     assert str(source) in shown
     assert "next import" in shown
     assert sys.executable not in shown
+
+
+class TestWhatHasChanged:
+    """From what to what, before a build that is to come."""
+
+    def changed(self, accel, **env):
+        answer = told(accel, "sample", **env)
+        assert answer["next"]["does"] == "build"
+        return {(one["kind"], one["what"]): (one["before"], one["after"]) for one in answer["changes"]}
+
+    @pytest.fixture
+    def built(self, project):
+        project.write("own.h", "#define NUMBER 7\n")
+        project.c("sample.c", "NUMBER", before='#include "own.h"')
+        project.write("pyproject.toml", "")
+        project.ok("import autoaccel, sample")
+        return project
+
+    def test_nothing(self, accel, built):
+        assert told(accel, "sample")["changes"] == []
+
+    def test_a_header(self, accel, built):
+        built.write("own.h", "#define NUMBER 88\n")
+        ((key, (before, after)),) = self.changed(accel).items()
+        assert key == ("input", f"{built.root}/own.h")
+        assert before.startswith("content ")
+        assert ", 18 bytes, of " in after
+        assert before.split(",")[0] != after.split(",")[0]
+        assert f"changed     {built.root}/own.h: content " in accel("explain", "sample").out
+
+    def test_a_header_that_is_gone(self, accel, built):
+        (built.root / "own.h").unlink()
+        assert self.changed(accel)["input", f"{built.root}/own.h"][1] == "gone"
+
+    def test_a_variable(self, accel, built):
+        assert self.changed(accel, CFLAGS="-DX=1") == {("environment", "CFLAGS"): ("not set", "-DX=1")}
+
+    def test_an_option(self, accel, built):
+        built.write("pyproject.toml", "[tool.autoaccel]\noptimize = 1\n")
+        found = self.changed(accel)
+        assert found["option", "optimize"] == ("not set", "1")
+        assert ("input", f"{built.root}/pyproject.toml") in found or len(found) == 1
+
+    def test_a_compiler(self, accel, built):
+        built.compiler()
+        kinds = {kind for kind, _ in self.changed(accel)}
+        assert kinds == {"environment", "tool"}
+
+    def test_several_at_once(self, accel, built):
+        built.write("own.h", "#define NUMBER 88\n")
+        built.c("sample.c", "NUMBER + 1", before='#include "own.h"')
+        assert {what for _, what in self.changed(accel, LDFLAGS="-s")} == {
+            f"{built.root}/own.h", f"{built.root}/sample.c", "LDFLAGS",
+        }  # fmt: skip
+
+    def test_a_damaged_library(self, accel, built):
+        (library,) = built.artifacts()
+        library.chmod(0o700)
+        library.write_bytes(b"x")
+        ((key, (_, after)),) = self.changed(accel).items()
+        assert key == ("artifact", str(library.parent))
+        assert after.startswith("the library has 1 bytes")

@@ -1,0 +1,297 @@
+"""Eviction: what has not been used for long, and what is too much, least recently used first.
+
+Runs in a process of its own, started at most once an hour by a build (`Store.remember`), or by ``autoaccel cache
+prune``. No import waits for it, and none fails by it: whoever loses an artifact between its look and its load builds
+again, and a loaded library stays what it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import marshal
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass, field
+
+from . import locks, manifest
+from .errors import ConfigError
+from .inventory import COARSE, Item, current, items, mapped
+from .store import Store, is_left_over, listed, replace
+from .toolchains import builddirs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Caps", "Pruned", "caps", "main", "parse_age", "parse_size", "prune", "remove"]
+
+_DAY = 86_400.0
+_HOUR = 3600.0
+#: Seconds that the run in the background may take; the next one goes on.
+_BUDGET = 120.0
+#: Lines of the history that are kept.
+_HISTORY = 10_000
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|min|m|h|hours?|d|days?|w|weeks?|y|years?|)", re.IGNORECASE)
+_UNITS = {"s": 1.0, "m": 60.0, "h": _HOUR, "d": _DAY, "w": 7 * _DAY, "y": 365 * _DAY, "": _DAY}
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """How much a cache may hold; None: without bound.
+
+    Attributes:
+        size: bytes.
+        age: seconds since the last use.
+    """
+
+    size: float | None
+    age: float | None
+
+
+@dataclass(slots=True)
+class Pruned:
+    """What was removed, or would be.
+
+    Attributes:
+        items: in the order of removal.
+        rest: bytes of what nobody needs any more: old failures, manifests of what is gone, folders of dead builds.
+        before, after: bytes of the cache.
+        spared: what would have had to go, but is pinned, loaded by a process, being built in, or was just used.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    rest: int = 0
+    before: int = 0
+    after: int = 0
+    spared: list[Item] = field(default_factory=list)
+
+    @property
+    def freed(self) -> int:
+        """Bytes."""
+        return self.before - self.after
+
+
+def caps(root: str) -> Caps:
+    """What the user allows: 5 GB, but no more than a tenth of the file system, and 90 days without use.
+
+    Raises:
+        ConfigError: a variable makes no sense.
+    """
+    told, old = os.environ.get("AUTOACCEL_CACHE_MAX_SIZE"), os.environ.get("AUTOACCEL_CACHE_MAX_AGE")
+    size: float | None = 5e9
+    if told:
+        size = None if told == "off" else parse_size(told, "$AUTOACCEL_CACHE_MAX_SIZE")
+    elif hasattr(os, "statvfs"):
+        with contextlib.suppress(OSError):
+            room = os.statvfs(root)
+            size = min(5e9, room.f_blocks * room.f_frsize / 10)
+    age = None if old == "off" else parse_age(old, "$AUTOACCEL_CACHE_MAX_AGE") if old else 90 * _DAY
+    return Caps(size, age)
+
+
+def parse_size(text: str, where: str) -> float:
+    """Bytes, from words like ``500MB``, ``1.5 GiB``, ``0``.
+
+    Raises:
+        ConfigError: it is no size.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"{where}: a size is a number with B, kB, MB or GB, like 500MB, not {text!r}")
+    step = 1024.0 if match[3] else 1000.0
+    return float(match[1]) * float(step ** " kmgt".index(match[2].lower() or " "))
+
+
+def parse_age(text: str, where: str) -> float:
+    """Seconds, from words like ``30d``, ``12h``, ``2 weeks``; a bare number is days.
+
+    Raises:
+        ConfigError: it is no age.
+    """
+    match = _AGE.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"{where}: an age is a number with min, h, d, w or y, like 30d, not {text!r}")
+    return float(match[1]) * _UNITS[match[2][:1].lower()]
+
+
+def prune(store: Store, limits: Caps, *, gentle: bool = True, dry: bool = False, until: float | None = None) -> Pruned:
+    """Bring a cache under its caps.
+
+    Args:
+        store: the cache.
+        limits: what it may hold.
+        gentle: spare what was used in the last day as well, which is as well as a last use is known: a process may
+            be about to load it.
+        dry: only tell.
+        until: the monotonic clock's time after which no more is begun.
+    """
+    found = sorted(items(store), key=lambda one: one.used)
+    done = Pruned(before=store.size())
+    done.rest = sum(_sweep(store, dry))
+    done.after = done.before - done.rest
+    now = time.time()
+    loaded = mapped(store.bucket)
+    for one in found:
+        too_old = limits.age is not None and one.used < now - limits.age
+        too_much = limits.size is not None and done.after > limits.size
+        if not (too_old or too_much) or (until is not None and time.monotonic() > until):
+            continue
+        if one.pinned or _in_use(one, loaded) or (gentle and _fresh(one, now)):
+            done.spared.append(one)
+        elif dry or remove(store, one):
+            done.items.append(one)
+            done.after -= one.size
+        else:
+            done.spared.append(one)
+    if not dry:
+        _forget(store)
+        done.after = store.size()
+    return done
+
+
+def _in_use(item: Item, loaded: set[str]) -> bool:
+    return item.kind == "artifact" and f"{item.path}/{item.meta['library']}" in loaded
+
+
+def _fresh(item: Item, now: float) -> bool:
+    """Whether a process may be about to load it; of what no manifest names, who looked it up by content just now."""
+    if item.kind == "artifact" and not item.current:
+        return now - item.used < _HOUR
+    return now - item.used < COARSE + _HOUR
+
+
+def remove(store: Store, item: Item) -> bool:
+    """Remove a thing from a cache: out of reach in one step, then from the disk; whether it is gone."""
+    if item.kind == "cargo":
+        with builddirs.exclusive(store.bucket, item.path, 0.0) as held:
+            return held and _away(store, item.path)
+    return _away(store, item.path)
+
+
+def _away(store: Store, folder: str) -> bool:
+    aside = f"{store.bucket}/builds/{os.getpid()}-gone-{time.monotonic_ns()}"
+    try:
+        os.rename(folder, aside)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    shutil.rmtree(aside, ignore_errors=True)
+    if os.sep + "artifacts" + os.sep in folder:
+        for above in (os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))):
+            with contextlib.suppress(OSError):
+                os.rmdir(above)
+    return True
+
+
+def _sweep(store: Store, dry: bool) -> Iterator[int]:
+    """Remove what is of no use to anybody; the bytes of each."""
+    for path in list(_leavings(store)):
+        size = _size(path)
+        if not dry:
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+        yield size
+    if not dry:
+        for path in _older(f"{store.bucket}/locks", 30 * _DAY):
+            # Under the lock: a second build is the worst that can come of it.
+            with locks.held(path.removesuffix(".holder"), 0.0) as held, contextlib.suppress(OSError):
+                if held:
+                    os.unlink(path)
+
+
+def _leavings(store: Store) -> Iterator[str]:
+    bucket = store.bucket
+    for name in listed(store.root):
+        if name.startswith("cleared-"):
+            yield f"{store.root}/{name}"
+    for name in listed(f"{bucket}/builds"):
+        if is_left_over(f"{bucket}/builds/{name}"):
+            yield f"{bucket}/builds/{name}"
+    yield from _older(f"{bucket}/failures", _DAY)
+    yield from _older(f"{bucket}/quarantine", 7 * _DAY)
+    for folder in ("manifests", "contexts", "packs", "failures", "tools", "projects", "locks", "numba"):
+        # Of a writer that was killed.
+        yield from (path for path in _older(f"{bucket}/{folder}", _HOUR) if os.path.basename(path).startswith(".new-"))
+    for name in listed(f"{bucket}/cargo"):
+        if ".new-" in name:
+            yield from (path for path in _older(f"{bucket}/cargo", _HOUR) if path.endswith(f"/{name}"))
+
+
+def _forget(store: Store) -> None:
+    """Remove manifests, packs and contexts that lead nowhere, and shorten the history."""
+    bucket = store.bucket
+    named = current(store)
+    for path, artifact in named.items():
+        if not os.path.lexists(artifact):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+    contexts = {record[8] for path in named if isinstance(record := manifest.load(path), tuple)}
+    for path in _older(f"{bucket}/contexts", _DAY):
+        if os.path.basename(path).partition(".")[0] not in contexts:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+    alive = set(named.values())
+    for path in _older(f"{bucket}/packs", _DAY):
+        pack = manifest.load(path)
+        if not isinstance(pack, dict) or not alive.intersection(_artifacts(pack)):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+    _shorten(f"{bucket}/history")
+
+
+def _artifacts(pack: dict[str, bytes]) -> Iterator[str]:
+    for data in pack.values():
+        with contextlib.suppress(ValueError, EOFError, TypeError, IndexError):
+            yield marshal.loads(data)[3]  # noqa: S302  (checked when the pack was read)
+
+
+def _shorten(path: str) -> None:
+    with contextlib.suppress(OSError):
+        with open(path, "rb") as file:
+            lines = file.readlines()
+        if len(lines) > 2 * _HISTORY:
+            replace(path, b"".join(lines[-_HISTORY:]))
+
+
+def _older(folder: str, seconds: float) -> Iterator[str]:
+    now = time.time()
+    for name in listed(folder):
+        with contextlib.suppress(OSError):
+            if now - os.lstat(f"{folder}/{name}").st_mtime > seconds:
+                yield f"{folder}/{name}"
+
+
+def _size(path: str) -> int:
+    total = 0
+    with contextlib.suppress(OSError):
+        total = os.lstat(path).st_size
+    for folder, _, files in os.walk(path):
+        for name in files:
+            with contextlib.suppress(OSError):
+                total += os.lstat(f"{folder}/{name}").st_size
+    return total
+
+
+def main(root: str) -> None:
+    """The run in the background: gentle, at low priority, and one at a time."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(10)
+    with contextlib.suppress(OSError, ConfigError):
+        store = Store(root)
+        with locks.held(f"{store.bucket}/locks/upkeep.lock", 0.0) as held:
+            if held:
+                limits = caps(root)
+                # Some room below the cap, that the next build does not go over it at once.
+                size = None if limits.size is None else limits.size * 0.9
+                before = store.size()
+                if limits.size is not None and before <= limits.size:
+                    size = None
+                prune(store, Caps(size, limits.age), until=time.monotonic() + _BUDGET)
