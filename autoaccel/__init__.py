@@ -179,8 +179,8 @@ class AccelFinder:
             if declared is not None and declared[1] == CRATE_SOURCES[0][1] and not self.exclude and not building:
                 source, toolchain, _, root = declared
                 if path is None or (len(path) and f"{path[0]}{_SEP}".startswith(root + _SEP)):
-                    home = source.rpartition(_SEP)[0].rpartition(_SEP)[0]
-                    spec = _hit(self, fullname, source, toolchain, home, set())
+                    directory = source.rpartition(_SEP)[0].rpartition(_SEP)[0]
+                    spec = _hit(self, fullname, source, toolchain, directory, set())
                     if spec is not None:
                         return spec
             return cold("finder", "special_spec", self, fullname, path)  # type: ignore[no-any-return]
@@ -251,11 +251,11 @@ class AccelFinder:
             here = here.rpartition(_SEP)[0]
             if not here:
                 return
-        below = finder.base[:-1]
-        while below != here:
-            if _access(f"{below}{_SEP}.git", 0):
+        inside = finder.base[:-1]
+        while inside != here:
+            if _access(f"{inside}{_SEP}.git", 0):
                 return  # of another project
-            below = below.rpartition(_SEP)[0]
+            inside = inside.rpartition(_SEP)[0]
         if path not in self.projects:
             text = b""
             try:
