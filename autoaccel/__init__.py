@@ -159,12 +159,14 @@ class AccelFinder:
     def find_spec(self, fullname, path=None, target=None):
         # type: (str, Path, object) -> ModuleSpec | None
         """The spec of a module that only a pyproject.toml knows, or that ``PathFinder`` would find at once."""
-        if sys.meta_path != self.order or not sys.path_hooks or sys.path_hooks[0] is not self:
+        hooks = sys.path_hooks
+        if sys.meta_path != self.order or not hooks or hooks[0] is not self:
             # Somebody has put a finder or a hook in, or an older list back.
             self.attach()
-        if fullname in self.packed and self.direct:
+        packed = self.packed
+        if packed and fullname in packed and self.direct:
             # Where the first directory of the path has it, nobody else is to be asked.
-            finder = self.packed[fullname]
+            finder = packed[fullname]
             try:
                 first = (sys.path if path is None else path)[0]
                 there = sys.path_importer_cache[first if first != "" else _os.getcwd()] is finder
