@@ -118,7 +118,7 @@ if sys.argv[3] == "burst":
         with open(path) as file:
             text = file.read()
         with open(path, "w") as file:
-            file.write(text.replace("FIRST", "FIRST + 1"))
+            file.write(text.replace("FIRST)", "FIRST + 1)"))
         time.sleep(max(0, started + (number + 1) * 0.9 / 50 - time.perf_counter()))
     saved = time.perf_counter() - started
     while not rounds or watcher.busy:
