@@ -100,6 +100,8 @@ _PYTHON = (getattr(sys, "_stdlib_dir", None) or f"{sys.base_prefix}{_SEP}lib") +
 _SITE = f"{_SEP}site-packages{_SEP}"
 _DIST = f"{_SEP}dist-packages{_SEP}"
 _OWN = __file__.rpartition(_SEP)[0] + _SEP
+#: A pipe in the place of a file would be waited for.
+_READ = _os.O_NOFOLLOW | _os.O_NONBLOCK if sys.platform != "win32" else _os.O_BINARY  # type: ignore[attr-defined]
 _stat = _os.stat
 _access = _os.access
 
@@ -614,7 +616,7 @@ def unmarshalled(name):
     for root in known_roots or cache_roots():
         try:
             path = f"{root}/{BUCKET}/{name}"
-            fd = _os.open(path, _os.O_NOFOLLOW if sys.platform != "win32" else _os.O_BINARY)  # type: ignore[attr-defined]
+            fd = _os.open(path, _READ)
         except OSError:
             continue
         try:

@@ -8,7 +8,7 @@ import sys
 from _imp import source_hash
 from dataclasses import astuple, dataclass
 
-from . import BUCKET, CRATE_SOURCES, SALT, TAG, cache_roots, loader, packs, slot, staleness, unmarshalled
+from . import _READ, BUCKET, CRATE_SOURCES, SALT, TAG, cache_roots, loader, packs, slot, staleness, unmarshalled
 from .loader import executable, forget, trusted
 from .location import fallback, layers, preferred
 from .staleness import FRESH, identity
@@ -106,11 +106,15 @@ def stale_reason(manifest: Manifest, *, system: bool = True) -> str | None:
 def load(path: str) -> Any:
     """The content of a file that holds what `pack` gave; None where it is missing or damaged."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_opened) as file:
             data = file.read()
         return marshal.loads(data[8:]) if source_hash(SALT, data[8:]) == data[:8] else None
     except (OSError, ValueError, TypeError, EOFError):
         return None
+
+
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags | _READ)
 
 
 def read_pack(directory: str) -> dict[str, bytes]:
