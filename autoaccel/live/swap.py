@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..plan import Artifact
     from ..sources import Source
 
-__all__ = ["rebind", "reload_dependents", "swap"]
+__all__ = ["jitted_files", "rebind", "reload_dependents", "swap"]
 
 
 def swap(ready: Mapping[str, tuple[Source, Artifact]], python: Collection[str] = ()) -> tuple[str, ...]:
@@ -98,6 +98,20 @@ def _jitted(python: Collection[str]) -> list[ModuleType]:
     for name in sorted(concerned):
         visit(name, ())
     return found
+
+
+def jitted_files() -> set[str]:
+    """The files that loaded functions of numba's are made from."""
+    state = len(sys.modules), len(tier1.dispatchers()) if (tier1 := sys.modules.get("autoaccel.numba.tier1")) else 0
+    if _known.get("state") != state:
+        files = set[str]().union(*_inputs_of_jitted().values())
+        _known.update(state=state, files={path for path in files if path.endswith(".py")})
+    found: set[str] = _known["files"]
+    return found
+
+
+#: What `jitted_files` gave, and for what.
+_known: dict[str, Any] = {}
 
 
 def _inputs_of_jitted() -> dict[str, set[str]]:

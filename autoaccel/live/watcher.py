@@ -125,6 +125,7 @@ class Watcher:
         poll: see `events.Events`.
         told: is told every event, by the watcher's own thread.
         more: further modules, asked now and then.
+        also: further ``.py`` files, asked now and then.
     """
 
     def __init__(
@@ -136,11 +137,13 @@ class Watcher:
         poll: bool | None = None,
         told: Callable[[object], None] | None = None,
         more: Callable[[], Iterable[Source]] = tuple,
+        also: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self.paths = tuple(os.path.abspath(path) for path in paths)
         self._root = root
         self._told = told or _ignore
         self._more = more
+        self._also = also
         self._poll = poll
         self._jobs = jobs or settings.jobs()
         self._messages: queue.SimpleQueue[tuple[object, ...]] = queue.SimpleQueue()
@@ -393,7 +396,7 @@ class Watcher:
     def _adopt(self) -> None:
         """Take in what has been imported since."""
         found = [source for source in self._more() if self._add(source, want=False)]
-        if found:
+        if self._known.also(self._also()) or found:
             self._follow()
             for source in found:
                 if self._learn(source):
