@@ -25,7 +25,7 @@ from . import (
     building,
     keeping,
 )
-from .loader import PackageLoader, forget, in_cold_room, recognise
+from .loader import PackageLoader, forget, in_cold_room, read_alone, recognise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ __all__ = [
 ]
 
 _SEP = "\\" if sys.platform == "win32" else "/"
+#: The source of a package that is made as a whole.
+_PROJECT = "pyproject.toml"
 _STDLIB = getattr(sys, "_stdlib_dir", None) or f"{sys.base_prefix}{_SEP}lib"
 
 #: Class of a directory's finder -> ours, which is both.
@@ -288,11 +290,20 @@ def spec_of(
         record: what its manifest holds, if it has been read.
     """
     make = owner.make_loader or (PackageLoader if package else NativeLoader)
+    folder, _, file = path.rpartition(_SEP)
+    places = [folder]
+    if package and file == _PROJECT:
+        from . import packaged
+
+        make = packaged.FolderLoader
+        record = record or read_alone(name, path)
+        # Where it was the last time; its loader knows better.
+        places = [record[3].rpartition(_SEP)[0]] if record is not None else []
     loader = make(name, path, toolchain, owner.mode, names, record)
     spec = ModuleSpec(name, loader, origin=path, is_package=package)
     spec._set_fileattr = True  # type: ignore[attr-defined]
     if package:
-        spec.submodule_search_locations = [path.rpartition(_SEP)[0]]
+        spec.submodule_search_locations = places
     return spec
 
 
@@ -329,7 +340,21 @@ def _source(finder: DirectoryFinder, fullname: str, stem: str, names: "set[str]"
             claimed, record = recognise(fullname, path, True)
             if claimed:
                 return path, toolchain, False, record
+            made = _made(fullname, _path_join(finder.path, folder, _PROJECT))
+            if made is not None:
+                return made
     return _pure_source(finder, stem, names) if _matches(fullname, _rules(finder, "pure")) else None
+
+
+def _made(fullname: str, pyproject: str) -> "tuple[Any, ...] | None":
+    """As `_source`, of a crate's folder that is a maturin project, whose library is no module by itself."""
+    if not _path_isfile(pyproject):
+        return None
+    from .projects import declared
+
+    project = declared(pyproject)
+    told = project.modules.get(fullname) if project is not None else None
+    return (*told, None) if told is not None and told[0] == pyproject and told[2] else None
 
 
 def _listing(directory: str) -> "set[str] | None":

@@ -29,6 +29,7 @@ def declared(root: Path, pyproject: str, files: dict[str, str]) -> dict[str, str
 
 
 CRATE = {"Cargo.toml": manifest("some-crate"), "src/lib.rs": MARKED}
+PLAIN = {**CRATE, "src/lib.rs": "pub fn f() {}\n"}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,47 @@ CRATE = {"Cargo.toml": manifest("some-crate"), "src/lib.rs": MARKED}
             id="the src and rust layout",
         ),
         pytest.param(MATURIN + '[tool.maturin]\nbindings = "bin"\n', CRATE, {}, id="a program"),
-        pytest.param(MATURIN, {**CRATE, "src/lib.rs": "pub fn f() {}\n"}, {}, id="no extension module"),
+        pytest.param(
+            MATURIN,
+            {"Cargo.toml": manifest("x").replace("cdylib", "rlib"), "src/lib.rs": "pub fn f() {}\n"},
+            {},
+            id="no extension module",
+        ),
+        pytest.param(MATURIN, PLAIN, {"some_crate": "pyproject.toml"}, id="a C library, for cffi"),
+        pytest.param(
+            MATURIN + '[tool.maturin]\nmodule-name = "pkg._native"\nbindings = "cffi"\n',
+            {**CRATE, "pkg/__init__.py": ""},
+            {"pkg._native": "pyproject.toml"},
+            id="bindings that are told beat what the library has",
+        ),
+        pytest.param(
+            MATURIN,
+            {**PLAIN, "some_crate/__init__.py": ""},
+            {"some_crate.some_crate": "pyproject.toml"},
+            id="mixed cffi",
+        ),
+        pytest.param(
+            MATURIN,
+            {**PLAIN, "Cargo.toml": manifest("x", '[dependencies]\nuniffi = "0.29"').replace("cdylib", "rlib")},
+            {"x": "pyproject.toml"},
+            id="UniFFI",
+        ),
+        pytest.param(
+            MATURIN,
+            {**PLAIN, "Cargo.toml": manifest("x", '[dependencies]\npyo3 = "0.30"')},
+            {},
+            id="an init function that a macro hides",
+        ),
+        pytest.param(
+            MATURIN,
+            {
+                **PLAIN,
+                "Cargo.lock": '[[package]]\nname = "some-crate"\nversion = "1.0.0"\ndependencies = ["between 1.0.0"]\n'
+                '[[package]]\nname = "between"\nversion = "1.0.0"\ndependencies = ["pyo3"]\n',
+            },
+            {},
+            id="and whose bindings come with another crate",
+        ),
         pytest.param(
             '[[tool.setuptools-rust.ext-modules]]\ntarget = "a._one"\n'
             '[[tool.setuptools-rust.ext-modules]]\ntarget = "a._two"\npath = "two/Cargo.toml"\n',
