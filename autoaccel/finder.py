@@ -38,6 +38,7 @@ __all__ = [
     "adopt",
     "excludes",
     "learn",
+    "look_again",
     "refresh",
     "release",
     "search",
@@ -227,6 +228,24 @@ def learn(owner: AccelFinder, finder: DirectoryFinder, path: str) -> None:
     if isinstance(project, Project):
         finder.project = project
         finder.odd = finder.odd or bool(project.exclude or project.pure)
+
+
+def look_again(finder: "Any") -> None:
+    """Have the next search of a directory find what its project declares.
+
+    That is the search which has made the directory known; the entry of ``sys.meta_path`` had been asked before it.
+    """
+
+    def find_spec(fullname: str, target: object = None) -> "ModuleSpec | None":
+        vars(finder).pop("find_spec", None)
+        if isinstance(finder, DirectoryFinder) and finder.owner.special.get(fullname) is not None:
+            spec = finder.owner.find_spec(fullname, [finder.path])
+            if spec is not None:
+                return spec
+        found: ModuleSpec | None = finder.find_spec(fullname, target)
+        return found
+
+    vars(finder)["find_spec"] = find_spec
 
 
 def _let_go(before: "set[str]") -> None:
