@@ -21,6 +21,7 @@ WARM = {
     "__init__",
     "finder",
     "loader",
+    "packaged",
     "staleness",
     "projects",
     "csource",
@@ -51,6 +52,7 @@ TABLE = {
     "finder": {"loader"},
     "staleness": {"loader"},
     "projects": {"finder"},
+    "packaged": {"__init__", "loader"},
     "rustprojects": {"content", "crates"},
     "hook": {"finder"},
     "unclaimed": {"errors"},
@@ -91,8 +93,13 @@ TABLE = {
     "toolchains.rustfile": {
         "crates", "errors", "keys", "plan", "toolchains.base", "toolchains.cargo", "toolchains.requests",
     },
+    "toolchains.maturin": {
+        "crates", "errors", "keys", "manifest", "plan", "process", "rustprojects", "settings",
+        "toolchains.base", "toolchains.cargo",
+    },
     "toolchains": {
-        "toolchains.base", "toolchains.cargo", "toolchains.cc", "toolchains.cython", "toolchains.numba", "toolchains.rustfile",
+        "toolchains.base", "toolchains.cargo", "toolchains.cc", "toolchains.cython", "toolchains.maturin",
+        "toolchains.numba", "toolchains.rustfile",
     },
     "pipeline": {
         "content", "csource", "errors", "exports", "keys", "manifest", "plan", "progress", "settings", "sources", "store",
@@ -137,6 +144,7 @@ UPWARD = {
     ("hook", "listing"),
     ("hook", "numba.watch"),
     ("finder", "numba.watch"),
+    ("finder", "packaged"),
     ("__init__", "numba.find"),
     ("numba", "loader"),
     ("numba", "numba.hold"),
