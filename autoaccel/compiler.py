@@ -26,7 +26,7 @@ from .toolchains.base import Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from .plan import Options, Plan
@@ -128,6 +128,10 @@ class Unit:
     generated: bool = False
 
 
+if TYPE_CHECKING:
+    Halves = Callable[[Compiler, Sequence[str], str], tuple[tuple[str, ...], tuple[str, ...], str] | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Compiled:
     """A linked library, what was read for it, and what the tools said."""
@@ -181,7 +185,13 @@ def find(language: str, *, name: str, path: str) -> Compiler:
 
 
 def build_library(
-    plan: Plan, units: Sequence[Unit], options: Options, compilers: dict[str, Compiler], how: Settings, workdir: str
+    plan: Plan,
+    units: Sequence[Unit],
+    options: Options,
+    compilers: dict[str, Compiler],
+    how: Settings,
+    workdir: str,
+    halves: Halves | None = None,
 ) -> Compiled:
     """Compile every unit, several at a time, and link them into the module's library.
 
@@ -192,6 +202,9 @@ def build_library(
         compilers: by language.
         how: project-wide settings.
         workdir: where to write.
+        halves: another way to compile what a generator wrote. From the compiler, the command and the folder it makes
+            object files, flags for the linker and a log; None where it can't be gone, or where the linker says
+            no to what it makes: then the file is compiled as it is.
 
     Raises:
         Failed: a compile or the link failed.
@@ -210,17 +223,23 @@ def build_library(
     inputs: list[str] = []
     absent: list[str] = []
 
-    def work(task: tuple[list[str], str, str]) -> process.Result:
-        return process.run(task[0], cwd=workdir, env=env)
+    def work(
+        unit: Unit, task: tuple[list[str], str, str]
+    ) -> tuple[process.Result, tuple[str, ...], tuple[str, ...], str]:
+        if halves is not None and unit.generated:
+            made = halves(compilers[unit.language], task[0], workdir)
+            if made is not None:
+                return process.Result(0, ""), *made
+        return process.run(task[0], cwd=workdir, env=env), (task[1],), (), process.shown(task[0])
 
     if len(tasks) > 1:
-        with ThreadPoolExecutor(settings.jobs()) as pool:
-            results = list(pool.map(work, tasks))
+        with ThreadPoolExecutor(settings.jobs(), initializer=process.inherited()) as pool:
+            results = list(pool.map(work, units, tasks))
     else:
-        results = [work(tasks[0])]
+        results = [work(units[0], tasks[0])]
     warnings: list[Diagnostic] = []
-    for unit, (command, _, depfile), result in zip(units, tasks, results, strict=True):
-        log += [process.shown(command), result.output]
+    for unit, (command, _, depfile), (result, _, _, text) in zip(units, tasks, results, strict=True):
+        log += [text, result.output]
         compiler = compilers[unit.language]
         read = _dependencies(depfile, workdir)
         inputs += [unit.path, *read]
@@ -230,9 +249,13 @@ def build_library(
         warnings += diagnostics(result.output)
     library = f"{workdir}/{name.rpartition('.')[2]}{sysconfig.get_config_var('EXT_SUFFIX')}"
     language = "c++" if options.language == "c++" or any(unit.language == "c++" for unit in units) else "c"
-    command = _link_command([task[1] for task in tasks], library, language, options, compilers[language], how)
+    objects = [one for _, made, _, _ in results for one in made]
+    more = [one for _, _, flags, _ in results for one in flags]
+    command = _link_command([*more, *objects], library, language, options, compilers[language], how)
     result = process.run(command, cwd=workdir, env=env)
     log += [process.shown(command), result.output]
+    if result.status != 0 and more:
+        return build_library(plan, units, options, compilers, how, workdir)
     if result.status != 0:
         error = errors.compile_failed(name, path, "the linker", result.output, hint=_link_hint(name, result.output))
         probes = _library_probes(options)
@@ -423,6 +446,7 @@ def _compile_command(
         *how.cflags,
         "-MD", "-MF", f"{stem}.d",
         "-x", unit.language,
+        # `cython_parts` takes the command apart from its end.
         "-c", unit.path,
         "-o", f"{stem}.o",
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from importlib.machinery import PathFinder
 
 from . import process
 
-__all__ = ["start", "take"]
+__all__ = ["start", "stay", "take"]
 
 _SCRIPT = os.path.join(os.path.dirname(__file__), "toolchains", "cython_server.py")
 
@@ -26,6 +26,15 @@ def start(toolchain: str) -> None:
             _waiting.append((os.getpid(), _started()))
 
 
+#: More words for the server.
+_words: list[str] = []
+
+
+def stay() -> None:
+    """From now on, a server lives as long as this process, and is ready for a first request as for a second."""
+    _words[:] = ["--idle", "1000000", "--warm"]
+
+
 def take() -> subprocess.Popen[bytes]:
     """The process that was started, or a new one; from now on the caller's to end."""
     while _waiting:
@@ -37,7 +46,7 @@ def take() -> subprocess.Popen[bytes]:
 
 def _started() -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", _SCRIPT],
+        [sys.executable, "-I", "-S", _SCRIPT, *_words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

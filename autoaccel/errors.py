@@ -78,6 +78,8 @@ class BuildError(AccelError):
     Attributes:
         diagnostics: what the compiler said, in its order.
         log: path of the complete build log, or None.
+        inputs: the files that the build has read, if nothing else decides that it fails.
+        absent: missing files that may be the reason.
     """
 
     def __init__(
@@ -92,6 +94,8 @@ class BuildError(AccelError):
         super().__init__(message, name=name, path=path)
         self.diagnostics = tuple(diagnostics)
         self.log = log
+        self.inputs: tuple[str, ...] = ()
+        self.absent: tuple[str, ...] = ()
 
 
 def advice(name: str, setting: str) -> str:
@@ -298,7 +302,7 @@ def not_loadable(name: str, path: str, artifact: str, reason: str) -> LoadError:
 
 def remembered(error: BuildError) -> BuildError:
     """A failure of an earlier attempt at the very same inputs."""
-    return BuildError(
+    again = BuildError(
         f"{error.msg}\n\n(remembered: nothing has changed since this build failed; "
         "`autoaccel build --force` tries again)",
         name=error.name,
@@ -306,6 +310,8 @@ def remembered(error: BuildError) -> BuildError:
         diagnostics=error.diagnostics,
         log=error.log,
     )
+    again.inputs, again.absent = error.inputs, error.absent
+    return again
 
 
 def unknown_key(where: str, key: str, known: Sequence[str]) -> ConfigError:

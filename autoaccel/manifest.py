@@ -8,7 +8,7 @@ import sys
 from _imp import source_hash
 from dataclasses import astuple, dataclass
 
-from . import _READ, BUCKET, CRATE_SOURCES, SALT, TAG, cache_roots, loader, packs, slot, staleness, unmarshalled
+from . import _OPEN, BUCKET, CRATE_SOURCES, SALT, TAG, cache_roots, loader, packs, slot, staleness, unmarshalled
 from .loader import executable, forget, trusted
 from .location import fallback, layers, preferred
 from .staleness import FRESH, identity
@@ -64,9 +64,9 @@ class Manifest:
         siblings: names with this module's stem that must stay absent beside the source.
         context: hash of the context, which the modules of a folder mostly share: (rows of the toolchain's and the
             system's files; folder rows likewise; paths that must stay absent; names that must stay absent beside the
-            source; names and values of environment variables in the interpreter's own encoding). The first three are
-            checked once per process. The names that are missing in its folders are in a file beside it, which is read
-            only when a folder has changed.
+            source, as one text ``/name/name/``; names and values of environment variables in the interpreter's own
+            encoding). The first three are checked once per process. The names that are missing in its folders are in
+            a file beside it, which is read only when a folder has changed.
         missing: folder -> the names that must stay absent in it; a folder of which nothing may change is not there.
             A pack's records end before this.
     """
@@ -114,7 +114,7 @@ def load(path: str) -> Any:
 
 
 def _opened(path: str, flags: int) -> int:
-    return os.open(path, flags | _READ)
+    return os.open(path, flags | _OPEN)
 
 
 def read_pack(directory: str) -> dict[str, bytes]:

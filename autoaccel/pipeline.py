@@ -245,4 +245,6 @@ def _failed(store: Store, case: _Case, failure: Failed) -> BuildError:
     # What was mended in the meantime is not what failed.
     if not any(contents.changed_since(path, case.started) for path in inputs):
         store.remember_failure(case.key, error, inputs, failure.absent, complete=failure.complete)
+    if failure.complete:
+        error.inputs, error.absent = tuple(inputs), tuple(failure.absent)
     return error

@@ -14,14 +14,18 @@ from subprocess import TimeoutExpired
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Self
 
 __all__ = [
+    "Cancelled",
     "Result",
+    "Scope",
     "TimeoutExpired",
     "detach",
     "end",
     "environment",
     "find_program",
+    "inherited",
     "interrupt",
     "interrupted",
     "resume",
@@ -84,8 +88,7 @@ def run(
     Raises:
         OSError: the program can't be started.
     """
-    if _over.is_set():
-        raise KeyboardInterrupt
+    _check()
     # A session of its own: Ctrl-C in a terminal reaches us first, and the tool's children end with it.
     child = subprocess.Popen(
         list(args),
@@ -96,18 +99,20 @@ def run(
         stderr=subprocess.PIPE if apart else subprocess.STDOUT,
         start_new_session=sys.platform != "win32",
     )
-    _running.add(child)
+    _running[child] = _current()
+    for told in started:
+        told(child.pid, True)
     try:
-        if _over.is_set():  # set after the look above, and before this child was known
-            raise KeyboardInterrupt  # noqa: TRY301
+        _check()  # set after the look above, and before this child was known
         output, errors = child.communicate(timeout=timeout) if heard is None else _listen(child, heard)
     except BaseException:
         end(child)
         raise
     finally:
-        _running.discard(child)
-    if _over.is_set():
-        raise KeyboardInterrupt
+        _running.pop(child, None)
+        for told in started:
+            told(child.pid, False)
+    _check()
     return Result(child.returncode, output.decode("utf-8", "replace"), (errors or b"").decode("utf-8", "replace"))
 
 
@@ -157,14 +162,70 @@ def detach(args: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> None:
     child.returncode = 0
 
 
-#: Programs that threads of this process wait for, and whether they are to give up.
-_running: set[subprocess.Popen[bytes]] = set()
+class Cancelled(KeyboardInterrupt):
+    """The work of a `Scope` is not wanted any more."""
+
+
+class Scope:
+    """Work of one or several threads that can be given up by another one."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """End the programs that the work waits for; its waits, and later ones, raise `Cancelled`."""
+        self.cancelled = True
+        for child, scope in list(_running.items()):
+            if scope is self:
+                end(child)
+
+    def __enter__(self) -> Self:
+        self._before = _current()
+        _local.scope = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _local.scope = self._before
+
+
+_local = threading.local()
+
+#: Programs that threads of this process wait for, and for whose work; and whether all are to give up.
+_running: dict[subprocess.Popen[bytes], Scope | None] = {}
 _over = threading.Event()
+
+#: Are told the process group of each program that is started, and that it has ended.
+started: list[Callable[[int, bool], None]] = []
+
+
+def _current() -> Scope | None:
+    scope: Scope | None = getattr(_local, "scope", None)
+    return scope
+
+
+def inherited() -> Callable[[], None]:
+    """What a helping thread is to call first, so that its programs count as this thread's."""
+    scope = _current()
+
+    def take() -> None:
+        _local.scope = scope
+
+    return take
+
+
+def _check() -> None:
+    """Give up if somebody has said so."""
+    if _over.is_set():
+        raise KeyboardInterrupt
+    scope = _current()
+    if scope is not None and scope.cancelled:
+        raise Cancelled
 
 
 def interrupted() -> bool:
-    """Whether `interrupt` was called: who waits for something else than a program gives up as well."""
-    return _over.is_set()
+    """Whether this thread is to give up: who waits for something else than a program looks here."""
+    scope = _current()
+    return _over.is_set() or (scope is not None and scope.cancelled)
 
 
 def interrupt() -> None:

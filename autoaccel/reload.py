@@ -1,4 +1,4 @@
-"""What the loader does rarely: renew a loaded module, and explain a library that does not load."""
+"""What the loader does rarely: renew loaded modules, and explain a library that does not load."""
 
 from __future__ import annotations
 
@@ -12,43 +12,96 @@ from .loader import open_library
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from . import NativeLoader
     from .sources import Source
 
-__all__ = ["explained", "renew"]
+__all__ = ["Fresh", "commit", "explained", "prepared", "renew"]
 
 _numbers = itertools.count(1)
+
+#: Libraries that were initialised in this process.
+_used: set[str] = set()
+
+#: What a module is to others; its new content has the same.
+_ATTRIBUTES = ("__name__", "__spec__", "__loader__", "__package__", "__path__")
+
+
+class Fresh:
+    """The new content of a loaded module, initialised, and not in its place yet.
+
+    Attributes:
+        loader: the module's.
+        module: the one that everybody has.
+        content: another module, which holds what is to be put into it. Its functions keep it alive and see its globals.
+        artifact: what it was loaded from.
+    """
+
+    __slots__ = ("artifact", "content", "loader", "module")
+
+    def __init__(self, loader: NativeLoader, module: Any, content: Any, artifact: str) -> None:
+        self.loader = loader
+        self.module = module
+        self.content = content
+        self.artifact = artifact
 
 
 def renew(loader: NativeLoader, module: Any, artifact: str) -> None:
     """Put the content of the library at ``artifact`` into ``module``, in place; nothing where it is there already."""
-    spec: ModuleSpec = module.__spec__
     if loaded.get(loader.name) == artifact:
-        loader.path = spec.cached = module.__cached__ = artifact
+        loader.path = module.__spec__.cached = module.__cached__ = artifact
         return
-    # A library is initialised once; the new one makes a module of its own, whose content moves over. Its functions keep
-    # it alive and see its globals.
-    attributes = ("__name__", "__spec__", "__loader__", "__package__", "__path__")
-    real = {name: module.__dict__[name] for name in attributes if name in module.__dict__}
+    commit([prepared(loader, module, artifact)])
+
+
+def prepared(loader: NativeLoader, module: Any, artifact: str) -> Fresh:
+    """Load and initialise a library; the module stays what it is."""
+    library = artifact
+    if artifact in _used or loaded.get(loader.name) == artifact:
+        # A library is initialised once; a copy of it is another one.
+        from .store import keep_privately
+
+        library = keep_privately(artifact)
+    _used.update((artifact, loaded.get(loader.name, artifact)))
+    spec: ModuleSpec = module.__spec__
+    before = loader.path, spec.cached
+    real = {name: module.__dict__[name] for name in _ATTRIBUTES if name in module.__dict__}
+    there = sys.modules.get(loader.name)
     try:
-        renewed: Any = open_library(loader, spec, artifact)
-        renewed.__dict__.update(real)
-        if renewed is module:
+        content: Any = open_library(loader, spec, library)
+        content.__dict__.update(real)
+        if content is module:
             # pybind11 keeps its modules by the name in their spec: the new one needs another, for as long as it starts.
             alias = ModuleSpec(f"renewed {next(_numbers)}.{loader.name.rpartition('.')[2]}", loader, origin=spec.origin)
-            renewed = open_library(loader, alias, artifact)
-            renewed.__dict__.update(real, __spec__=alias)
-        _imp.exec_dynamic(renewed)
-        renewed.__dict__.update(real)
+            content = open_library(loader, alias, library)
+            content.__dict__.update(real, __spec__=alias)
+        _imp.exec_dynamic(content)
+        content.__dict__.update(real)
     finally:
+        loader.path, spec.cached = before
         # Single-phase initialisation puts the new module there by itself.
-        sys.modules[loader.name] = module
-    module.__dict__.update(renewed.__dict__)
-    module.__cached__ = artifact
-    module.__dict__["__autoaccel_renewed__"] = renewed
-    loaded[loader.name] = artifact
+        if there is not None:
+            sys.modules[loader.name] = there
+        else:
+            sys.modules.pop(loader.name, None)
+    return Fresh(loader, module, content, artifact)
+
+
+def commit(all_fresh: Iterable[Fresh]) -> None:
+    """Put prepared contents into their modules; no other thread sees some without the others."""
+    done = list(all_fresh)
+    contents = [
+        {**one.content.__dict__, "__autoaccel_renewed__": one.content, "__cached__": one.artifact} for one in done
+    ]
+    # What is replaced must not end in between: its end may run anything.
+    kept = [dict(one.module.__dict__) for one in done]
+    # One call into C, in which the interpreter does not change threads.
+    list(map(dict.update, [one.module.__dict__ for one in done], contents))
+    for one in done:
+        one.loader.path = one.module.__spec__.cached = loaded[one.loader.name] = one.artifact
+    kept.clear()
 
 
 def explained(error: ImportError, source: Source, artifact: str) -> ImportError:

@@ -98,6 +98,8 @@ _FOLDERS = (
 
 #: A pack of more modules would cost the import of one of them more than it saves.
 _PACKED = 256
+#: How many contexts a pack keeps besides the one that is written.
+_CONTEXTS = 3
 _packing = threading.Lock()
 
 
@@ -353,7 +355,7 @@ class Store(Reader):
             for name, content in ((f"{context}.absent", missing), (context, common)):
                 if manifest.unmarshalled(manifest.context_name(name)) is None:
                     replace(f"{self.bucket}/{manifest.context_name(name)}", content)
-            self._write_manifest(told)
+            self._write_manifest(told, common)
         self._note(plan.toolchain, artifact)
 
     def _note(self, toolchain: str, artifact: Artifact) -> None:
@@ -390,7 +392,7 @@ class Store(Reader):
         code = f"import sys; sys.path[:] = {sys.path!r}; from autoaccel.upkeep import main; main({self.root!r})"
         process.detach([sys.executable, "-c", code], cwd=self.root, env=process.environment())
 
-    def _write_manifest(self, told: manifest.Manifest) -> None:
+    def _write_manifest(self, told: manifest.Manifest, common: bytes = b"") -> None:
         name, source, record = told.name, told.source, told.record()
         replace(f"{self.bucket}/{manifest.name_of(name, source)}", manifest.pack(record))
         # One writer at a time here; one of another process may win, and the pack lack a module until its next look.
@@ -398,9 +400,15 @@ class Store(Reader):
             directory = manifest.home(source)
             together = manifest.read_pack(directory)
             if name not in together and len(together) >= _PACKED:
-                together = {other: row for other, row in together.items() if os.path.exists(marshal.loads(row)[1])}  # noqa: S302
+                together = {other: row for other, row in together.items() if _of_source(other, row)}
             if name in together or len(together) < _PACKED:
                 together[name] = marshal.dumps(record[:9])
+                if common:
+                    # The last few: a hit on who has another one reads its file.
+                    contexts = [other for other in together if other.startswith("/")]
+                    together |= {f"/{told.context}": common[8:]}
+                    for other in contexts[:-_CONTEXTS]:
+                        del together[other]
                 replace(f"{self.bucket}/{manifest.pack_name(directory)}", manifest.pack(together))
 
     def revalidate(self, known: manifest.Manifest, *, system: bool) -> Artifact | None:
@@ -426,7 +434,7 @@ class Store(Reader):
             age = time.time() - told["time"]
             if not 0 <= age < (_DAY if told["complete"] else _DOUBT_SECONDS) or not _holds(told, contents):
                 return None
-            return BuildError(
+            error = BuildError(
                 told["message"],
                 name=told["name"],
                 path=told["path"],
@@ -435,8 +443,11 @@ class Store(Reader):
                 ],
                 log=told["log"],
             )
+            if told["complete"]:
+                error.inputs, error.absent = tuple(path for path, _ in told["inputs"]), tuple(told["absent"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
+        return error
 
     def remember_failure(
         self, key: str, error: BuildError, contents: Mapping[str, str], absent: Sequence[str], *, complete: bool
@@ -718,11 +729,11 @@ class _Far:
 
     Attributes:
         folders: folder of the system's -> names.
-        rest: single paths; names beside the source.
+        rest: single paths; names beside the source, with a slash before, between and after them.
     """
 
     folders: dict[str, tuple[str, ...]]
-    rest: tuple[tuple[str, ...], tuple[str, ...]]
+    rest: tuple[tuple[str, ...], str]
 
 
 def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...], _Far]:
@@ -734,7 +745,7 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
     absent: dict[str, set[str]] = {}
     if plan.probes:
         paths += dict.fromkeys((*plan.probes, *plan.absent, *meta["absent"]))
-        return {}, (), _Far({}, (tuple(paths), ()))
+        return {}, (), _Far({}, (tuple(paths), "/"))
     for path in dict.fromkeys((*plan.absent, *meta["absent"])):
         if os.path.basename(path) in ("pyproject.toml", "setup.py") and os.path.dirname(path) != own:
             # In folders above, of which nothing else matters.
@@ -751,7 +762,13 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
         (theirs if far else mine)[folder] = tuple(sorted(names))
     stem = os.path.splitext(os.path.basename(plan.source.path))[0] + "."
     related = tuple(sorted(name for name in siblings if name.startswith(stem)))
-    return mine, related, _Far(theirs, (tuple(paths), tuple(sorted(siblings.difference(related)))))
+    others = "".join(f"{name}/" for name in sorted(siblings.difference(related)))
+    return mine, related, _Far(theirs, (tuple(paths), f"/{others}"))
+
+
+def _of_source(name: str, row: bytes) -> bool:
+    """Whether an entry of a pack is of a source that is still there, or a context."""
+    return name.startswith("/") or os.path.exists(marshal.loads(row)[1])  # noqa: S302
 
 
 def _variables(plan: Plan, meta: Meta) -> tuple[tuple[str, str | None], ...]:

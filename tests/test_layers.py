@@ -41,6 +41,7 @@ TABLE = {
     "rustsource": set(),
     "location": set(),
     "plan": set(),
+    "public": set(),
     "process": set(),
     "progress": set(),
     "early": {"process"},
@@ -68,13 +69,16 @@ TABLE = {
     "declare": {"content", "errors", "finder", "manifest", "projects", "rustprojects", "settings"},
     "toolchains.base": {"errors", "plan"},
     "toolchains.cython_cold": set(),
+    "toolchains.cython_split": set(),
+    "toolchains.cython_parts": {"keys", "process", "settings", "toolchains.builddirs", "toolchains.cython_split"},
     "toolchains.cython_server": set(),
     "compiler": {"errors", "keys", "manifest", "plan", "process", "settings", "toolchains.base"},
     "toolchains.headers": {"errors", "plan", "process", "settings", "toolchains.base", "toolchains.cython_server"},
     "toolchains.cc": {"compiler", "errors", "keys", "plan", "process", "settings", "toolchains.base", "toolchains.headers"},
     "toolchains.cython": {
         "compiler", "early", "errors", "keys", "plan", "process", "settings",
-        "toolchains.base", "toolchains.cython_cold", "toolchains.cython_server", "toolchains.headers",
+        "toolchains.base", "toolchains.cython_cold", "toolchains.cython_parts", "toolchains.cython_server",
+        "toolchains.cython_split", "toolchains.headers",
     },
     "toolchains.rustc": {"errors", "keys", "manifest", "plan", "process"},
     "toolchains.builddirs": {"keys", "locks"},
@@ -117,7 +121,7 @@ TABLE = {
     "numba.selftest": {"numba", "numba.emit", "numba.link"},
     "toolchains.numba": {"compiler", "errors", "keys", "manifest", "plan", "settings", "sources", "toolchains.headers"},
     #: Read by type checkers only.
-    "_typing": {"ahead", "errors", "finder", "hook"},
+    "_typing": {"ahead", "errors", "finder", "hook", "live"},
 }  # fmt: skip
 
 #: The edges against the current, each inside a function: a rare case of a room that is usually not entered.
@@ -128,6 +132,7 @@ UPWARD = {
     ("__init__", "loader"),
     ("__init__", "location"),
     ("__init__", "numba.watch"),
+    ("__init__", "public"),
     ("finder", "listing"),
     ("hook", "listing"),
     ("hook", "numba.watch"),
@@ -152,11 +157,14 @@ UPWARD = {
     ("toolchains.rustc", "store"),
     ("store", "toolchains.builddirs"),
     ("toolchains.builddirs", "store"),
+    ("toolchains.cython", "store"),
+    ("toolchains.cython_parts", "store"),
     ("toolchains.rustfile", "store"),
     ("loader", "errors"),
     ("loader", "location"),
     ("loader", "pipeline"),
     ("loader", "reload"),
+    ("reload", "store"),
     ("loader", "sources"),
     ("loader", "staleness"),
     ("loader", "store"),
@@ -169,7 +177,7 @@ UPWARD = {
     ("errors", "sources"),
 }
 
-FRONTS = {"__main__", "ahead", "cli", "pyximport", "roots"}
+FRONTS = {"__main__", "ahead", "cells", "cli", "notebook", "pyximport", "roots"}
 
 
 def modules() -> dict[str, Path]:
@@ -184,7 +192,7 @@ MODULES = modules()
 
 
 def is_front(name: str) -> bool:
-    return name in FRONTS or name.split(".")[0] == "commands"
+    return name in FRONTS or name.split(".")[0] in ("commands", "live")
 
 
 def imports(name: str) -> Iterator[tuple[str, bool]]:
@@ -266,8 +274,8 @@ def test_the_warm_room_loads_nothing_that_is_not_loaded(name: str) -> None:
 
 def test_there_is_one_door_to_subprocess() -> None:
     doors = {name for name in MODULES for what, _ in imports(name) if what.partition(".")[0] == "subprocess"}
-    # The compile server talks over pipes for as long as its process lives.
-    assert doors <= {"process", "early"}
+    # The compile server and the keeper talk over pipes for as long as their processes live; a program is the user's.
+    assert doors <= {"process", "early", "live.command"}
 
 
 def test_the_compile_server_needs_nothing_of_ours() -> None:

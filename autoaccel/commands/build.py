@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..ahead import Outcome
     from ..sources import Source
 
-__all__ = ["build"]
+__all__ = ["build", "error_data"]
 
 #: So many folders are named one by one.
 _FEW = 3
@@ -148,11 +148,15 @@ def _as_data(outcome: Outcome) -> dict[str, object]:
         "seconds": round(outcome.seconds, 3),
     }
     if error is not None:
-        data["error"] = {"kind": type(error).__name__, "message": error.msg}
-        if isinstance(error, BuildError):
-            fields = ("file", "line", "column", "level", "message", "code")
-            data["error"] |= {  # type: ignore[operator]
-                "log": error.log,
-                "diagnostics": [{field: getattr(one, field) for field in fields} for one in error.diagnostics],
-            }
+        data["error"] = error_data(error)
+    return data
+
+
+def error_data(error: AccelError) -> dict[str, object]:
+    """An error for programs."""
+    data: dict[str, object] = {"kind": type(error).__name__, "message": error.msg}
+    if isinstance(error, BuildError):
+        fields = ("file", "line", "column", "level", "message", "code")
+        data["log"] = error.log
+        data["diagnostics"] = [{field: getattr(one, field) for field in fields} for one in error.diagnostics]
     return data

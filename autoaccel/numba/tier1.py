@@ -14,8 +14,7 @@ import weakref
 from contextlib import suppress
 from importlib import import_module
 
-from .. import DirectoryFinder
-from ..finder import excludes
+from ..finder import excludes, is_adopted
 from ..store import open_store
 from . import stamp
 
@@ -68,7 +67,7 @@ def is_ours(function: FunctionType) -> bool:
     path = os.path.abspath(function.__code__.co_filename)
     folder = os.path.dirname(path)
     finder = sys.path_importer_cache.get(folder)
-    if not isinstance(finder, DirectoryFinder) or not os.path.isfile(path):
+    if not is_adopted(finder) or not os.path.isfile(path):
         return False
     name = function.__module__ or ""
     limited = finder.limited and name.partition(".")[0] not in finder.owner.include

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -16,7 +17,7 @@ from importlib.machinery import PathFinder
 from .. import compiler, early, errors, keys, process, settings
 from ..errors import Diagnostic
 from ..plan import Built, Options, Plan, Tool
-from . import cython_cold, cython_server, headers
+from . import cython_cold, cython_parts, cython_server, cython_split, headers
 from .base import Failed
 
 TYPE_CHECKING = False
@@ -121,11 +122,14 @@ def build(plan: Plan, workdir: str) -> Built:
     compilers = {
         one: compiler.find(one, name=source.name, path=source.path) for one in {unit.language for unit in units}
     }
+    halves = None
     if compilers[language].kind == "gcc" and compiler.unsaid(options, how, language):
         _mark(answer["c_file"])
+        if language == "c" and sys.platform == "linux":
+            halves = functools.partial(_halves, source.name.rpartition(".")[2])
     log = f"{answer['text']}\n" if answer["text"] else ""
     try:
-        made = compiler.build_library(plan, units, options, compilers, how, workdir)
+        made = compiler.build_library(plan, units, options, compilers, how, workdir, halves)
     except Failed as failure:
         raise Failed(
             failure.error,
@@ -143,6 +147,16 @@ def build(plan: Plan, workdir: str) -> Built:
         warnings=(*_diagnostics(answer["warnings"], "warning"), *made.warnings),
         extra=extra,
     )
+
+
+def _halves(
+    module: str, tool: compiler.Compiler, command: Sequence[str], workdir: str
+) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
+    """Compile with what is compiled already of Cython's own functions."""
+    from ..store import open_store
+
+    made = cython_parts.make(command, tool.command, module, tool.identity, open_store().bucket, workdir)
+    return None if made is None else (made.objects, cython_parts.LINK_FLAGS, made.log)
 
 
 def _mark(path: str) -> None:
@@ -190,7 +204,9 @@ def _cython(source: Source) -> Tool:
         version = re.search(r"^__version__ = ['\"](.+?)['\"]", file.read(), re.MULTILINE)
     number = version[1] if version else "unknown"
     files = (shadow, os.path.join(places[0], "Compiler"), os.path.join(places[0], "Utility"))
-    return Tool("Cython", number, keys.digest(number, keys.file_digest(shadow), cython_cold.RULE), files)
+    return Tool(
+        "Cython", number, keys.digest(number, keys.file_digest(shadow), cython_cold.RULE, cython_split.RULE), files
+    )
 
 
 def _language(path: str) -> str:
@@ -296,11 +312,11 @@ class _Server:
                 with self._reading:
                     self._read(until=done)
             # In slices: on some systems a wait without an end can't be interrupted by Ctrl-C.
-            while not done.wait(0.5):
+            while not done.wait(0.1):
                 if not self.alive:
                     return None
                 if process.interrupted():
-                    raise KeyboardInterrupt  # noqa: TRY301  (as if it came from the wait)
+                    raise process.Cancelled  # noqa: TRY301  (as if it came from the wait)
         except OSError:
             self.alive = False
             return None

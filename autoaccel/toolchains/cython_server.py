@@ -573,8 +573,8 @@ def _run(request: Request, recorder: Recorder, answer: Json) -> None:
 class Server:
     """What both ways of serving share: the protocol, and Cython loaded on the first message."""
 
-    def __init__(self, out: int, jobs: int, idle: float) -> None:
-        self.out, self.jobs, self.idle = out, jobs, idle
+    def __init__(self, out: int, jobs: int, idle: float, eager: bool = False) -> None:
+        self.out, self.jobs, self.idle, self.eager = out, jobs, idle, eager
         self.search_path = list(sys.path)
         self.problem: str | None = None
         self.loaded = False
@@ -660,6 +660,14 @@ class ForkServer(Server):
                 for line in lines:
                     self.receive(line)
             self.start_pending()
+
+    def load(self) -> None:
+        """Warm up at once where many translations are to come."""
+        fresh = not self.loaded
+        super().load()
+        if fresh and self.eager and self.problem is None:
+            self.warm = True
+            warm_up()
 
     def enqueue(self, request: Request) -> None:
         """The running ones count too."""
@@ -799,6 +807,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--idle", type=float, default=30.0)
     parser.add_argument("--no-fork", action="store_true")
+    parser.add_argument("--warm", action="store_true", help="be ready for a first request as for later ones")
     args = parser.parse_args()
     here = os.path.dirname(os.path.realpath(__file__))
     sys.path[:] = [path for path in sys.path if os.path.realpath(path or ".") != here]
@@ -807,7 +816,7 @@ def main() -> None:
     os.dup2(2, 1)
     kind = ForkServer if hasattr(os, "fork") and not args.no_fork else InProcessServer
     with contextlib.suppress(BrokenPipeError):
-        kind(out, max(1, args.jobs), args.idle).serve()
+        kind(out, max(1, args.jobs), args.idle, args.warm).serve()
 
 
 if __name__ == "__main__":

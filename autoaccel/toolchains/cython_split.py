@@ -1,0 +1,520 @@
+"""Take a generated C file apart: what its author wrote, and what Cython writes into every module.
+
+Three quarters of the time that a compiler spends on a small module go into functions of Cython's own, which
+are the same in the next module. They can be compiled once, if three things hold:
+
+* A function is used again only where all that its compilation reads is the same. Its key covers its text after the
+  preprocessor and, transitively, each type, prototype and inline function that it names, and all of `Python.h`.
+* What differs between modules is reached by symbols. Cython's functions name fields of the module's state, and the
+  author's half says where these are (`_aa_f…` is a field, `_aa_s…` an element of one of its tables). Other variables
+  become hidden symbols under their own names.
+* A function's symbol ends in its key, so that two versions of it never meet.
+
+Whatever does not fit these rules stays in the author's half, where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+__all__ = ["RULE", "Split", "Unsplittable", "prepare", "split"]
+
+#: To be changed when the same input gives another output; part of keys.
+RULE = "1"
+
+_HIDDEN = '__attribute__((visibility("hidden")))'
+#: Two parts may have the same function; then the linker takes the first. Nothing else calls a copy of its own.
+_WEAK = '__attribute__((visibility("hidden"), weak))'
+
+
+class Unsplittable(Exception):
+    """The file has something that must not be torn from its place."""
+
+
+# before the preprocessor
+
+_SLOT = re.compile(r"^#define (__pyx_\w+) (__pyx_\w+)\[(\d+)\]$", re.MULTILINE)
+_SECTION = "/* #### Code section: {} ### */"
+_SLOTS = _SECTION.format("constant_name_defines")
+_UTILITIES = _SECTION.format("utility_code_def")
+#: Where functions begin that may be Cython's own, and where they end.
+_MARKS = {
+    _SECTION.format("module_code"): "_aa_begin",
+    _SECTION.format("initfunc_declarations"): "_aa_end",
+    _UTILITIES: "_aa_begin",
+}
+#: From here on, nobody needs the module's name as a literal.
+_NAMED = """static const char _aa_name[] = __Pyx_MODULE_NAME;
+#undef __Pyx_MODULE_NAME
+#define __Pyx_MODULE_NAME _aa_name"""
+_FACE = re.compile(
+    r"^static [^\n;]*\b__pyx_\w*(?:memoryview|array|15View_dot_MemoryView_)\w*\([^\n;]*\) \{$", re.MULTILINE
+)
+
+
+def prepare(text: str) -> str:
+    """Generated C with names for the places of constants, and marks around functions that may be Cython's own.
+
+    Raises:
+        Unsplittable: the file is not laid out as it would have to be.
+    """
+    if any(text.count(section) != 1 for section in (_SLOTS, *_MARKS)):
+        raise Unsplittable("another layout")
+    slots = [f"_aa_i{name} = {number}" for name, _, number in _SLOT.findall(text)]
+    text = _SLOT.sub(r"#define \1 \2[_aa_i\1]", text)
+    if slots:
+        text = text.replace(_SLOTS, f"{_SLOTS}\nenum {{ {', '.join(slots)} }};")
+    for section, mark in _MARKS.items():
+        text = text.replace(section, f"{section}\nextern int {mark};")
+    text = text.replace(_UTILITIES, f"{_UTILITIES}\n{_NAMED}")
+    # The face of memoryviews tells its lines, which are others in each file.
+    return _FACE.sub("#line 1\n\\g<0>", text)
+
+
+# what stands at the top level
+
+_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|[{}();]|^#[^\n]*', re.MULTILINE)
+_LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'')
+_BRACE = re.compile(r'[{}]|"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'')
+_ATTRIBUTE = re.compile(r"__(?:attribute|asm)(?:__)?\s*\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)|__extension__")
+_LINE = re.compile(r"^#[^\n]*(?:\n|$)", re.MULTILINE)
+_PRAGMA = re.compile(r"#\s*pragma\s+(?!GCC diagnostic)")
+_NAME = re.compile(r"\b[A-Za-z_]\w*")
+_TAG = re.compile(r"\b(?:struct|union|enum)\s+(\w+)(?=\s*[{;])")
+#: A name of Cython's that is not called there. `(void) &name;` is how it keeps compilers from complaining.
+_ADDRESS = re.compile(r"(?<!\(void\)&)(?<!\(void\) &)\b_\w+(?=\s*[,;)}=!?:&|])")
+_STRUCTURE = re.compile(r"\b(?:struct|union)\s+(\w+)")
+_ENUM = re.compile(r"\benum\b[^{};]*\{([^}]*)\}")
+_POINTER = re.compile(r"^[^(]*\(\s*\*\s*(?:const\s+)?(\w+)\s*(?:\[[^]]*\]\s*)*\)")
+_BRACES = re.compile(r"\{[^{}]*\}")
+_PARENS = re.compile(r"\([^()]*\)")
+_STATIC = re.compile(r"\bstatic\b")
+_INLINE = {"inline", "__inline", "__inline__"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A declaration or a definition.
+
+    Attributes:
+        start, end: where it stands.
+        text: as it stands there, without lines for the preprocessor.
+        kind: "function" with its body, "prototype", "variable", "variables", "type", or "field" of the module's state.
+        names: what it declares.
+        static, inline: whether it says so.
+        shareable: whether it stands where Cython's own functions do.
+        place: of a field of the module's state, where it is in there.
+    """
+
+    start: int
+    end: int
+    text: str
+    kind: str
+    names: tuple[str, ...]
+    static: bool = False
+    inline: bool = False
+    shareable: bool = False
+    place: str = ""
+
+    @property
+    def head(self) -> str:
+        """A function's text before its body."""
+        for token in _TOKEN.finditer(self.text):
+            if token[0] == "{":
+                return self.text[: token.start()].rstrip()
+        raise AssertionError(self.text)
+
+
+def _spans(text: str, position: int) -> Iterator[tuple[int, int, int]]:
+    """Start, end, and the beginning of the body (-1 for a declaration), of each item from ``position`` on."""
+    start = position
+    parens = braces = 0
+    while (token := _TOKEN.search(text, position)) is not None:
+        what = token[0]
+        position = token.end()
+        if what == "(":
+            parens += 1
+        elif what == ")":
+            parens -= 1
+        elif what == "{":
+            if not braces and not parens and _plain(text[start : token.start()]).endswith(")"):
+                position = _body(text, position)
+                yield start, position, token.start()
+                start = position
+            else:
+                braces += 1
+        elif what == "}":
+            braces -= 1
+        elif what == ";" and not braces and not parens:
+            yield start, position, -1
+            start = position
+        elif what[0] == "#" and _PRAGMA.match(what):
+            raise Unsplittable(what)
+    if _plain(text[start:]):
+        raise Unsplittable(text[start:])
+
+
+def _body(text: str, position: int) -> int:
+    """Where the function's body ends that begins before ``position``."""
+    depth = 1
+    while depth:
+        token = _BRACE.search(text, position)
+        if token is None:
+            raise Unsplittable("a function without an end")
+        position = token.end()
+        depth += (token[0] == "{") - (token[0] == "}")
+    return position
+
+
+def _plain(text: str) -> str:
+    return _ATTRIBUTE.sub(" ", _LINE.sub("", text)).strip()
+
+
+def _item(text: str, start: int, end: int, body: int, shareable: bool) -> _Item | None:
+    whole = _LINE.sub("", text[start:end]).strip()
+    plain = _plain(text[start:body]) if body >= 0 else _ATTRIBUTE.sub(" ", _LITERAL.sub('""', whole)).strip()
+    if plain in ("", ";"):
+        return None
+    words = plain.partition("(")[0].split()
+    if words and words[0] in ("asm", "__asm__", "__asm", "_Static_assert"):
+        raise Unsplittable(plain)
+    static, inline = "static" in words, not _INLINE.isdisjoint(words)
+    if body >= 0:
+        if not words or not words[-1].lstrip("*").isidentifier():
+            raise Unsplittable(plain)
+        return _Item(start, end, whole, "function", (words[-1].lstrip("*"),), static, inline, shareable)
+    names = _TAG.findall(plain)
+    for constants in _ENUM.findall(plain):
+        names += [one.partition("=")[0].strip() for one in constants.split(",") if one.strip()]
+    shell = plain.rstrip("; \n")
+    while (shorter := _BRACES.sub(" ", shell)) != shell:
+        shell = shorter
+    typedef = words[0] == "typedef"
+    if pointers := _POINTER.findall(shell.partition("=")[0]):
+        return _Item(start, end, whole, "type" if typedef else "variable", (*names, *pointers), static)
+    while (shorter := _PARENS.sub("\0", shell)) != shell:
+        shell = shorter
+    before = shell.partition("=")[0]
+    declared = []
+    for one in shell.split(","):
+        found = _NAME.findall(one.partition("=")[0].partition("[")[0].partition("\0")[0])
+        if found and found[-1] not in ("struct", "union", "enum"):
+            declared.append(found[-1])
+    if typedef or (not static and names and words[0] != "extern"):
+        kind = "type"
+    else:
+        kind = "prototype" if "\0" in before else "variable"
+        if kind == "variable" and len(declared) != 1 and not names:
+            kind = "variables"
+    return _Item(start, end, whole, kind, tuple(dict.fromkeys((*names, *declared))), static, inline)
+
+
+def _read(text: str, position: int) -> list[_Item]:
+    items: list[_Item] = []
+    shareable = False
+    for start, end, body in _spans(text, position):
+        item = _item(text, start, end, body, shareable)
+        if item is not None:
+            if item.names in (("_aa_begin",), ("_aa_end",)):
+                shareable = item.names == ("_aa_begin",)
+            items.append(item)
+    # One of prototype and definition may say it for both.
+    inline = {item.names[0] for item in items if item.inline and item.names}
+    return [
+        replace(item, inline=True) if item.kind in ("function", "prototype") and item.names[0] in inline else item
+        for item in items
+    ]
+
+
+# the module's state
+
+_STATE = "__pyx_mstate_global"
+_STATE_TYPE = "__pyx_mstatetype"
+_ACCESS = re.compile(rf"\b{_STATE}\s*->\s*(\w+)(?:\s*\[\s*_aa_i(\w+)\s*\])?")
+_FIELD = re.compile(r"(\w[\w\s*]*?)\b(\w+)\s*(\[[^]]*\])?\s*;")
+
+
+def _by_symbol(found: re.Match[str]) -> str:
+    return f"_aa_s{found[2]}" if found[2] else f"_aa_f{found[1]}"
+
+
+def _fields(items: list[_Item]) -> list[_Item]:
+    """Declarations of the symbols by which functions reach the module's state, to stand after its type.
+
+    Raises:
+        Unsplittable: there is no such type.
+    """
+    state = next((item for item in items if item.kind == "type" and _STATE_TYPE in item.names), None)
+    if state is None or not any(f"{_STATE}_static" in item.names for item in items):
+        raise Unsplittable("no state of the module's own")
+    fields = {name: (words, table) for words, name, table in _FIELD.findall(state.text.partition("{")[2])}
+    found: dict[str, _Item] = {}
+    for item in items:
+        if item.kind == "function":
+            for access in _ACCESS.finditer(item.text):
+                name, (words, table) = _by_symbol(access), fields.get(access[1], ("", ""))
+                if words and name not in found:
+                    bounds = "[]" if table and not access[2] else ""
+                    text = f"extern {_HIDDEN} {words}{name}{bounds};"
+                    place = access[1] + (f"[_aa_i{access[2]}]" if access[2] else "")
+                    found[name] = _Item(state.end, state.end, text, "field", (name,), place=place)
+    return list(found.values())
+
+
+# what a function reads
+
+_LITERAL_OR_SPACE = re.compile(r'("(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\')|\s+')
+
+
+def _visible(text: str) -> str:
+    """A static declaration or definition as one that other files see."""
+    return _STATIC.sub(_HIDDEN, text, count=1)
+
+
+def _outside(item: _Item) -> str | None:
+    """How a file that does not have ``item`` may know it; None for what it can't know."""
+    if item.kind == "function":
+        if item.static and not item.inline:
+            return f"{_visible(item.head)};"
+        if len(_STATIC.findall(item.text)) > item.static:
+            return None  # its own variables are one set, not one for each file
+    elif item.kind == "prototype":
+        return item.text if item.inline else _visible(item.text)
+    elif item.kind == "variable":
+        text = item.text.partition("=")[0].rstrip("; \n")
+        if item.static:
+            return f"extern {_visible(text)};"
+        return f"{text};" if text.startswith("extern") else f"extern {text};"
+    elif item.kind == "variables":
+        return None
+    return item.text
+
+
+def _digest(text: str) -> bytes:
+    words = _LITERAL_OR_SPACE.sub(lambda found: found[1] or " ", text)
+    return hashlib.blake2b(words.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A preprocessed file, and what of it can be compiled apart.
+
+    Attributes:
+        keys: the functions that can, and for each the digest of all that its compilation reads.
+        sizes: for each the length of its text.
+    """
+
+    keys: dict[str, str]
+    sizes: dict[str, int]
+    _text: str
+    _prefix: str
+    _bare: str
+    _items: list[_Item]
+    _reach: dict[str, int]
+
+    def half(self, moved: Collection[str]) -> str:
+        """The author's half: the file without the functions ``moved``, which can see of it what they need."""
+        reached = self._reached(moved)
+        seen = {name for item in reached for name in item.names}
+        shared = seen.intersection(self.keys)
+        places = [item for item in reached if item.kind == "field"]
+        if places:
+            seen.add(f"{_STATE}_static")
+        parts = [self._prefix, self._renamed(shared)]
+        position = len(self._prefix)
+        for item in self._items:
+            name = item.names[0] if item.names else ""
+            if not item.static or name not in seen:
+                continue
+            if item.kind == "variable" or (item.kind == "prototype" and name in shared):
+                text = _visible(item.text)
+            elif item.kind == "function" and name in shared:
+                # The pragma applies to declarations, not to definitions.
+                text = f"{_visible(item.head)};" + ("" if name in moved else f"\n{_visible(item.text)}")
+            else:
+                continue
+            parts += [self._text[position : item.start], "\n", text]
+            position = item.end
+        parts += [self._text[position:], _places(places)]
+        return "".join(parts)
+
+    def part(self, wanted: Collection[str]) -> str:
+        """A file with the functions ``wanted`` and all that their compilation reads."""
+        reached = self._reached(wanted)
+        shared = {name for item in reached for name in item.names}.intersection(self.keys)
+        parts = [self._bare, self._renamed(shared)]
+        for item in reached:
+            if item.kind == "function" and item.names[0] in wanted:
+                text = f"{_visible(item.head)};\n{_STATIC.sub(_WEAK, item.text, count=1)}"
+            else:
+                text = _outside(item) or ""
+            parts += [_ACCESS.sub(_by_symbol, text), "\n"]
+        return "".join(parts)
+
+    def symbol(self, name: str) -> str:
+        """What the linker calls a function."""
+        return f"{name}_{self.keys[name]}"
+
+    def _renamed(self, names: Collection[str]) -> str:
+        # https://gcc.gnu.org/onlinedocs/gcc/Symbol-Renaming-Pragmas.html
+        return "".join(f"#pragma redefine_extname {name} {self.symbol(name)}\n" for name in sorted(names))
+
+    def _reached(self, names: Collection[str]) -> list[_Item]:
+        mask = 0
+        for name in names:
+            mask |= self._reach[name]
+        return [item for index, item in enumerate(self._items) if mask >> index & 1]
+
+
+def _places(fields: list[_Item]) -> str:
+    """A function that is never called; assembly in it says where the fields of the state are."""
+    if not fields:
+        return ""
+    lines = [
+        f'__asm__ volatile (".globl {name}\\n\\t.hidden {name}\\n\\t.set {name}, {_STATE}_static+%c0" '
+        f': : "i" (__builtin_offsetof({_STATE_TYPE}, {field.place})));\n'
+        for field in fields
+        for name in field.names
+    ]
+    return f"\nstatic __attribute__((used, noinline, cold)) void _aa_places(void) {{\n{''.join(lines)}}}\n"
+
+
+def split(text: str, main: str, module: str) -> Split:
+    """Find out what of a preprocessed file can be compiled apart.
+
+    Args:
+        text: the output of the preprocessor, with its lines, for what `prepare` made.
+        main: the file as the preprocessor was told it.
+        module: the module's name without its package.
+
+    Raises:
+        Unsplittable: the file has something that must stay in its place.
+    """
+    python = text.find('Python.h" 1')
+    back = re.compile(rf'^# \d+ "{re.escape(main)}" 2$', re.MULTILINE).search(text, max(python, 0))
+    if python < 0 or back is None:
+        raise Unsplittable("no Python.h")
+    prefix = text[: back.start()]
+    if re.search(_PRAGMA.pattern, prefix):
+        raise Unsplittable("a pragma before Python.h ends")
+    items = _read(text, len(prefix))
+    place = next((index for index, item in enumerate(items) if _STATE_TYPE in item.names), len(items))
+    items[place + 1 : place + 1] = _fields(items)
+    bare = _LINE.sub("", prefix)
+    graph = _Graph(text, len(prefix), items, f"_{len(module)}{module}_", set(_STRUCTURE.findall(bare)))
+    keys = graph.keys(bare.encode("utf-8", "surrogateescape"))
+    sizes = {name: len(items[graph.may[name]].text) for name in keys}
+    return Split(keys, sizes, text, prefix, bare, items, {name: graph.reach[graph.may[name]] for name in keys})
+
+
+class _Graph:
+    """What the functions that may be Cython's own name, directly and through what that names.
+
+    Attributes:
+        may: such functions, by their place among the items.
+        reach: for an item the places of all that it reads, as bits.
+    """
+
+    def __init__(self, text: str, start: int, items: list[_Item], own: str, before: set[str]) -> None:
+        self.may = {
+            item.names[0]: number
+            for number, item in enumerate(items)
+            if item.shareable and item.static and not item.inline and own not in item.names[0]
+        }
+        self._texts: dict[int, str] = {}
+        # Copies of an inline function have addresses of their own.
+        needs, spoiled = self._needs(items, compared=set(_ADDRESS.findall(text, start)), before=before)
+        spoiled = _users(needs, spoiled)
+        self.may = {name: number for name, number in self.may.items() if number not in spoiled}
+        self.reach = _reach(needs)
+
+    def _needs(
+        self, items: list[_Item], *, compared: set[str], before: set[str]
+    ) -> tuple[dict[int, set[int]], set[int]]:
+        """For each item that a function may read those that it names, and the items that can't be read elsewhere."""
+        index: dict[str, list[int]] = {}
+        for number, item in enumerate(items):
+            for name in item.names:
+                index.setdefault(name, []).append(number)
+        # A function may look into a structure that it does not name: those that Python.h names and leaves open.
+        completed = [
+            number
+            for number, item in enumerate(items)
+            if item.kind == "type" and not before.isdisjoint(_TAG.findall(item.text))
+        ]
+        needs: dict[int, set[int]] = {}
+        spoiled: set[int] = set()
+        ours = frozenset(self.may.values())
+        waiting = list(ours)
+        while waiting:
+            number = waiting.pop()
+            if number in needs:
+                continue
+            needs[number] = set()
+            item = items[number]
+            known = item.text if number in ours else _outside(item)
+            stays = item.kind == "function" and (
+                item.names[0] in compared if item.inline else item.static and number not in ours
+            )
+            if known is None or stays:
+                spoiled.add(number)
+                continue
+            self._texts[number] = known = _ACCESS.sub(_by_symbol, known)
+            names = set(_NAME.findall(_LITERAL.sub("", known)))
+            if _STATE in names or _STATE_TYPE in names:
+                spoiled.add(number)
+                continue
+            needs[number] = {one for name in names for one in index.get(name, ())}
+            if number in ours:
+                needs[number].update(completed)
+            waiting += needs[number]
+        return needs, spoiled
+
+    def keys(self, before: bytes) -> dict[str, str]:
+        """For each function the digest of what stands ``before`` and of all that it reads."""
+        seed = hashlib.blake2b(before, digest_size=16).digest()
+        digests = {1 << number: _digest(text) for number, text in self._texts.items()}
+        found = {}
+        for name, number in self.may.items():
+            reach = self.reach[number]
+            told = sorted(digest for bit, digest in digests.items() if reach & bit)
+            found[name] = hashlib.blake2b(b"".join((RULE.encode(), seed, *told)), digest_size=16).hexdigest()
+        return found
+
+
+def _users(needs: dict[int, set[int]], of: set[int]) -> set[int]:
+    """``of``, and all that need one of them."""
+    users: dict[int, list[int]] = {}
+    for number, needed in needs.items():
+        for one in needed:
+            users.setdefault(one, []).append(number)
+    found = set(of)
+    waiting = list(of)
+    while waiting:
+        for user in users.get(waiting.pop(), ()):
+            if user not in found:
+                found.add(user)
+                waiting.append(user)
+    return found
+
+
+def _reach(needs: dict[int, set[int]]) -> dict[int, int]:
+    """For each itself and all that it needs, directly or not, as bits."""
+    reach = {number: 1 << number for number in needs}
+    changed = True
+    while changed:
+        changed = False
+        for number, needed in needs.items():
+            mask = reach[number]
+            for one in needed:
+                mask |= reach[one]
+            if mask != reach[number]:
+                reach[number] = mask
+                changed = True
+    return reach

@@ -1,0 +1,330 @@
+"""``autoaccel watch``: which modules a change rebuilds, when a program is restarted, and what is left of it all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Project, c_module, need
+from tests.live.watching import Watching, names
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+
+@pytest.fixture(autouse=True)
+def compiler_needed() -> None:
+    need("cc", "watchdog")
+
+
+def edit(path: Path, text: str) -> None:
+    """As most editors save: another file takes the place of the old one."""
+    other = path.with_name(f".{path.name}.swp")
+    other.write_text(text)
+    os.replace(other, path)
+
+
+class TestRounds:
+    """What is built after a change."""
+
+    @pytest.mark.core
+    def test_first_what_is_stale_then_what_a_change_concerns(self, project: Project) -> None:
+        header = project.write("both.h", "#define BOTH 1\n")
+        project.c("one.c", "BOTH", before='#include "both.h"')
+        project.c("two.c", "BOTH", before='#include "both.h"')
+        other = project.c("other.c", 3)
+        with Watching(project) as watching:
+            assert names(watching.round(), "built") == ["one", "other", "two"]
+            header.write_text("#define BOTH 2\n")
+            assert names(watching.round(), "built") == ["one", "two"]
+            edit(other, c_module("other", 4))
+            assert names(watching.round(), "built") == ["other"]
+            assert watching.settled() == []
+            assert watching.end() == 0
+        assert (
+            project.ok("import autoaccel, one, two, other; print(one.value(), two.value(), other.value())") == "2 2 4"
+        )
+
+    def test_a_failure_is_told_once_and_a_mended_source_is_built(self, project: Project) -> None:
+        source = project.c("sample.c", 1)
+        with Watching(project) as watching:
+            watching.round()
+            source.write_text(c_module("sample", "nowhere"))
+            failed = watching.round()[-2]
+            assert failed["event"] == "failed"
+            assert failed["news"]
+            assert "nowhere" in failed["error"]["message"]
+            assert failed["error"]["diagnostics"][0]["file"] == str(source)
+            os.utime(source)
+            assert not any(event.get("news") for event in watching.settled())
+            source.write_text(c_module("sample", 1))
+            assert watching.round()[-1]["failed"] == []
+            source.write_text(c_module("sample", "nowhere"))
+            watching.round()
+            assert watching.end() == 1
+
+    def test_a_header_that_was_missing_appears(self, project: Project) -> None:
+        project.c("sample.c", "LATE", before='#include "late.h"')
+        with Watching(project) as watching:
+            assert names(watching.round(), "failed") == ["sample"]
+            project.write("late.h", "#define LATE 7\n")
+            assert names(watching.round(), "built") == ["sample"]
+
+    def test_sources_come_and_go(self, project: Project) -> None:
+        project.c("one.c", 1)
+        with Watching(project) as watching:
+            watching.round()
+            project.c("two.c", 2)
+            assert names(watching.round(), "built") == ["two"]
+            project.c("deep/er/three.c", 3)
+            assert names(watching.round(), "built") == ["deep.er.three"]
+            (project.root / "two.c").unlink()
+            assert watching.until("gone")[-1]["name"] == "two"
+
+    def test_many_files_at_once_are_one_round(self, project: Project) -> None:
+        for number in range(12):
+            project.c(f"m{number}.c", 1)
+        with Watching(project) as watching:
+            watching.round()
+            for number in range(12):
+                project.c(f"m{number}.c", 2)
+                time.sleep(0.02)
+            assert len(names(watching.round(), "built")) == 12
+            assert "round" not in [event["event"] for event in watching.settled()]
+
+    def test_a_build_that_is_superseded_is_cancelled(self, project: Project) -> None:
+        compiler = project.compiler(
+            before='case "$*" in *sample.c*) grep -q 4711 sample.c 2>/dev/null && sleep 60;; esac'
+        )
+        # The compiler runs in a folder of its own.
+        compiler.path.write_text(compiler.path.read_text().replace("sample.c 2>", f"{project.root}/sample.c 2>"))
+        source = project.c("sample.c", 1)
+        with Watching(project) as watching:
+            watching.round()
+            source.write_text(c_module("sample", 4711))
+            watching.until("building")
+            time.sleep(1)
+            source.write_text(c_module("sample", 2))
+            events = watching.round()
+            assert names(events, "cancelled") == ["sample"]
+            assert names(events, "built") == ["sample"]
+        assert project.ok("import autoaccel, sample; print(sample.value())") == "2"
+
+    def test_where_no_events_come_the_files_are_looked_at(self, project: Project) -> None:
+        header = project.write("one.h", "#define ONE 1\n")
+        project.c("one.c", "ONE", before='#include "one.h"')
+        with Watching(project, "--poll") as watching:
+            assert watching.until("watching")[-1]["polling"] == "it was asked for"
+            watching.round()
+            header.write_text("#define ONE 2\n")
+            assert names(watching.round(), "built") == ["one"]
+            project.c("two.c", 2)
+            assert names(watching.round(), "built") == ["two"]
+
+    def test_a_header_outside_of_the_watched_folder(self, project: Project) -> None:
+        header = project.write("include/far.h", "#define FAR 1\n")
+        project.c("src/sample.c", "FAR", before='#include "../include/far.h"')
+        with Watching(project, "src") as watching:
+            watching.round()
+            edit(header, "#define FAR 2\n")
+            assert names(watching.round(), "built") == ["sample"]
+
+    def test_a_path_that_does_not_exist(self, project: Project) -> None:
+        with Watching(project, "nowhere") as watching:
+            assert watching.process.wait(timeout=60) == 2
+        assert watching.said == [f"autoaccel: {project.root}/nowhere does not exist\n"]
+
+    def test_a_shared_pxd(self, project: Project) -> None:
+        need("Cython")
+        pxd = project.write("shared.pxd", "cdef inline int number(): return 1\n")
+        for name in ("one", "two"):
+            project.write(f"{name}.pyx", "from shared cimport number\ndef f(): return number()\n")
+        project.write("other.pyx", "def f(): return 0\n")
+        with Watching(project) as watching:
+            watching.round()
+            pxd.write_text("cdef inline int number(): return 2\n")
+            assert names(watching.round(), "built") == ["one", "two"]
+        assert project.ok("import autoaccel, one, two; print(one.f(), two.f())") == "2 2"
+
+
+PROGRAM = """
+import os, signal, sys, time
+import autoaccel, sample
+def ended(number, frame):
+    with open("ran", "a") as file:
+        file.write("asked\\n")
+    sys.exit(5)
+signal.signal(signal.SIGTERM, ended)
+signal.signal(signal.SIGINT, ended)
+with open("pid", "w") as file:
+    file.write(str(os.getpid()))
+with open("ran", "a") as file:
+    file.write(f"{sample.value()}\\n")
+time.sleep(300)
+"""
+
+
+def ran(project: Project, *wanted: str) -> None:
+    """Wait until the program has written these lines."""
+    path = project.root / "ran"
+    end = time.monotonic() + 60
+    while (path.read_text().split() if path.exists() else []) != list(wanted):
+        assert time.monotonic() < end, path.read_text() if path.exists() else "it did not run"
+        time.sleep(0.02)
+
+
+def is_alive(number: int) -> bool:
+    """Whether a process runs; one that has ended and is not waited for does not."""
+    try:
+        with open(f"/proc/{number}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone(number: int) -> None:
+    end = time.monotonic() + 30
+    while is_alive(number):
+        assert time.monotonic() < end, f"{number} still runs"
+        time.sleep(0.02)
+
+
+def children(number: int) -> list[int]:
+    """The processes that a process has started, and theirs."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue
+        if parent == number:
+            found += [int(folder.name), *children(int(folder.name))]
+    return found
+
+
+class TestProgram:
+    """``-- COMMAND``."""
+
+    def test_restarted_after_good_builds_and_never_on_a_bad_one(self, project: Project) -> None:
+        source = project.c("sample.c", "broken")
+        project.write("app.py", PROGRAM)
+        with Watching(project, "--", sys.executable, "app.py") as watching:
+            command = watching.until("command")[-1]
+            assert command["state"] == "waiting"
+            source.write_text(c_module("sample", 1))
+            assert watching.until("command")[-1]["state"] == "started"
+            ran(project, "1")
+            source.write_text(c_module("sample", "broken"))
+            assert watching.until("command")[-1]["state"] == "kept"
+            source.write_text(c_module("sample", 2))
+            assert watching.until("command")[-1]["state"] == "restarted"
+            ran(project, "1", "asked", "2")
+            project.write("app.py", PROGRAM + "\n")
+            assert watching.until("command")[-1]["state"] == "restarted"
+            ran(project, "1", "asked", "2", "asked", "2")
+            pid = int((project.root / "pid").read_text())
+            assert watching.end() == 5
+            gone(pid)
+
+    def test_one_that_does_not_listen_is_killed_with_all_that_it_started(self, project: Project) -> None:
+        source = project.c("sample.c", 1)
+        project.write(
+            "app.py",
+            "import signal, subprocess, sys, time, os\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+            "child = subprocess.Popen([sys.executable, '-c', 'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)'])\n"
+            "open('pids', 'a').write(f'{os.getpid()} {child.pid} ')\ntime.sleep(300)\n",
+        )
+        pids = project.root / "pids"
+        with Watching(project, "--grace", "0.5", "--", sys.executable, "app.py") as watching:
+            watching.until("command")
+            while not pids.exists() or len(pids.read_text().split()) < 2:
+                time.sleep(0.02)
+            source.write_text(c_module("sample", 2))
+            assert watching.until("command")[-1]["state"] == "restarted"
+            for number in pids.read_text().split()[:2]:
+                gone(int(number))
+
+    def test_the_exit_code_of_one_that_ends(self, project: Project) -> None:
+        project.c("sample.c", 1)
+        with Watching(project, "--", sys.executable, "-c", "raise SystemExit(3)") as watching:
+            watching.until("command")
+            ended = watching.until("command")[-1]
+            assert (ended["state"], ended["status"]) == ("ended", 3)
+            assert watching.end() == 3
+
+    def test_a_command_that_does_not_exist(self, project: Project) -> None:
+        project.c("sample.c", 1)
+        with Watching(project, "--", "no-such-program") as watching:
+            assert watching.process.wait(timeout=60) == 1
+        assert "no-such-program can't be started: No such file or directory" in watching.said[-1]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are looked up in /proc")
+class TestKilled:
+    """Whoever is killed, nothing is left behind, and the next start works."""
+
+    def test_the_watcher(self, project: Project) -> None:
+        need("Cython")
+        project.compiler(before='case "$*" in *slow.c*) sleep 300;; esac')
+        project.c("sample.c", 1)
+        project.write("warm.pyx", "def f(): return 1\n")
+        project.write("app.py", PROGRAM)
+        with Watching(project, "-j", "2", "--", sys.executable, "app.py") as watching:
+            watching.until("command")
+            ran(project, "1")
+            project.c("slow.c", 1)
+            watching.until("building")
+            time.sleep(1)
+            started = children(watching.process.pid)
+            assert len(started) >= 4, "the program, the keeper, the compile server, a compiler"
+            assert watching.end(signal.SIGKILL) == -signal.SIGKILL
+            for number in started:
+                gone(number)
+        (project.root / "slow.c").unlink()
+        with Watching(project) as watching:
+            events = watching.round()
+            assert names(events, "cached") == ["sample", "warm"]
+
+    def test_the_command(self, project: Project) -> None:
+        source = project.c("sample.c", 1)
+        project.write("app.py", PROGRAM)
+        with Watching(project, "--", sys.executable, "app.py") as watching:
+            watching.until("command")
+            ran(project, "1")
+            os.kill(int((project.root / "pid").read_text()), signal.SIGKILL)
+            assert watching.until("command")[-1]["status"] == 137
+            source.write_text(c_module("sample", 2))
+            assert watching.until("command")[-1]["state"] == "started"
+            ran(project, "1", "2")
+
+    @pytest.mark.parametrize("what", ["cython_server.py", "keeper.py"])
+    def test_a_helper(self, project: Project, what: str) -> None:
+        need("Cython")
+        source = project.write("sample.pyx", "def value(): return 1\n")
+        with Watching(project) as watching:
+            watching.round()
+            for number in children(watching.process.pid):
+                if what in Path(f"/proc/{number}/cmdline").read_text():
+                    os.kill(number, signal.SIGKILL)
+            source.write_text("def value(): return 2\n")
+            assert names(watching.round(), "built") == ["sample"]
+            assert watching.end() == 0
+
+    def test_a_compiler(self, project: Project) -> None:
+        compiler = project.compiler(before='case "$*" in *sample.c*) [ -e now ] || sleep 300;; esac')
+        compiler.path.write_text(compiler.path.read_text().replace("-e now", f"-e {project.root}/now"))
+        source = project.c("sample.c", 1)
+        with Watching(project) as watching:
+            watching.until("building")
+            time.sleep(1)
+            for number in children(watching.process.pid):
+                if "counting-cc" in Path(f"/proc/{number}/cmdline").read_text():
+                    os.killpg(number, signal.SIGKILL)
+            assert names(watching.round(), "failed") == ["sample"]
+            (project.root / "now").touch()
+            source.write_text(c_module("sample", 2))
+            assert names(watching.round(), "built") == ["sample"]
