@@ -246,7 +246,7 @@ def _remember(store: Store, note: dict[str, Any], artifact: str) -> None:
         return
     # A row that no file has: of the system here, nothing was looked at.
     rows = ((f"{store.bucket}/imported", 0, 0, 0, 0),)
-    content = manifest.pack((rows, (), tuple(note["absent"]), tuple(note["beside"]), (), ()))
+    content = manifest.pack((rows, (), tuple(note["absent"]), str(note["beside"]), (), ()))
     missing = manifest.pack({})
     context = hashlib.sha256(content + missing).hexdigest()[:32]
     told = manifest.Manifest(
