@@ -25,7 +25,7 @@ from . import (
     directory_spec,
     keeping,
 )
-from .loader import PackageLoader, forget, in_cold_room, read_alone, recognise
+from .loader import ColdRoom, PackageLoader, forget, in_cold_room, read_alone, recognise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -213,9 +213,10 @@ def learn(owner: AccelFinder, finder: "DirectoryFinder", path: str) -> None:
             before = set(sys.modules)
             _reader.append(get_ident())
             try:
-                from .projects import declared
+                with ColdRoom():
+                    from .projects import declared
 
-                project = declared(path) or False
+                    project = declared(path) or False
             finally:
                 _reader.pop()
                 later, owner.later = owner.later, None

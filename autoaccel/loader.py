@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .sources import Source
 
 __all__ = [
+    "ColdRoom",
     "PackageLoader",
     "create",
     "executable",
@@ -154,10 +155,7 @@ def obtained(loader: NativeLoader) -> "str | ImportError":
 
 def _built(loader: NativeLoader) -> "str | ImportError":
     """Path of the artifact; or why there is none, for the caller to raise: our own rooms tell the user nothing."""
-    me = get_ident()
-    nested = me in building
-    building.add(me)
-    try:
+    with ColdRoom():
         if loader.mode == "build" and read_alone(loader.name, loader.origin) is None:
             from . import early
 
@@ -169,9 +167,19 @@ def _built(loader: NativeLoader) -> "str | ImportError":
             return pipeline.obtain(source_of(loader), mode=loader.mode).path
         except AccelError as error:
             return error.with_traceback(None)
-    finally:
-        if not nested:
-            building.discard(me)
+
+
+class ColdRoom:
+    """While a thread is in it, what our own work imports is not taken from the user's folders, see `in_cold_room`."""
+
+    def __enter__(self) -> None:
+        self.thread = get_ident()
+        self.nested = self.thread in building
+        building.add(self.thread)
+
+    def __exit__(self, *_: object) -> None:
+        if not self.nested:
+            building.discard(self.thread)
 
 
 def in_cold_room(fullname: str) -> bool:

@@ -8,7 +8,7 @@ import sys
 from _imp import source_hash
 from dataclasses import astuple, dataclass
 
-from . import _OPEN, BUCKET, CRATE_SOURCES, SALT, TAG, cache_roots, loader, packs, slot, staleness, unmarshalled
+from . import _READ, BUCKET, CRATE_SOURCES, SALT, TAG, cache_roots, loader, packs, slot, staleness, unmarshalled
 from .loader import executable, forget, trusted
 from .location import fallback, layers, preferred
 from .staleness import FRESH, identity
@@ -114,7 +114,7 @@ def load(path: str) -> Any:
 
 
 def _opened(path: str, flags: int) -> int:
-    return os.open(path, flags | _OPEN)
+    return os.open(path, flags | _READ)
 
 
 def read_pack(directory: str) -> dict[str, bytes]:

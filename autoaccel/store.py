@@ -25,7 +25,6 @@ import dataclasses
 import errno
 import hashlib
 import json
-import logging
 import marshal
 import os
 import shutil
@@ -40,6 +39,7 @@ from pathlib import Path
 
 from . import keys, locks, manifest
 from .errors import BuildError, Diagnostic
+from .logs import log
 from .plan import Artifact
 
 TYPE_CHECKING = False
@@ -71,8 +71,6 @@ __all__ = [
     "told_options",
     "unchanged",
 ]
-
-log = logging.getLogger("autoaccel")
 
 _README = """This folder is autoaccel's cache of compiled extension modules. Nothing in it is precious: `autoaccel cache
 clear` empties it, and so does deleting it. Do not change files in it: they are loaded as code.
@@ -769,8 +767,9 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
         if far and folder in checked:
             continue  # any change in it counts already
         (theirs if far else mine)[folder] = tuple(sorted(names))
-    stem = os.path.splitext(os.path.basename(plan.source.path))[0] + "."
-    related = tuple(sorted(name for name in siblings if name.startswith(stem)))
+    stem = os.path.splitext(os.path.basename(plan.source.path))[0]
+    alone = (stem, stem.replace("_", "-"))
+    related = tuple(sorted(name for name in siblings if name in alone or name.startswith(stem + ".")))
     others = "".join(f"{name}/" for name in sorted(siblings.difference(related)))
     return mine, related, _Far(theirs, (tuple(paths), f"/{others}"))
 
