@@ -159,7 +159,7 @@ class AccelFinder:
     def find_spec(self, fullname, path=None, target=None):
         # type: (str, Path, object) -> ModuleSpec | None
         """The spec of a module that only a pyproject.toml knows, or that ``PathFinder`` would find at once."""
-        if sys.meta_path != self.order or sys.path_hooks[:1] != [self]:
+        if sys.meta_path != self.order or not sys.path_hooks or sys.path_hooks[0] is not self:
             # Somebody has put a finder or a hook in, or an older list back.
             self.attach()
         if fullname in self.packed and self.direct:
@@ -171,7 +171,7 @@ class AccelFinder:
             except Exception:  # noqa: BLE001  (a path may be any object, and say anything)
                 there = False
             if there and finder.owner is self and not finder.foreign:
-                spec = directory_spec(finder, fullname)
+                spec = directory_spec(finder, fullname, None, 4)
                 if spec is not None and type(spec.loader) is NativeLoader:
                     return spec
         if fullname in self.special:
@@ -179,8 +179,8 @@ class AccelFinder:
             if declared is not None and declared[1] == CRATE_SOURCES[0][1] and not self.exclude and not building:
                 source, toolchain, _, root = declared
                 if path is None or (len(path) and f"{path[0]}{_SEP}".startswith(root + _SEP)):
-                    home = source.rpartition(_SEP)[0].rpartition(_SEP)[0]
-                    spec = _hit(self, fullname, source, toolchain, home, set())
+                    directory = source.rpartition(_SEP)[0].rpartition(_SEP)[0]
+                    spec = _hit(self, fullname, source, toolchain, directory, set())
                     if spec is not None:
                         return spec
             return cold("finder", "special_spec", self, fullname, path)  # type: ignore[no-any-return]
@@ -201,7 +201,10 @@ class AccelFinder:
                             finder = hook(path)
                         except ImportError:
                             continue
+                        known = len(self.special)
                         self.adopt(finder)
+                        if len(self.special) > known:
+                            cold("finder", "look_again", finder)
                         # Another thread may have put another one in our place meanwhile.
                         return finder if self.order else sys.path_hooks[0](path)
             finally:
@@ -251,11 +254,11 @@ class AccelFinder:
             here = here.rpartition(_SEP)[0]
             if not here:
                 return
-        below = finder.base[:-1]
-        while below != here:
-            if _access(f"{below}{_SEP}.git", 0):
+        inside = finder.base[:-1]
+        while inside != here:
+            if _access(f"{inside}{_SEP}.git", 0):
                 return  # of another project
-            below = below.rpartition(_SEP)[0]
+            inside = inside.rpartition(_SEP)[0]
         if path not in self.projects:
             text = b""
             try:
@@ -321,8 +324,8 @@ class AccelFinder:
         cold("finder", "refresh", self)
 
 
-def directory_spec(self, fullname, target=None):
-    # type: (DirectoryFinder, str, object) -> ModuleSpec | None
+def directory_spec(self, fullname, target=None, depth=0):
+    # type: (DirectoryFinder, str, object, int) -> ModuleSpec | None
     """What ``FileFinder.find_spec`` gives for a directory of the user's; never builds, never imports.
 
     Native sources are in the place of the extensions they become. The function is put on the object, whose class stays.
@@ -383,7 +386,7 @@ def directory_spec(self, fullname, target=None):
                     source = f"{self.base}{folder}{_SEP}{file}"
                     break
     if source is not None:
-        spec = _hit(self.owner, fullname, source, toolchain, self.base[:-1], names, self)
+        spec = _hit(self.owner, fullname, source, toolchain, self.base[:-1], names, self, depth)
         if spec is not None:
             return spec
         return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
@@ -438,9 +441,14 @@ class NativeLoader(_external.ExtensionFileLoader):
             autoaccel.LoadError: the library can't be loaded.
         """
         record = self.record
-        # Once, and only where the same import goes on.
-        known = self.asked != 0 and self.asked == id(sys._getframe(3))
-        self.asked = 0
+        known = False
+        if self.asked:
+            # Once, and only where the same import goes on.
+            try:
+                known = id(sys._getframe(3)) == self.asked
+            except ValueError:
+                known = False
+            self.asked = 0
         if record is not None and self.mode == "build" and holds(record, self.names, known):
             self.path = spec.cached = spec.origin = record[3]
             # CPython opens `origin`; everyone else is to see the source there.
@@ -555,8 +563,8 @@ def same(rows, folders=()):
     return True
 
 
-def _hit(owner, name, source, toolchain, directory, names, finder=None):
-    # type: (AccelFinder, str, str, str, str, set[str], DirectoryFinder | None) -> ModuleSpec | None
+def _hit(owner, name, source, toolchain, directory, names, finder=None, depth=0):
+    # type: (AccelFinder, str, str, str, str, set[str], DirectoryFinder | None, int) -> ModuleSpec | None
     """The spec of a module whose source is as it was when it was built, by its directory's pack or its own manifest."""
     pack = packs.get(directory)
     if pack is None:
@@ -568,13 +576,15 @@ def _hit(owner, name, source, toolchain, directory, names, finder=None):
     if record is None or not same(record[5][:1]):
         return None
     loader = NativeLoader(name, source, toolchain, owner.mode, names, record)
-    try:
-        frame = sys._getframe(4)
-    except ValueError:
-        pass
-    else:
-        if frame.f_code is _IMPORT:
-            loader.asked = id(frame)
+    if depth:
+        # As many frames up is the import, where nobody is in between.
+        try:
+            frame = sys._getframe(depth)
+        except ValueError:
+            pass
+        else:
+            if frame.f_code is _IMPORT:
+                loader.asked = id(frame)
     spec = ModuleSpec(name, loader, origin=source)
     spec._set_fileattr = True  # type: ignore[attr-defined]
     return spec

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from . import CRATE_SOURCES, SUFFIXES, errors, pipeline, process, projects, settings
 from .content import claims
 from .finder import Project
+from .loader import ColdRoom
+from .logs import log
 from .roots import SKIPPED, Roots
 from .sources import Source, claimed
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["Outcome", "build", "build_sources", "mistakes", "sources_below"]
-
-log = logging.getLogger("autoaccel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,9 @@ def build(
         FileNotFoundError: a path does not exist.
         AccelError: a named file is no native source, or not below ``root``.
     """
-    return build_sources(list(sources_below([os.fspath(path) for path in paths], root)), force, jobs, progress)
+    with ColdRoom():
+        sources = list(sources_below([os.fspath(path) for path in paths], root))
+        return build_sources(sources, force, jobs, progress)
 
 
 def build_sources(
@@ -263,7 +264,8 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 def _one(source: Source, force: bool) -> Outcome:
     started = time.monotonic()
     try:
-        artifact = pipeline.obtain(source, force=force)
+        with ColdRoom():
+            artifact = pipeline.obtain(source, force=force)
     except errors.AccelError as error:
         return Outcome(source, error, built=True, seconds=time.monotonic() - started)
     return Outcome(source, None, artifact.built, time.monotonic() - started)

@@ -25,7 +25,10 @@ def main(args: "Sequence[str] | None" = None) -> None:
     while verbose < len(words) and words[verbose] in _VERBOSE:
         verbose += 1
     if verbose:
-        from .progress import show_log
+        from .loader import ColdRoom
+
+        with ColdRoom():
+            from .logs import show_log
 
         show_log()
     words = words[verbose:]

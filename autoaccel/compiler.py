@@ -218,7 +218,8 @@ def build_library(
         _compile_command(unit, index, options, compilers[unit.language], how, workdir)
         for index, unit in enumerate(units)
     ]
-    env = process.environment()
+    # What a killed compiler leaves goes with the folder.
+    env = process.environment(TMPDIR=workdir)
     log: list[str] = []
     inputs: list[str] = []
     absent: list[str] = []

@@ -19,8 +19,6 @@ def project(path: str) -> Project | None:
 
     A file that can't be understood declares nothing: the build of a module that it governs tells the user.
     """
-    from .store import open_store, replace
-
     seen = manifest.identity(path)
     if seen is None:
         return None
@@ -30,6 +28,11 @@ def project(path: str) -> Project | None:
     else:
         try:
             tables, mine = settings.tables(path)
+        except ConfigError:
+            # Once is enough.
+            _remember(path, ((path, *seen),), (), Project({}, (), (), ()))
+            return Project({}, (), (), ())
+        try:
             rust = rustprojects.of_project(settings.read_project(path), os.path.dirname(path))
         except ConfigError:
             return Project({}, (), (), ())
@@ -43,10 +46,16 @@ def project(path: str) -> Project | None:
             {**rust.modules, **modules}, *(_words(mine, key) for key in ("include", "exclude", "pure-python"))
         )
     rows = tuple((one, *(manifest.identity(one) or manifest.FRESH)) for one in rust.read)
-    values = (path, ((path, *seen), *rows), rust.absent, found.modules, found.include, found.exclude, found.pure)
+    _remember(path, ((path, *seen), *rows), rust.absent, found)
+    return found
+
+
+def _remember(path: str, rows: tuple[manifest.Row, ...], absent: tuple[str, ...], found: Project) -> None:
+    from .store import open_store, replace
+
+    values = (path, rows, absent, found.modules, found.include, found.exclude, found.pure)
     with contextlib.suppress(OSError):
         replace(f"{open_store().bucket}/{record_name(path)}", manifest.pack(values))
-    return found
 
 
 def _extension(table: dict[str, object], pyproject: str) -> tuple[str, str, bool] | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .sources import Source
 
 __all__ = [
+    "ColdRoom",
     "PackageLoader",
     "create",
     "executable",
@@ -31,6 +32,7 @@ __all__ = [
     "held_by",
     "in_cold_room",
     "ladder",
+    "obtained",
     "open_library",
     "read_alone",
     "recognise",
@@ -78,7 +80,7 @@ def create(loader: NativeLoader, spec: ModuleSpec, problem: "ImportError | None"
         problem: how the library of a record that did hold has failed to load.
     """
     if problem is None:
-        artifact = held_by(loader) or _built(loader)
+        artifact = obtained(loader)
         if isinstance(artifact, ImportError):
             return artifact
         try:
@@ -124,7 +126,7 @@ def renew(loader: NativeLoader, module: "ModuleType") -> "ImportError | None":
     # On a reload no listing is at hand, and everything is looked at again.
     forget()
     loader.record = loader.names = None
-    artifact = held_by(loader) or _built(loader)
+    artifact = obtained(loader)
     if isinstance(artifact, ImportError):
         return artifact
     reload.renew(loader, module, artifact)
@@ -146,12 +148,14 @@ def held_by(loader: NativeLoader) -> "str | None":
     return None
 
 
+def obtained(loader: NativeLoader) -> "str | ImportError":
+    """Path of the artifact that is what a build now would give, built where there is none; or why there is none."""
+    return held_by(loader) or _built(loader)
+
+
 def _built(loader: NativeLoader) -> "str | ImportError":
     """Path of the artifact; or why there is none, for the caller to raise: our own rooms tell the user nothing."""
-    me = get_ident()
-    nested = me in building
-    building.add(me)
-    try:
+    with ColdRoom():
         if loader.mode == "build" and read_alone(loader.name, loader.origin) is None:
             from . import early
 
@@ -163,9 +167,19 @@ def _built(loader: NativeLoader) -> "str | ImportError":
             return pipeline.obtain(source_of(loader), mode=loader.mode).path
         except AccelError as error:
             return error.with_traceback(None)
-    finally:
-        if not nested:
-            building.discard(me)
+
+
+class ColdRoom:
+    """While a thread is in it, what our own work imports is not taken from the user's folders, see `in_cold_room`."""
+
+    def __enter__(self) -> None:
+        self.thread = get_ident()
+        self.nested = self.thread in building
+        building.add(self.thread)
+
+    def __exit__(self, *_: object) -> None:
+        if not self.nested:
+            building.discard(self.thread)
 
 
 def in_cold_room(fullname: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import time
 from dataclasses import dataclass, replace
@@ -12,8 +11,9 @@ from dataclasses import dataclass, replace
 from . import CRATE_SOURCES, SUFFIXES, errors, exports, keys, manifest, progress, settings
 from .csource import init_name
 from .errors import BuildError
+from .logs import log
 from .plan import Artifact
-from .sources import claimed
+from .sources import claimed, named
 from .store import Store, keep_privately, open_store, private_store
 from .toolchains import TOOLCHAINS
 from .toolchains.base import Failed
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["obtain", "plan_of", "why"]
 
-log = logging.getLogger("autoaccel")
-
 
 def plan_of(source: Source) -> Plan:
     """What a build of ``source`` would depend on, as far as it is known before a compiler runs.
@@ -37,21 +35,25 @@ def plan_of(source: Source) -> Plan:
         AccelError: the source can't be read, its settings are wrong, or a tool is missing.
     """
     plan = TOOLCHAINS[source.toolchain].plan(source, settings.load(source))
-    rivals, missing = _rivals(source)
+    rivals, others, missing = _rivals(source)
     if rivals:
         raise errors.ambiguous(source.name, [source.path, *rivals])
-    return replace(plan, absent=(*plan.absent, *missing))
+    inputs = dict.fromkeys((*plan.inputs, *others))
+    return replace(plan, inputs=tuple(inputs), absent=(*plan.absent, *missing))
 
 
-def _rivals(source: Source) -> tuple[list[str], list[str]]:
-    """Other files beside a source that would become the same module, and the names of such that are not there."""
-    if os.path.splitext(os.path.basename(source.path))[0] == "__init__" or _is_crate(source):
+def _rivals(source: Source) -> tuple[list[str], list[str], list[str]]:
+    """What has a name by which it could become the same module: what does, what does not now, what is not there."""
+    if source.package or os.path.splitext(os.path.basename(source.path))[0] == "__init__" or _is_crate(source):
         # A folder's; what lies beside that has been found first.
-        return [], []
-    stem = os.path.splitext(source.path)[0]
-    beside = claimed(source.name, *os.path.split(stem))
-    there = [one.path for one in beside if not (one.package or _is_crate(one) or one.path == source.path)]
-    return there, [stem + suffix for suffix, _, _ in SUFFIXES if not os.path.lexists(stem + suffix)]
+        return [], [], []
+    folder, stem = os.path.split(os.path.splitext(source.path)[0])
+    rivals = [one.path for one in claimed(source.name, folder, stem) if not one.package and one.path != source.path]
+    there = [one.path for one, _ in named(source.name, folder, stem) if one.path not in (source.path, *rivals)]
+    crates = [f"{one}{os.sep}{file}" for one in {stem, stem.replace("_", "-")} for file, _ in CRATE_SOURCES]
+    names = [*(stem + suffix for suffix, _, _ in SUFFIXES), *sorted(crates)]
+    paths = [os.path.join(folder, name) for name in names]
+    return rivals, there, [path for path in paths if not os.path.lexists(path)]
 
 
 def _is_crate(source: Source) -> bool:
@@ -217,13 +219,16 @@ def _keep(store: Store, case: _Case, built: Built, work: str, seconds: float, fo
     else:
         log.info("%s: %s changed during the build; the result is used, not kept", plan.source.name, changed)
     try:
-        return Artifact(keep_privately(built.library), "", built=True, seconds=seconds)
+        private = keep_privately(built.library, *built.package.values())
     except OSError as problem:
         raise errors.broke_off(plan.source.name, plan.source.path, str(problem)) from None
+    return Artifact(private, "", built=True, seconds=seconds)
 
 
 def _check_export(plan: Plan, built: Built) -> None:
     """The init function must be there before anybody loads the library."""
+    if built.package:
+        return  # its __init__ is Python
     stem = plan.source.name.rpartition(".")[2]
     wanted = init_name(stem)
     found = exports.init_functions(built.library)

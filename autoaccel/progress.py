@@ -1,4 +1,4 @@
-"""What stderr shows of builds: a quiet line while one takes longer than a second; on request, all that happens."""
+"""What a terminal shows of builds: a quiet line while one takes longer than a second."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["line", "quiet", "show_log", "tell"]
+__all__ = ["line", "quiet", "tell"]
 
 _FIRST = 1.0
 _EVERY = 0.5
@@ -31,24 +31,6 @@ def quiet() -> None:
     """No lines from now on: somebody else draws on the terminal."""
     global _silenced
     _silenced = True
-
-
-def show_log() -> None:
-    """Write what happens to stderr, each message at once: other threads and programs write there too."""
-    import logging
-
-    class Handler(logging.Handler):
-        """Writes to what stderr is at that moment: a progress bar puts itself there."""
-
-        def emit(self, record: logging.LogRecord) -> None:
-            sys.stderr.write(f"autoaccel: {record.getMessage()}\n")
-
-    log = logging.getLogger("autoaccel")
-    if not log.handlers:
-        log.addHandler(Handler())
-    log.setLevel(logging.DEBUG)
-    # A program that configures logging for itself would show every line twice.
-    log.propagate = False
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from importlib import import_module
 
+from .loader import ColdRoom
+
 __all__ = ["value"]
 
 _ROOMS = {
@@ -19,4 +21,5 @@ _ROOMS = {
 
 def value(name: str) -> object:
     """What a public name of the package is."""
-    return getattr(import_module(f".{_ROOMS.get(name, 'errors')}", __package__), name)
+    with ColdRoom():
+        return getattr(import_module(f".{_ROOMS.get(name, 'errors')}", __package__), name)

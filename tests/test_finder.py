@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -491,3 +492,33 @@ def test_a_second_source_that_appears_later_is_told(project: Project) -> None:
     assert f"more than one source defines this module: {first} and {second}." in project.run(code).last
     second.unlink()
     assert project.ok(code) == "2"
+
+
+def test_a_second_source_that_becomes_one_later_is_told(project: Project) -> None:
+    need("cc")
+    code = "import autoaccel, sample; print(sample.value())"
+    first = project.c("sample.c", 2)
+    second = project.write("sample.cpp", "// a helper\n")
+    for _ in range(2):
+        assert project.ok(code) == "2"
+        time.sleep(0.1)
+    project.write("sample.cpp", 'extern "C" {\n' + c_module("sample", 3) + "}\n")
+    assert f"more than one source defines this module: {first} and {second}." in project.run(code).last
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["from the start", "later"])
+@pytest.mark.parametrize("folder", [True, False], ids=["a folder of its name", "none"])
+def test_a_crate_beside_a_source_of_its_name_is_told(project: Project, before: bool, folder: bool) -> None:
+    need("cc")
+    code = "import autoaccel, sam_ple; print(sam_ple.value())"
+    source = project.c("sam_ple.c", 2)
+    if folder:
+        project.write("sam-ple/data.txt", "")
+    if not before:
+        for _ in range(2):
+            assert project.ok(code) == "2"
+            time.sleep(0.1)
+    text = '[package]\nname = "sam-ple"\nversion = "0.1.0"\n[lib]\ncrate-type = ["cdylib"]\n'
+    crate = project.write("sam-ple/Cargo.toml", text)
+    project.write("sam-ple/src/lib.rs", '#[no_mangle]\npub extern "C" fn PyInit_sam_ple() {}\n')
+    assert f"more than one source defines this module: {source} and {crate}." in project.run(code).last

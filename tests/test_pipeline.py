@@ -474,6 +474,15 @@ class TestInterrupted:
         assert list(project.cache.glob("v1/builds/*")) == []
         assert project.ok(CODE) == "3"
 
+    def test_what_a_compiler_would_leave_lies_in_the_work_folder(self, project: Project) -> None:
+        seen = project.root / "seen"
+        project.compiler(f'echo "$TMPDIR" >> {seen}')
+        project.c("sample.c", 3)
+        assert project.ok(CODE) == "3"
+        folders = set(seen.read_text().split())
+        assert any(folder.startswith(f"{project.cache}/v1/builds/") for folder in folders)
+        assert not [folder for folder in folders if os.path.exists(folder) and folder.startswith(str(project.cache))]
+
     def test_a_killed_build(self, project: Project) -> None:
         child, sleeper = self.started(project)
         wait_for(lambda: alive(sleeper), "the slow compiler")

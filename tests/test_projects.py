@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.conftest import Project, c_module, need
 
 
@@ -141,3 +143,22 @@ def test_a_module_whose_finding_has_a_project_read_is_whole(project: Project) ->
     elsewhere = project.cache.parent / "elsewhere"
     elsewhere.mkdir()
     assert project.ok(code, cwd=elsewhere) == "True [1]"
+
+
+def test_a_pyproject_that_is_broken_is_read_once(project: Project) -> None:
+    project.write("pyproject.toml", "[tool.autoaccel\n")
+    project.ok("import autoaccel, time; time.sleep(0.1)")
+    code = "import sys, autoaccel; print('autoaccel.settings' in sys.modules, 'tomllib' in sys.modules)"
+    assert project.ok(code) == "False False"
+    project.write("pyproject.toml", "[tool.autoaccel]\ninclude = ['x']\n")
+    assert project.ok("import sys, autoaccel; print('autoaccel.settings' in sys.modules)") == "True"
+
+
+@pytest.mark.parametrize("work", ["import sample", "autoaccel.build('.')", "autoaccel.BuildError"])
+def test_what_the_work_imports_is_not_the_users(project: Project, work: str) -> None:
+    need("cc")
+    project.write("pyproject.toml", "[tool.autoaccel]\n")
+    project.c("sample.c", 3)
+    for name in ("json", "tomllib", "re", "logging"):
+        project.c(f"{name}.c", 4)
+    assert project.ok(f"import autoaccel; {work}; import sample; print(sample.value())") == "3"

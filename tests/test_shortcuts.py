@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from tests.conftest import Project, c_module, need
@@ -296,3 +299,71 @@ class TestThreads:
             """
         )
         assert out.split() == ["True"] * 6
+
+
+class TestLooks:
+    """The source is looked at once in an import, and what must be absent is found in short and in long listings."""
+
+    def test_an_edit_between_finding_and_loading(self, project: Project) -> None:
+        two(project)
+        out = project.ok(
+            """
+            import sys, importlib.util; sys.path.insert(0, "a")
+            import autoaccel, n
+            from pathlib import Path
+            def load(spec):
+                module = importlib.util.module_from_spec(spec)
+                spec.loader.exec_module(module)
+                return module
+            spec = importlib.util.find_spec("m")
+            path = Path("a/m.c")
+            path.write_text(path.read_text().replace("(1)", "(7)"))
+            print(load(spec).value())
+            """
+        )
+        assert out == "7"
+
+    def test_an_edit_after_a_finder_has_kept_the_spec(self, project: Project) -> None:
+        two(project)
+        out = project.ok(
+            """
+            import sys; sys.path.insert(0, "a")
+            import autoaccel, n
+            from pathlib import Path
+            class Early:
+                def find_spec(self, name, path=None, target=None):
+                    return kept if name == "m" else None
+            finder = sys.path_importer_cache[sys.path[0]]
+            kept = finder.find_spec("m")
+            path = Path("a/m.c")
+            path.write_text(path.read_text().replace("(1)", "(7)"))
+            sys.meta_path.insert(0, Early())
+            import m
+            print(m.value())
+            """
+        )
+        assert out == "7"
+
+    def test_an_import_looks_once(self, project: Project) -> None:
+        need("strace")
+        two(project)
+        log = project.cache.parent / "strace"
+        code = "import sys; sys.path.insert(0, 'a'); import autoaccel, n, m"
+        done = subprocess.run(
+            ["strace", "-f", "-o", str(log), sys.executable, "-c", code],
+            cwd=project.root, env=project.environ(), capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        if done.returncode != 0 and "ptrace" in done.stderr.lower():
+            pytest.skip(f"strace may not trace here: {done.stderr.strip()}")
+        assert log.read_text().count('/a/m.c"') == 1
+
+    @pytest.mark.parametrize("others", [0, 80], ids=["a short listing", "a long one"])
+    def test_a_header_that_appears_beside_the_source(self, project: Project, others: int) -> None:
+        project.c("a/m.c", "NUMBER", before="#ifndef NUMBER\n#define NUMBER 1\n#endif")
+        for number in range(others):
+            project.write(f"a/other{number}.txt", "")
+        code = "import sys; sys.path.insert(0, 'a'); import autoaccel, time, m; print(m.value()); time.sleep(0.1)"
+        for _ in range(2):
+            assert project.ok(code) == "1"
+        project.write("a/stdio.h", "#include_next <stdio.h>\n#define NUMBER 9\n")
+        assert project.ok(code) == "9"

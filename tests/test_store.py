@@ -179,7 +179,7 @@ class TestPlaces:
         fallback = project.cache.parent / "fallback"
         assert (run.status, run.out) == (0, "7\n"), run.err
         assert run.err == (
-            f"the cache folder {wanted} can't be used ([Errno 20] Not a directory: '{wanted}'); using {fallback}\n"
+            f"autoaccel: the cache folder {wanted} can't be used ([Errno 20] Not a directory: '{wanted}'); using {fallback}\n"
         )
         assert len(list(fallback.glob("v1/artifacts/*/*/*/*.so"))) == 1
         assert project.run(self.elsewhere(project) + CODE) == Run(0, "7\n", "")
@@ -196,7 +196,7 @@ class TestPlaces:
         )
         run = project.run(code)
         assert (run.status, run.out) == (0, "7\n"), run.err
-        assert run.err.startswith("nothing can be kept in the cache ([Errno 20] Not a directory: ")
+        assert run.err.startswith("autoaccel: nothing can be kept in the cache ([Errno 20] Not a directory: ")
         assert len(run.err.splitlines()) == 1
         assert list(temporary.iterdir()) == []
 
@@ -207,7 +207,7 @@ class TestPlaces:
         run = project.run(self.elsewhere(project) + CODE)
         assert (run.status, run.out) == (0, "7\n"), run.err
         assert run.err == (
-            f"the cache folder {project.cache} can't be used ({project.cache} is not this user's alone); "
+            f"autoaccel: the cache folder {project.cache} can't be used ({project.cache} is not this user's alone); "
             f"using {project.cache.parent}/fallback\n"
         )
         assert list(project.cache.iterdir()) == []

@@ -9,7 +9,8 @@ import click
 
 from ..ahead import build_sources, mistakes, sources_below
 from ..errors import AccelError, BuildError
-from ..progress import quiet, show_log
+from ..logs import show_log
+from ..progress import quiet
 from ..sources import root_of
 from .common import complain, duration, enter_folder, is_terminal, print_json
 

@@ -15,7 +15,8 @@ import click
 from ..errors import AccelError
 from ..live.command import Keeper, Program, exit_code
 from ..live.watcher import Changed, Done, Gone, Round, Started, Watcher, message
-from ..progress import quiet, show_log
+from ..logs import show_log
+from ..progress import quiet
 from .build import error_data
 from .common import complain, counted, duration, enter_folder, is_terminal
 

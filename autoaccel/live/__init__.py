@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import sys
 import threading
 
 from .. import NativeLoader, loaded
 from ..loader import source_of
+from ..logs import log
 from . import swap
 from .swap import reload_dependents
 from .watcher import Done, Round, Watcher
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ..sources import Source
 
 __all__ = ["Round", "Watch", "reload_dependents", "sync", "watch"]
-
-log = logging.getLogger("autoaccel")
 
 
 class Watch:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 
+from ..logs import log
 from ..roots import SKIPPED
 
 TYPE_CHECKING = False
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Events", "silent_mount"]
 
-log = logging.getLogger("autoaccel")
 
 #: Seconds between two looks at all files, where no events come, and where they do: no system tells of every change.
 POLL = 0.4

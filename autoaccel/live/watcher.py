@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 import sys
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 
 from .. import CRATE_SOURCES, SUFFIXES, early, errors, pipeline, process, settings
 from ..ahead import sources_below
+from ..logs import log
 from ..roots import SKIPPED
 from ..store import open_store
 from ..toolchains import TOOLCHAINS
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Changed", "Done", "Gone", "Round", "Started", "Watcher", "message"]
 
-log = logging.getLogger("autoaccel")
 
 #: Seconds without a further change after which one is taken; more where several files change at once.
 QUIET = 0.02

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import atexit
 import functools
-import logging
 import os
 import sys
 from importlib import import_module
 from importlib.machinery import PathFinder
 
+from ..logs import log
 from ..watched import spec_that_tells
 
 TYPE_CHECKING = False
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["TESTED", "numba_spec", "steps_aside", "watch"]
-
-log = logging.getLogger("autoaccel")
 
 #: The minor versions of numba that the test suite ran with; others work as if we were not there.
 TESTED = ("0.68",)
