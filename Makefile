@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 VENV ?= .venv
 VENV_PYTHON := $(VENV)/bin/python
 
-PACKAGE := pyproject.toml README.md LICENSE $(shell find autoaccel -name '*.py' -o -name '*.[ch]' -o -name py.typed)
+PACKAGE := pyproject.toml README.md LICENSE pytest_autoaccel.py $(shell find autoaccel -name '*.py' -o -name '*.[ch]' -o -name py.typed)
 
 # pip install with the package, once for each change of it; $(1) is a dependency group.
 define install

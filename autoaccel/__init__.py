@@ -3,15 +3,16 @@
 Importing this package puts a finder on ``sys.meta_path``. ``AUTOACCEL=off`` in the environment makes it a no-op.
 
 This file is the warm room: all that the import of an unchanged module runs. It is one file, and has nothing that a hit
-does not need, because every process pays for it: a further file costs as much as two imports, a function a twentieth
-of that (docs/architecture.md has the figures). What is rarer is in `finder` and `loader`, imported when it comes up.
+does not need, because every process pays for it: a further file costs as much as two imports, a class or a ``from`` a
+twentieth, all annotations together a fifth of that (docs/architecture.md has the figures); so types are comments here.
+What is rarer is in `finder` and `loader`, imported when it comes up.
 
 `AccelFinder` is on ``sys.meta_path`` and in front of ``sys.path_hooks``. It answers almost nothing itself: it sees to
-it that each of the user's own directories is looked through by a `DirectoryFinder`, and lets ``PathFinder`` go on. So
-the order of ``sys.path``, namespace packages and everybody's path hooks stay CPython's business, an unrelated import
-costs two look-ups and no system call, and a directory is listed once for both. A `DirectoryFinder` is the directory's
-own ``FileFinder`` with one more question: is there a native source where an extension module would be? `NativeLoader`
-asks whether an artifact holds, and loads it as CPython does.
+it that each of the user's own directories is looked through by `directory_spec`, and lets ``PathFinder`` go on. So the
+order of ``sys.path``, namespace packages and everybody's path hooks stay CPython's business, an unrelated import costs
+two look-ups and no system call, and a directory is listed once for both. `directory_spec` is the ``find_spec`` of the
+directory's own ``FileFinder``, with one more question: is there a native source where an extension module would be?
+`NativeLoader` asks whether an artifact holds, and loads it as CPython does.
 
 A *record* tells what a build depended on: (name, source, toolchain, artifact, key, rows, folders, siblings, context);
 `manifest.Manifest` explains it. The records of a directory's modules lie in one *pack*; what modules share (system
@@ -20,18 +21,13 @@ value; the check comes before unmarshalling, because marshal trusts its input. A
 about an artifact (its key is): it may be lost, torn or behind; what does not hold here is looked at in the cold rooms.
 """
 
+# Each `from` would cost as much as a function.
+import _frozen_importlib as _bootstrap
+import _frozen_importlib_external as _external
 import _imp
 import marshal
 import sys
 import time
-from _frozen_importlib import BuiltinImporter, FrozenImporter, ModuleSpec
-from _frozen_importlib_external import (  # type: ignore[attr-defined]
-    ExtensionFileLoader,
-    PathFinder,
-    _path_isdir,
-    _path_isfile,
-    _relax_case,
-)
 
 try:
     import posix as _os
@@ -41,8 +37,10 @@ except ImportError:  # Windows
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._typing import *
-else:
-    from _frozen_importlib_external import FileFinder
+
+ModuleSpec = _bootstrap.ModuleSpec
+#: The function that finds a module and loads it: what was looked at to find it need not be looked at again to load it.
+_IMPORT = _bootstrap._find_and_load_unlocked.__code__  # type: ignore[attr-defined]
 
 #: Not empty when this module is reloaded, which changes nothing: others hold what is here.
 _before = dict(globals()) if "AccelFinder" in globals() else {}
@@ -91,13 +89,7 @@ BUCKET = "v1"
 TAG = _imp.extension_suffixes()[0].strip(".").rpartition(".")[0] or sys.implementation.cache_tag
 
 #: Changes with what is written: a record of another shape is no record.
-SALT = 0x6163_6365_6C04
-
-#: Packages whose finders leave native modules to others.
-_HARMLESS = ("_distutils_hack", "_pytest", "six")
-
-#: Seconds in which a directory may change again without a new time stamp (coarse kernel clocks).
-_GRAIN = 0.05
+SALT = 0x6163_6365_6C05
 
 #: When this process came here (wall clock): what changed before is what it reads.
 STARTED = time.time_ns()
@@ -108,26 +100,25 @@ _PYTHON = (getattr(sys, "_stdlib_dir", None) or f"{sys.base_prefix}{_SEP}lib") +
 _SITE = f"{_SEP}site-packages{_SEP}"
 _DIST = f"{_SEP}dist-packages{_SEP}"
 _OWN = __file__.rpartition(_SEP)[0] + _SEP
-_READ = _os.O_RDONLY | getattr(_os, "O_BINARY", 0) | getattr(_os, "O_NOFOLLOW", 0) | getattr(_os, "O_CLOEXEC", 0)
-#: What the names of environment variables are to the interpreter, see `environ`.
-_raw = str if sys.platform == "win32" else str.encode
+#: A pipe in the place of a file would be waited for.
+_READ = _os.O_NOFOLLOW | _os.O_NONBLOCK if sys.platform != "win32" else _os.O_BINARY  # type: ignore[attr-defined]
 _stat = _os.stat
 _access = _os.access
 
 #: Full name -> artifact that the module of this name in ``sys.modules`` was loaded from.
-loaded: "dict[str, str]" = {}
+loaded = {}  # type: dict[str, str]
 #: Threads that are inside the cold room now.
-building: "set[int]" = set()
+building = set()  # type: set[int]
 #: Not empty while the thread that has the lock under which finders are asked is not to give it back, see `cold`.
-keeping: "list[object]" = []
+keeping = []  # type: list[object]
 #: Trusted cache roots that exist, best first; empty before they are asked for.
-known_roots: "list[str]" = []
-#: Directory -> its pack: full name -> a marshalled record.
-packs: "dict[str, dict[str, bytes]]" = {}
+known_roots = []  # type: list[str]
+#: Directory -> its pack: full name -> a marshalled record, and "/" with a context's name -> the marshalled context.
+packs = {}  # type: dict[str, dict[str, bytes]]
 #: Contexts that held when this process looked -> (names that must stay absent, variables, their values).
-held: "dict[str, tuple[Any, ...]]" = {}
+held = {}  # type: dict[str, tuple[Any, ...]]
 #: Context -> the listing that had none of its siblings.
-clear: "dict[str, object]" = {}
+clear = {}  # type: dict[str, object]
 
 
 class AccelFinder:
@@ -140,31 +131,33 @@ class AccelFinder:
         mode: handed to the loaders: ``"build"``, ``"load"`` or ``"check"``.
     """
 
-    make_loader: "MakeLoader | None" = None
+    make_loader = None  # type: MakeLoader | None
 
-    def __init__(self, include: "Words" = (), exclude: "Words" = (), pure: "Words" = (), mode: str = "build") -> None:
+    def __init__(self, include=(), exclude=(), pure=(), mode="build"):
+        # type: (Words, Words, Words, str) -> None
         self.include = frozenset(include)
         self.exclude = tuple(exclude)
         self.pure = tuple(pure)
         self.mode = mode
         #: the directories' finders that are ours
-        self.adopted: list[DirectoryFinder] = []
+        self.adopted = []  # type: list[DirectoryFinder]
         #: path of a pyproject.toml -> what it tells the finder; False: nothing; True: not read yet
-        self.projects: dict[str, Project | bool | None] = {}
+        self.projects = {}  # type: dict[str, Project | bool | None]
         #: finders that came up while a pyproject.toml was read
-        self.later: list[DirectoryFinder] | None = None
+        self.later = None  # type: list[DirectoryFinder] | None
         #: names of modules that packs tell of -> the finder of their directory
-        self.packed: dict[str, DirectoryFinder] = {}
+        self.packed = {}  # type: dict[str, DirectoryFinder]
         #: ``sys.meta_path`` as it was when we looked; empty: we are not there
-        self.order: list[Any] = []
+        self.order = []  # type: list[Any]
         #: whether nobody on it could answer for a packed name before ``PathFinder`` does
         self.direct = False
         #: path entries that a hook is being asked about
-        self.asked: set[str] = set()
+        self.asked = set()  # type: set[str]
         #: names that are not found in a directory: (source path, toolchain, package, the project's folder), or None
-        self.special: dict[str, Declared | None] = dict.fromkeys(WATCHED)
+        self.special = dict.fromkeys(WATCHED)  # type: dict[str, Declared | None]
 
-    def find_spec(self, fullname: str, path: "Path" = None, target: object = None) -> "ModuleSpec | None":
+    def find_spec(self, fullname, path=None, target=None):
+        # type: (str, Path, object) -> ModuleSpec | None
         """The spec of a module that only a pyproject.toml knows, or that ``PathFinder`` would find at once."""
         if sys.meta_path != self.order or sys.path_hooks[:1] != [self]:
             # Somebody has put a finder or a hook in, or an older list back.
@@ -177,8 +170,8 @@ class AccelFinder:
                 there = sys.path_importer_cache[first if first != "" else _os.getcwd()] is finder
             except Exception:  # noqa: BLE001  (a path may be any object, and say anything)
                 there = False
-            if there and type(finder) is DirectoryFinder:
-                spec = finder.find_spec(fullname)
+            if there and finder.owner is self and not finder.foreign:
+                spec = directory_spec(finder, fullname)
                 if spec is not None and type(spec.loader) is NativeLoader:
                     return spec
         if fullname in self.special:
@@ -186,13 +179,15 @@ class AccelFinder:
             if declared is not None and declared[1] == CRATE_SOURCES[0][1] and not self.exclude and not building:
                 source, toolchain, _, root = declared
                 if path is None or (len(path) and f"{path[0]}{_SEP}".startswith(root + _SEP)):
-                    record = _read(fullname, source, source.rpartition(_SEP)[0].rpartition(_SEP)[0])
-                    if record is not None and same(record[5][:1]):
-                        return _spec(fullname, source, toolchain, self.mode, set(), record)
+                    home = source.rpartition(_SEP)[0].rpartition(_SEP)[0]
+                    spec = _hit(self, fullname, source, toolchain, home, set())
+                    if spec is not None:
+                        return spec
             return cold("finder", "special_spec", self, fullname, path)  # type: ignore[no-any-return]
         return None
 
-    def __call__(self, path: str) -> "Any":
+    def __call__(self, path):
+        # type: (str) -> Any
         """The path hook: what the other hooks give, made ours where it is a directory of the user's."""
         if self not in sys.meta_path:
             self.order = []  # whoever puts us back is to be noticed
@@ -216,33 +211,36 @@ class AccelFinder:
                 self.asked.discard(path)
         raise ImportError("no hook is for this", path=path)
 
-    def adopt(self, finder: object) -> None:
+    def adopt(self, finder):
+        # type: (object) -> None
         """Make a directory's finder ours in place: whoever holds it, and its path hook's loaders, stay right."""
-        if not isinstance(finder, FileFinder) or isinstance(finder, DirectoryFinder):
+        if not isinstance(finder, _external.FileFinder):
             return
         inside = finder.path.rstrip(_SEP) + _SEP
         foreign = inside.startswith(_PYTHON) or _SITE in inside or _DIST in inside
         if (foreign and not self.include) or inside.startswith(_OWN):
             return
-        odd = type(finder) is not FileFinder or _relax_case()
-        ours: Any = finder
-        # On the object, not the class: a search that runs while the class is given back goes on.
-        vars(ours).update(
-            owner=self, base=inside, plain=type(finder), project=None,
-            odd=False, foreign=False, limited=False, _stems=(), _listed=None, _changed=-1, _racy=False,
-        )  # fmt: skip
+        if getattr(finder.find_spec, "__func__", None) is directory_spec:
+            return
+        odd = type(finder) is not _external.FileFinder or _external._relax_case()  # type: ignore[attr-defined]
+        ours = finder  # type: Any
+        ours.owner, ours.base = self, inside
+        ours.project = ours._listed = None
+        ours.odd = ours.foreign = ours.limited = ours._racy = False
+        ours._stems, ours._changed = (), -1
         if foreign or odd or self.exclude or self.pure:
             if not cold("finder", "adopt", self, finder, odd):
                 return
         else:
             # Last: from here on, other threads may ask it as ours.
-            ours.__class__ = DirectoryFinder
+            ours.find_spec = directory_spec.__get__(ours)
         self.adopted.append(ours)
         self.settle(ours)
         if not self.order:
-            ours.__class__ = ours.plain
+            vars(ours).pop("find_spec", None)
 
-    def settle(self, finder: "DirectoryFinder") -> None:
+    def settle(self, finder):
+        # type: (DirectoryFinder) -> None
         """Find the project around a directory, if it is in one that tells something."""
         if finder.limited:
             return
@@ -252,17 +250,33 @@ class AccelFinder:
         if _access(path, 0):
             self.projects.setdefault(path, True)
             self.obey(finder, path)
-        while not _access(f"{here}{_SEP}pyproject.toml", 0):
-            above = here.rpartition(_SEP)[0]
-            if not above or _access(f"{here}{_SEP}.git", 0):
+        while not _access(path := f"{here}{_SEP}pyproject.toml", 0):
+            here = here.rpartition(_SEP)[0]
+            if not here:
                 return
-            here = above
-        path = f"{here}{_SEP}pyproject.toml"
+        below = finder.base[:-1]
+        while below != here:
+            if _access(f"{below}{_SEP}.git", 0):
+                return  # of another project
+            below = below.rpartition(_SEP)[0]
         if path not in self.projects:
-            self.projects[path] = _speaks(path)
+            text = b""
+            try:
+                fd = _os.open(path, getattr(_os, "O_BINARY", 0))
+                try:
+                    while data := _os.read(fd, 1 << 16):
+                        text += data
+                finally:
+                    _os.close(fd)
+            except OSError:
+                pass
+            # Whether it may say anything to us.
+            found = b"tool.autoaccel" in text or b"ext-modules" in text or b"tool.maturin" in text
+            self.projects[path] = found or b'"maturin"' in text
         self.obey(finder, path)
 
-    def obey(self, finder: "DirectoryFinder", path: str) -> None:
+    def obey(self, finder, path):
+        # type: (DirectoryFinder, str) -> None
         """Take what the project file at ``path`` tells."""
         if self.projects[path] is True and self.later is None:
             found = told(path)
@@ -274,7 +288,8 @@ class AccelFinder:
         if self.projects[path] is not False:
             cold("finder", "learn", self, finder, path)
 
-    def attach(self) -> None:
+    def attach(self):
+        # type: () -> None
         """Be the first path hook while on ``sys.meta_path``, and take the directories that are known already."""
         _imp.acquire_lock()
         keeping.append(self)
@@ -285,11 +300,14 @@ class AccelFinder:
             self.order = sys.meta_path[:]
             self.direct = False
             for one in self.order[self.order.index(self) + 1 :]:
-                if one is PathFinder:
+                if one is _external.PathFinder:
                     # A frozen program may have modules of its own in the interpreter.
-                    self.direct = not hasattr(sys, "frozen")
+                    self.direct = "frozen" not in vars(sys)
                     break
-                if one not in (BuiltinImporter, FrozenImporter) and one.__module__.partition(".")[0] not in _HARMLESS:
+                if one is _bootstrap.BuiltinImporter or one is _bootstrap.FrozenImporter:
+                    continue
+                # The finders of these leave native modules to others.
+                if one.__module__.partition(".")[0] not in ("_distutils_hack", "_pytest", "six"):
                     break
             if self in sys.path_hooks:
                 sys.path_hooks.remove(self)
@@ -300,101 +318,93 @@ class AccelFinder:
             keeping.pop()
             _imp.release_lock()
 
-    def invalidate_caches(self) -> None:
+    def invalidate_caches(self):
+        # type: () -> None
         """Look at toolchains, projects and the cache's place again (called by ``importlib.invalidate_caches``)."""
         cold("finder", "refresh", self)
 
 
-class DirectoryFinder(FileFinder):
-    """A directory of the user's: ``FileFinder`` with native sources in the place of the extensions they become.
+def directory_spec(self, fullname, target=None):
+    # type: (DirectoryFinder, str, object) -> ModuleSpec | None
+    """What ``FileFinder.find_spec`` gives for a directory of the user's; never builds, never imports.
 
-    Attributes:
-        owner: the finder on ``sys.meta_path``.
-        base: the directory's path with one separator at its end.
-        plain: the class that this object had before.
-        odd: whether more than the names in the directory decides what is claimed.
-        foreign: whether the search for what is not claimed is somebody else's.
-        limited: whether only the included top-level names are looked at.
-        project: what the project around this root tells.
+    Native sources are in the place of the extensions they become. The function is put on the object, whose class stays.
     """
-
-    def find_spec(self, fullname: str, target: object = None) -> "ModuleSpec | None":
-        """The spec of ``fullname`` in this directory, as ``FileFinder`` gives it; never builds, never imports."""
-        stem = fullname.rpartition(".")[2]
-        try:
-            status = _stat(self.path or _os.getcwd())
-            mtime, changed = status.st_mtime, status.st_ctime
-        except OSError:
-            mtime = changed = -1
-        # The change time too: what restores a folder's time stamp can't set that back.
-        if mtime != self._path_mtime or changed != self._changed or self._racy:
-            self._fill_cache()
-            self._path_mtime, self._changed = mtime, changed
-            self._racy = time.time() - changed < _GRAIN
-        names = self._path_cache
-        if names is not self._listed:
-            self._stems = frozenset([name.partition(".")[0] for name in names])
-            self._listed = names
-        # Cargo's names have hyphens where Python's have none.
-        hyphened = stem.replace("_", "-") if "_" in stem else stem
-        if stem not in self._stems and hyphened not in names and not self.foreign:
-            return None
-        if self.odd or building:
-            return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
-        namespace = source = None
-        for suffix, toolchain, _ in SUFFIXES:
-            if stem + suffix in names:
-                if stem in names:
-                    return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
-                source = f"{self.base}{stem}{suffix}"
-                break
-        else:
-            # What `FileFinder.find_spec` does after its `stat`.
-            directory = self.base[:-1]
-            pack = packs.get(directory)
-            if pack is None:
-                # Where there is no cache yet, nobody looks for its other places.
-                there = known_roots or not (usual := _usual()) or _access(usual, 0)
-                pack = packs[directory] = _pack(directory, self) if there else {}
-            jitted = fullname in pack
+    stem = fullname.rpartition(".")[2]
+    try:
+        st = _stat(self.path or _os.getcwd())
+        mtime, changed = st.st_mtime, st.st_ctime
+    except OSError:
+        mtime = changed = -1
+    # The change time too: what restores a folder's time stamp can't set that back.
+    if mtime != self._path_mtime or changed != self._changed or self._racy:
+        self._fill_cache()
+        self._path_mtime, self._changed = mtime, changed
+        # So long a directory may change again without a new time stamp (coarse kernel clocks).
+        self._racy = time.time() - changed < 0.05
+    names = self._path_cache
+    if names is not self._listed:
+        self._stems = frozenset([name.partition(".")[0] for name in names])
+        self._listed = names
+    # Cargo's names have hyphens where Python's have none.
+    hyphened = stem.replace("_", "-") if "_" in stem else stem
+    if stem not in self._stems and hyphened not in names and not self.foreign:
+        return None
+    if self.odd or building:
+        return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
+    namespace = source = None
+    for suffix, toolchain, _ in SUFFIXES:
+        if stem + suffix in names:
             if stem in names:
-                inside = f"{self.base}{stem}"
-                for file, _ in PACKAGE_SOURCES:
-                    if _access(f"{inside}{_SEP}{file}", 0):
-                        return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
-                for suffix, cls in self._loaders:
-                    path = f"{inside}{_SEP}__init__{suffix}"
-                    if _path_isfile(path):
-                        if jitted:
-                            return cold("numba.find", "spec", self, cls, fullname, path, [inside], target)  # type: ignore[no-any-return]
-                        return self._get_spec(cls, fullname, path, [inside], target)
-                if _path_isdir(inside):
-                    namespace = inside
-            for file, toolchain in CRATE_SOURCES:
-                for folder in (stem, hyphened):
-                    if folder in names and _access(f"{self.base}{folder}{_SEP}{file}", 0):
-                        source = f"{self.base}{folder}{_SEP}{file}"
-                        break
-        if source is not None:
-            record = _read(fullname, source, self.base[:-1], self)
-            if record is not None and same(record[5][:1]):
-                return _spec(fullname, source, toolchain, self.owner.mode, names, record)
-            return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
-        for suffix, cls in self._loaders:
-            if stem + suffix in names:
-                path = f"{self.base}{stem}{suffix}"
-                if _path_isfile(path):
+                return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
+            source = f"{self.base}{stem}{suffix}"
+            break
+    else:
+        # What `FileFinder.find_spec` does after its `stat`.
+        directory = self.base[:-1]
+        pack = packs.get(directory)
+        if pack is None:
+            # Where there is no cache yet, nobody looks for its other places.
+            pack = packs[directory] = _pack(directory, self) if known_roots or cache_roots(False) else {}
+        jitted = fullname in pack
+        if stem in names:
+            inside = f"{self.base}{stem}"
+            for file, _ in PACKAGE_SOURCES:
+                if _access(f"{inside}{_SEP}{file}", 0):
+                    return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
+            for suffix, cls in self._loaders:
+                path = f"{inside}{_SEP}__init__{suffix}"
+                if _external._path_isfile(path):  # type: ignore[attr-defined]
                     if jitted:
-                        return cold("numba.find", "spec", self, cls, fullname, path, None, target)  # type: ignore[no-any-return]
-                    return self._get_spec(cls, fullname, path, None, target)
-        if namespace is None:
-            return None
-        spec = ModuleSpec(fullname, None)
-        spec.submodule_search_locations = [namespace]
-        return spec
+                        return cold("numba.find", "spec", self, cls, fullname, path, [inside], target)  # type: ignore[no-any-return]
+                    return self._get_spec(cls, fullname, path, [inside], target)
+            if _external._path_isdir(inside):  # type: ignore[attr-defined]
+                namespace = inside
+        for file, toolchain in CRATE_SOURCES:
+            for folder in (stem, hyphened):
+                if folder in names and _access(f"{self.base}{folder}{_SEP}{file}", 0):
+                    source = f"{self.base}{folder}{_SEP}{file}"
+                    break
+    if source is not None:
+        spec = _hit(self.owner, fullname, source, toolchain, self.base[:-1], names, self)
+        if spec is not None:
+            return spec
+        return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
+    for suffix, cls in self._loaders:
+        if stem + suffix in names:
+            path = f"{self.base}{stem}{suffix}"
+            if _external._path_isfile(path):  # type: ignore[attr-defined]
+                if jitted:
+                    return cold("numba.find", "spec", self, cls, fullname, path, None, target)  # type: ignore[no-any-return]
+                return self._get_spec(cls, fullname, path, None, target)
+    if namespace is None:
+        return None
+    spec = ModuleSpec(fullname, None)
+    spec.submodule_search_locations = [namespace]
+    return spec
 
 
-class NativeLoader(ExtensionFileLoader):
+class NativeLoader(_external.ExtensionFileLoader):
     """Loads the module that a native source becomes; ``path`` is the artifact once it is known, the source before.
 
     Args:
@@ -408,25 +418,21 @@ class NativeLoader(ExtensionFileLoader):
 
     package = False
 
-    def __init__(
-        self,
-        name: str,
-        origin: str,
-        toolchain: str,
-        mode: str = "build",
-        names: "set[str] | None" = None,
-        record: "Record | None" = None,
-    ) -> None:
+    def __init__(self, name, origin, toolchain, mode="build", names=None, record=None):
+        # type: (str, str, str, str, set[str] | None, Record | None) -> None
         self.name = name
         self.path = self.origin = origin
         self.toolchain = toolchain
         self.mode = mode
         self.names = names
         self.record = record
+        #: in which import the source has just been looked at
+        self.asked = 0
         #: modules that were made, and not run yet
-        self.created: list[ModuleType] = []
+        self.created = []  # type: list[ModuleType]
 
-    def create_module(self, spec: ModuleSpec) -> "ModuleType":
+    def create_module(self, spec):
+        # type: (ModuleSpec) -> ModuleType
         """The uninitialised module, built first where no artifact holds.
 
         Raises:
@@ -435,11 +441,14 @@ class NativeLoader(ExtensionFileLoader):
             autoaccel.LoadError: the library can't be loaded.
         """
         record = self.record
-        if record is not None and self.mode == "build" and holds(record, self.names):
+        # Once, and only where the same import goes on.
+        known = self.asked != 0 and self.asked == id(sys._getframe(3))
+        self.asked = 0
+        if record is not None and self.mode == "build" and holds(record, self.names, known):
             self.path = spec.cached = spec.origin = record[3]
             # CPython opens `origin`; everyone else is to see the source there.
             try:
-                module: Any = _imp.create_dynamic(spec)
+                module = _imp.create_dynamic(spec)  # type: Any
             except ImportError as error:
                 problem = error
             else:
@@ -456,7 +465,8 @@ class NativeLoader(ExtensionFileLoader):
         self.created.append(module)
         return module  # type: ignore[no-any-return]
 
-    def exec_module(self, module: "ModuleType") -> None:
+    def exec_module(self, module):
+        # type: (ModuleType) -> None
         """Run the module's init; on a reload, build what has changed and put the new content into ``module``."""
         if module in self.created:
             self.created.remove(module)
@@ -468,7 +478,8 @@ class NativeLoader(ExtensionFileLoader):
             raise problem
 
 
-def cold(room: str, function: str, *values: object) -> "Any":
+def cold(room, function, *values):
+    # type: (str, str, *object) -> Any
     """What a function of a colder module of ours gives.
 
     Finders are asked under one lock of the interpreter's. The cold rooms import modules, which other threads may be
@@ -489,20 +500,29 @@ def cold(room: str, function: str, *values: object) -> "Any":
             _imp.acquire_lock()
 
 
-def holds(record: "Record", names: "set[str] | None") -> bool:
+def holds(record, names, known=False):
+    # type: (Record, set[str] | None, bool) -> bool
     """Whether the build that a record tells of surely is what a build now would give.
 
-    True only where `staleness.stale_reason` has none to give; that one decides when this is False.
+    True only where `staleness.stale_reason` has none to give; that one decides when this is False. The source itself is
+    not looked at where it is ``known`` to be what it was.
     """
     rows, folders, siblings, context = record[5:9]
-    if names is None or not names.isdisjoint(siblings) or not same(rows) or not _same_folders(folders):
+    if known:
+        rows = rows[1:]
+    if names is None or not names.isdisjoint(siblings) or not same(rows, folders):
         return False
     if context not in held:
-        content = unmarshalled(f"contexts/{context}")
+        content = None
+        for pack in packs.values():
+            if f"/{context}" in pack:
+                content = marshal.loads(pack[f"/{context}"])
+        if content is None:
+            content = unmarshalled(f"contexts/{context}")
         if content is None:
             return False
         rows, folders, paths, *told = content
-        if not same(rows) or not _same_folders(folders):
+        if not same(rows, folders):
             return False
         for path in paths:
             if _access(path, 0):
@@ -510,60 +530,61 @@ def holds(record: "Record", names: "set[str] | None") -> bool:
         held[context] = told
     siblings, variables, values = held[context]
     if clear.get(context) is not names:
-        if not names.isdisjoint(siblings):
-            return False
+        # Many names, that most folders have none of: to look for a few in one text is cheaper than to make them all.
+        for one in names if len(names) < 50 else names.intersection(siblings.split("/")):
+            if f"/{one}/" in siblings:
+                return False
         clear[context] = names
     return tuple(map(environ().get, variables)) == values  # type: ignore[no-any-return]
 
 
-def same(rows: "tuple[Row, ...]") -> bool:
-    """Whether all files are what they were, by their stat identity."""
+def same(rows, folders=()):
+    # type: (tuple[Row, ...], tuple[Folder, ...]) -> bool
+    """Whether all files are what they were, by their stat identity; likewise the folders that are still there."""
     try:
         for path, mtime_ns, ctime_ns, size, inode in rows:
-            status = _stat(path)
-            if (
-                status.st_mtime_ns != mtime_ns
-                or status.st_ctime_ns != ctime_ns
-                or status.st_size != size
-                or status.st_ino != inode
-            ):
+            st = _stat(path)
+            if st.st_mtime_ns != mtime_ns or st.st_ctime_ns != ctime_ns or st.st_size != size or st.st_ino != inode:
                 return False
     except (OSError, ValueError):
         return False
-    return True
-
-
-def _same_folders(rows: "tuple[Folder, ...]") -> bool:
-    for folder, ctime_ns, inode in rows:
+    for path, ctime_ns, inode in folders:
         try:
-            status = _stat(folder)
+            st = _stat(path)
         except OSError:
             continue
-        if status.st_ctime_ns != ctime_ns or status.st_ino != inode:
+        if st.st_ctime_ns != ctime_ns or st.st_ino != inode:
             return False
     return True
 
 
-def _spec(name: str, source: str, toolchain: str, mode: str, names: "set[str]", record: "Record") -> ModuleSpec:
-    spec = ModuleSpec(name, NativeLoader(name, source, toolchain, mode, names, record), origin=source)
-    spec._set_fileattr = True  # type: ignore[attr-defined]
-    return spec
-
-
-def _read(name: str, source: str, directory: str, finder: "DirectoryFinder | None" = None) -> "Record | None":
-    """The record of a module, from its directory's pack or its own manifest; None where there is none."""
+def _hit(owner, name, source, toolchain, directory, names, finder=None):
+    # type: (AccelFinder, str, str, str, str, set[str], DirectoryFinder | None) -> ModuleSpec | None
+    """The spec of a module whose source is as it was when it was built, by its directory's pack or its own manifest."""
     pack = packs.get(directory)
     if pack is None:
         pack = _pack(directory, finder)
     data = pack.get(name)
-    if data is not None:
-        record: Record = marshal.loads(data)
-        if record[1] == source:
-            return record
-    return cold("loader", "read_alone", name, source)  # type: ignore[no-any-return]
+    record = marshal.loads(data) if data is not None else None
+    if record is None or record[1] != source:
+        record = cold("loader", "read_alone", name, source)
+    if record is None or not same(record[5][:1]):
+        return None
+    loader = NativeLoader(name, source, toolchain, owner.mode, names, record)
+    try:
+        frame = sys._getframe(4)
+    except ValueError:
+        pass
+    else:
+        if frame.f_code is _IMPORT:
+            loader.asked = id(frame)
+    spec = ModuleSpec(name, loader, origin=source)
+    spec._set_fileattr = True  # type: ignore[attr-defined]
+    return spec
 
 
-def told(path: str) -> "tuple[Any, ...] | None":
+def told(path):
+    # type: (str) -> tuple[Any, ...] | None
     """What a project file tells: (modules, include, exclude, pure), as it was remembered; None if it must be read."""
     values = unmarshalled(f"projects/{slot('', path)}")
     if type(values) is tuple and len(values) == 7 and values[0] == path and same(values[1]):
@@ -574,81 +595,84 @@ def told(path: str) -> "tuple[Any, ...] | None":
     return None
 
 
-def _pack(directory: str, finder: "DirectoryFinder | None") -> "dict[str, bytes]":
+def _pack(directory, finder):
+    # type: (str, DirectoryFinder | None) -> dict[str, bytes]
     pack = packs[directory] = unmarshalled(f"packs/{slot('', directory)}") or {}
     if pack and finder is not None:
         # What is built in or frozen comes first.
-        ours = [one for one in pack if one[:2] != "__" and one not in sys.stdlib_module_names]
-        finder.owner.packed.update(dict.fromkeys(ours, finder))
-        for one in sys.builtin_module_names:
-            finder.owner.packed.pop(one, None)
+        for name in set(pack).difference(sys.stdlib_module_names, sys.builtin_module_names):
+            if name[:2] != "__":
+                finder.owner.packed[name] = finder
     return pack
 
 
-def slot(name: str, source: str) -> str:
+def slot(name, source):
+    # type: (str, str) -> str
     """The file name of the manifest of this module built from this source, for this ABI and this autoaccel."""
     text = f"{name}\0{source}\0{TAG}\0{__version__}"
     return _imp.source_hash(SALT, text.encode("utf-8", "surrogateescape")).hex()
 
 
-def unmarshalled(name: str) -> "Any":
+def unmarshalled(name):
+    # type: (str) -> Any
     """The content of a file in the cache that `manifest.pack` made; None where it is missing, foreign or damaged."""
     for root in known_roots or cache_roots():
         try:
-            descriptor = _os.open(f"{root}/{BUCKET}/{name}", _READ)
+            path = f"{root}/{BUCKET}/{name}"
+            fd = _os.open(path, _READ)
         except OSError:
             continue
         try:
-            data = _os.read(descriptor, 1 << 16)
-            if len(data) == 1 << 16:
-                while more := _os.read(descriptor, 1 << 20):
-                    data += more
+            # A larger buffer would cost the process two calls, to get it and to give it back.
+            data = _os.read(fd, 1 << 14)
+            if len(data) == 1 << 14:
+                while text := _os.read(fd, 1 << 20):
+                    data += text
         except OSError:
             continue
         finally:
-            _os.close(descriptor)
-        body = data[8:]
-        if _imp.source_hash(SALT, body) == data[:8]:
+            _os.close(fd)
+        text = data[8:]
+        if _imp.source_hash(SALT, text) == data[:8]:
             try:
-                return marshal.loads(body)
+                return marshal.loads(text)
             except (ValueError, TypeError, EOFError):
                 continue
     return None
 
 
-def cache_roots() -> "list[str]":
+def cache_roots(all_places=True):
+    # type: (bool) -> list[str]
     """The cache roots that exist and may be loaded from, best first; remembered for the process until `forget`.
 
-    Here are the usual ones: ``$AUTOACCEL_CACHE_DIR`` and ``~/.cache/autoaccel``; the whole ladder is in `location`.
+    Here are the usual ones: ``$AUTOACCEL_CACHE_DIR`` and ``~/.cache/autoaccel``; the whole ladder is in `location`,
+    and is not asked for when the usual one does not exist and ``all_places`` is False.
     """
-    first = _usual()
+    told = environ()
+    first = told.get(b"AUTOACCEL_CACHE_DIR") or b""  # never on Windows, whose names are no bytes
+    if b"AUTOACCEL_READONLY_CACHES" in told:
+        first = b""
+    elif not first and sys.platform == "linux":
+        first = (told.get(b"XDG_CACHE_HOME") or told.get(b"HOME", b"") + b"/.cache") + b"/autoaccel"
     if first[:1] == b"/" and b".." not in first:
         try:
-            status = _stat(first)
+            st = _stat(first)
         except OSError:
-            pass
+            if not all_places:
+                return known_roots
         else:
             # Who can write it runs code in this process.
-            if status.st_mode & 0o170022 == 0o040000 and status.st_uid == _os.geteuid() and _access(first, 2):
+            if st.st_mode & 0o170022 == 0o040000 and st.st_uid == _os.geteuid() and _access(first, 2):
                 known_roots[:] = [first.decode("utf-8", "surrogateescape")]
                 return known_roots
     known_roots[:] = cold("loader", "ladder")
     return known_roots
 
 
-def _usual() -> bytes:
-    told = environ()
-    if b"AUTOACCEL_READONLY_CACHES" in told:
-        return b""
-    first: bytes = told.get(b"AUTOACCEL_CACHE_DIR") or b""  # never on Windows, whose names are no bytes
-    if not first and sys.platform == "linux":
-        first = (told.get(b"XDG_CACHE_HOME") or told.get(b"HOME", b"") + b"/.cache") + b"/autoaccel"
-    return first
-
-
-def environ() -> "Any":
+def environ():
+    # type: () -> Any
     """The environment now, in the interpreter's own encoding, without loading ``os`` where nobody has."""
-    os: Any = sys.modules.get("os")
+    os = sys.modules.get("os")  # type: Any
     if os is None:
         return _os.environ
     try:
@@ -657,35 +681,26 @@ def environ() -> "Any":
         return cold("location", "environment")
 
 
-def _speaks(path: str) -> bool:
-    """Whether a pyproject.toml may say anything to the finder."""
-    try:
-        descriptor = _os.open(path, _os.O_RDONLY | getattr(_os, "O_BINARY", 0))
-        try:
-            text = b""
-            while chunk := _os.read(descriptor, 1 << 16):
-                text += chunk
-        finally:
-            _os.close(descriptor)
-    except OSError:
-        return False
-    return b"tool.autoaccel" in text or b"ext-modules" in text or b"tool.maturin" in text or b'"maturin"' in text
-
-
-def __getattr__(name: str) -> object:
+def __getattr__(name):
+    # type: (str) -> object
     if name not in __all__ and name[-17:] != "ipython_extension":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = cold("public", "value", name)
     return value
 
 
-def __dir__() -> "list[str]":
+def __dir__():
+    # type: () -> list[str]
     return sorted({*globals(), *__all__})
 
 
+_usual = not environ().get("AUTOACCEL" if sys.platform == "win32" else b"AUTOACCEL")
+for _one in sys.meta_path:
+    if type(_one).__name__ == "AccelFinder":
+        _usual = False
 if _before:
     globals().update(_before)
-elif not environ().get(_raw("AUTOACCEL")) and "AccelFinder" not in [type(_one).__name__ for _one in sys.meta_path]:
+elif _usual:
     # The usual case of `hook.install`, without its room.
     _entry = AccelFinder()
     sys.meta_path.insert(0, _entry)

@@ -20,7 +20,7 @@ __all__ = [
     "Callable",
     "ConfigError",
     "Declared",
-    "FileFinder",
+    "DirectoryFinder",
     "Folder",
     "Handle",
     "LoadError",
@@ -52,12 +52,20 @@ Folder = tuple[str, int, int]
 MakeLoader = Callable[..., Any]
 
 
-class FileFinder(importlib.machinery.FileFinder):
-    """With its private attributes, and those that `DirectoryFinder` gets when a directory is adopted."""
+class DirectoryFinder(importlib.machinery.FileFinder):
+    """What a directory's ``FileFinder`` is once it is adopted, and its private attributes.
+
+    Attributes:
+        owner: the finder on ``sys.meta_path``.
+        base: the directory's path with one separator at its end.
+        odd: whether more than the names in the directory decides what is claimed.
+        foreign: whether the search for what is not claimed is somebody else's.
+        limited: whether only the included top-level names are looked at.
+        project: what the project around this root tells.
+    """
 
     owner: AccelFinder
     base: str
-    plain: type[importlib.machinery.FileFinder]
     odd: bool
     foreign: bool
     limited: bool

@@ -232,7 +232,9 @@ def _added(store: Store, folder: str, final: str) -> bool:
         return False
     if os.path.lexists(final):
         store.quarantine(final)
-    os.makedirs(os.path.dirname(final), mode=0o700, exist_ok=True)
+    home = os.path.dirname(final)
+    for above in (os.path.dirname(home), home):
+        os.makedirs(above, mode=0o700, exist_ok=True)
     os.rename(folder, final)
     return True
 

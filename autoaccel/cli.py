@@ -88,7 +88,9 @@ def _parser() -> "click.Group":
     import click
 
     from . import __version__
-    from .commands import build, cache, completion, doctor, explain, upkeep, watch  # noqa: F401  (upkeep adds to cache)
+
+    # upkeep adds to cache
+    from .commands import build, cache, completion, doctor, explain, site, upkeep, watch  # noqa: F401
 
     @click.group(context_settings={"help_option_names": ["-h", "--help"]})
     @click.option(*_VERBOSE, is_flag=True, help="Tell on stderr what is built, and why.")
@@ -106,7 +108,8 @@ def _parser() -> "click.Group":
     def run(program: tuple[str, ...]) -> None:
         """Run a program as `python` would, with native sources importable."""
 
-    for verb in (build.build, watch.watch, explain.explain, doctor.doctor, cache.cache, completion.completion):
+    verbs = (build.build, watch.watch, explain.explain, doctor.doctor, cache.cache, site.site, completion.completion)
+    for verb in verbs:
         autoaccel.add_command(verb)
     return autoaccel
 

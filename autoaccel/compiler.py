@@ -350,13 +350,13 @@ def _include_words(command: Sequence[str]) -> list[str]:
 
 def _known(command: tuple[str, ...], language: str) -> Compiler | None:
     """What the compiler answers, from memory where it is the same file as then."""
-    from .store import open_store, replace
+    from .store import open_store, plain_file, replace
 
     env = [os.environ.get(one) for one in (*_SEARCHED, "COMPILER_PATH", "GCC_EXEC_PREFIX", "SDKROOT")]
     slot = keys.digest(command, language, _GCC_GENERATED, env)
     path = f"{open_store().bucket}/tools/{slot}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", opener=plain_file) as file:
             told = json.load(file)
         if all(list(manifest.identity(one) or ()) == seen for one, seen in told["seen"]):
             values: Any = {key: tuple(one) if isinstance(one, list) else one for key, one in told["compiler"].items()}

@@ -20,9 +20,9 @@ from . import (
     SUFFIXES,
     WATCHED,
     AccelFinder,
-    DirectoryFinder,
     NativeLoader,
     building,
+    directory_spec,
     keeping,
 )
 from .loader import PackageLoader, forget, in_cold_room, read_alone, recognise
@@ -30,13 +30,16 @@ from .loader import PackageLoader, forget, in_cold_room, read_alone, recognise
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
+    from typing import Any, TypeGuard
+
+    from ._typing import DirectoryFinder
 
 __all__ = [
     "ImportLock",
     "Project",
     "adopt",
     "excludes",
+    "is_adopted",
     "learn",
     "look_again",
     "refresh",
@@ -51,9 +54,6 @@ _SEP = "\\" if sys.platform == "win32" else "/"
 #: The source of a package that is made as a whole.
 _PROJECT = "pyproject.toml"
 _STDLIB = getattr(sys, "_stdlib_dir", None) or f"{sys.base_prefix}{_SEP}lib"
-
-#: Class of a directory's finder -> ours, which is both.
-_classes: "dict[type[FileFinder], type[DirectoryFinder]]" = {FileFinder: DirectoryFinder}
 
 
 #: Held while a project file is read, and by whom.
@@ -135,9 +135,9 @@ def refresh(owner: AccelFinder) -> None:
 def release(owner: AccelFinder) -> None:
     """Give every directory its plain finder back."""
     for finder in owner.adopted:
-        # By name: another copy of autoaccel may have been here.
-        if "DirectoryFinder" in type(finder).__name__:
-            finder.__class__ = finder.plain  # type: ignore[assignment]
+        # What is on the object otherwise stays: a search that runs meanwhile goes on.
+        if finder.owner is owner:
+            vars(finder).pop("find_spec", None)
     owner.adopted.clear()
     owner.order = []
     owner.special = dict.fromkeys(WATCHED)
@@ -183,19 +183,22 @@ def adopt(owner: AccelFinder, finder: FileFinder, foreign: bool) -> bool:
     kind = wanted(owner, finder.path)
     if kind is False:
         return False
-    plain = type(finder)
-    if plain not in _classes:
-        _classes[plain] = type("DirectoryFinder", (DirectoryFinder, plain), {})
     ours: Any = finder
     ours.limited = kind is None
     ours.foreign = foreign
     ours.odd = True
     # Last: from here on, other threads may ask it as ours.
-    ours.__class__ = _classes[plain]
+    ours.find_spec = directory_spec.__get__(ours)
     return True
 
 
-def learn(owner: AccelFinder, finder: DirectoryFinder, path: str) -> None:
+def is_adopted(finder: object) -> "TypeGuard[DirectoryFinder]":
+    """Whether a value of ``sys.path_importer_cache`` is the finder of one of the user's directories."""
+    found = vars(finder).get("find_spec") if isinstance(finder, FileFinder) else None
+    return getattr(found, "__func__", None) is directory_spec
+
+
+def learn(owner: AccelFinder, finder: "DirectoryFinder", path: str) -> None:
     """Have a directory's finder follow the project file at ``path``; remember the modules that this declares."""
     if owner.later is not None and _reader[-1:] == [get_ident()]:
         # An import of our own in the middle of reading another one.
@@ -279,7 +282,9 @@ def _obey(owner: AccelFinder, project: Project, path: str) -> None:
 # modules
 
 
-def search(finder: DirectoryFinder, fullname: str, stem: str, names: "set[str]", target: object) -> "ModuleSpec | None":
+def search(
+    finder: "DirectoryFinder", fullname: str, stem: str, names: "set[str]", target: object
+) -> "ModuleSpec | None":
     """What ``finder.find_spec`` gives, in all cases."""
     limited = finder.limited and fullname not in finder.owner.include
     if not limited and not (building and in_cold_room(fullname)):
@@ -288,7 +293,7 @@ def search(finder: DirectoryFinder, fullname: str, stem: str, names: "set[str]",
             path, toolchain, package, record = found
             beside = _listing(path.rpartition(_SEP)[0]) if package else names
             return spec_of(finder.owner, fullname, path, toolchain, package, beside, record)
-    return finder.plain.find_spec(finder, fullname, target)  # type: ignore[arg-type]
+    return type(finder).find_spec(finder, fullname, target)  # type: ignore[arg-type]
 
 
 def spec_of(
@@ -326,12 +331,12 @@ def spec_of(
     return spec
 
 
-def excludes(finder: DirectoryFinder, fullname: str) -> bool:
+def excludes(finder: "DirectoryFinder", fullname: str) -> bool:
     """Whether a module is left to CPython."""
     return _matches(fullname, _rules(finder, "exclude"))
 
 
-def _source(finder: DirectoryFinder, fullname: str, stem: str, names: "set[str]") -> "tuple[Any, ...] | None":
+def _source(finder: "DirectoryFinder", fullname: str, stem: str, names: "set[str]") -> "tuple[Any, ...] | None":
     """(path, toolchain, package, record) of the native source here; the last one if it has been read."""
     directory = stem in names
     if directory:
@@ -383,13 +388,13 @@ def _listing(directory: str) -> "set[str] | None":
         return None
 
 
-def _rules(finder: DirectoryFinder, kind: str) -> "tuple[str, ...]":
+def _rules(finder: "DirectoryFinder", kind: str) -> "tuple[str, ...]":
     """The patterns of this kind that hold here: those of `install`, and the project's."""
     patterns: tuple[str, ...] = getattr(finder.owner, kind)
     return patterns + getattr(finder.project, kind) if finder.project is not None else patterns
 
 
-def _pure_source(finder: DirectoryFinder, stem: str, names: "set[str]") -> "tuple[Any, ...] | None":
+def _pure_source(finder: "DirectoryFinder", stem: str, names: "set[str]") -> "tuple[Any, ...] | None":
     """A ``.py`` file that the project wants compiled."""
     for path, package in (
         (_path_join(finder.path, stem, "__init__.py"), True),
@@ -400,7 +405,7 @@ def _pure_source(finder: DirectoryFinder, stem: str, names: "set[str]") -> "tupl
     return None
 
 
-def _is_package(finder: DirectoryFinder, stem: str) -> bool:
+def _is_package(finder: "DirectoryFinder", stem: str) -> bool:
     """Whether a regular package is here, which comes before an extension module of the same name."""
     inside = _path_join(finder.path, stem)
     return any(_path_isfile(_path_join(inside, "__init__" + suffix)) for suffix, _ in finder._loaders)

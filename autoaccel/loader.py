@@ -8,7 +8,7 @@ import sys
 from _frozen_importlib import ModuleSpec
 from _thread import get_ident
 
-from . import NativeLoader, building, clear, held, known_roots, packs, slot, unmarshalled
+from . import _SEP, BUCKET, NativeLoader, building, clear, held, known_roots, packs, slot, unmarshalled
 
 try:
     import posix as _os
@@ -90,8 +90,8 @@ def create(loader: NativeLoader, spec: ModuleSpec, problem: "ImportError | None"
         from .reload import explained
 
         problem = explained(problem, source_of(loader), loader.path)
-    # The cache may have been cleared between the look and the load, or be where no library may be loaded from.
-    artifact = problem if _exists(loader.path) and executable(loader.path) else _built(loader)
+    # The cache may have been cleared between the look and the load, or be no good; else it is the library that is not.
+    artifact = problem if _is_right(loader) else _built(loader)
     if isinstance(artifact, ImportError):
         return artifact
     return open_library(loader, spec, artifact)
@@ -275,9 +275,11 @@ def executable(path: str) -> bool:
         return True
 
 
-def _exists(path: str) -> bool:
-    try:
-        _os.stat(path)
-    except (OSError, ValueError):
+def _is_right(loader: NativeLoader) -> bool:
+    """Whether the library that has failed to load is what was published for the module, where it may be loaded."""
+    if not executable(loader.path):
         return False
-    return True
+    from .store import serves
+
+    # What an import could not keep is in no cache.
+    return serves(loader.name, loader.path) or f"{_SEP}{BUCKET}{_SEP}" not in loader.path

@@ -22,6 +22,8 @@ def preferred() -> str:
     if told:
         return _first.setdefault(told, os.path.abspath(told))
     home = os.environ.get("HOME") or os.environ.get("USERPROFILE") or ""
+    if _borrowed(home):
+        return fallback()
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA") or (home and home + "\\AppData\\Local")
         return local + "\\autoaccel\\Cache" if local else fallback()
@@ -31,6 +33,16 @@ def preferred() -> str:
     if os.path.isabs(xdg):
         return xdg + "/autoaccel"
     return home + "/.cache/autoaccel" if os.path.isabs(home) else fallback()
+
+
+def _borrowed(home: str) -> bool:
+    """Whether root goes by a user's home (``sudo`` without ``-H``), and would leave files that the user can't use."""
+    if sys.platform == "win32" or os.geteuid() != 0 or not os.environ.get("SUDO_UID"):
+        return False
+    try:
+        return os.stat(home).st_uid != 0
+    except (OSError, ValueError):
+        return False
 
 
 def fallback() -> str:

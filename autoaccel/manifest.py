@@ -8,7 +8,7 @@ import sys
 from _imp import source_hash
 from dataclasses import astuple, dataclass
 
-from . import BUCKET, CRATE_SOURCES, SALT, TAG, cache_roots, loader, packs, slot, staleness, unmarshalled
+from . import _READ, BUCKET, CRATE_SOURCES, SALT, TAG, cache_roots, loader, packs, slot, staleness, unmarshalled
 from .loader import executable, forget, trusted
 from .location import fallback, layers, preferred
 from .staleness import FRESH, identity
@@ -64,9 +64,9 @@ class Manifest:
         siblings: names with this module's stem that must stay absent beside the source.
         context: hash of the context, which the modules of a folder mostly share: (rows of the toolchain's and the
             system's files; folder rows likewise; paths that must stay absent; names that must stay absent beside the
-            source; names and values of environment variables in the interpreter's own encoding). The first three are
-            checked once per process. The names that are missing in its folders are in a file beside it, which is read
-            only when a folder has changed.
+            source, as one text ``/name/name/``; names and values of environment variables in the interpreter's own
+            encoding). The first three are checked once per process. The names that are missing in its folders are in
+            a file beside it, which is read only when a folder has changed.
         missing: folder -> the names that must stay absent in it; a folder of which nothing may change is not there.
             A pack's records end before this.
     """
@@ -106,11 +106,15 @@ def stale_reason(manifest: Manifest, *, system: bool = True) -> str | None:
 def load(path: str) -> Any:
     """The content of a file that holds what `pack` gave; None where it is missing or damaged."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_opened) as file:
             data = file.read()
         return marshal.loads(data[8:]) if source_hash(SALT, data[8:]) == data[:8] else None
     except (OSError, ValueError, TypeError, EOFError):
         return None
+
+
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags | _READ)
 
 
 def read_pack(directory: str) -> dict[str, bytes]:

@@ -20,6 +20,8 @@ from .toolchains.base import Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .plan import Built, Plan
     from .sources import Source
 
@@ -152,19 +154,34 @@ def _build(store: Store, case: _Case, force: bool) -> Artifact:
             raise _NoRoom(str(problem)) from None
         stack.enter_context(progress.line(name))
         try:
-            built = toolchain.build(case.plan, work)
-            _check_export(case.plan, built)
+            with _standing(store, work):
+                built = toolchain.build(case.plan, work)
+                _check_export(case.plan, built)
         except Failed as failure:
             if any(words in failure.log for words in _FULL) and not store.private:
                 raise _NoRoom("there is no space left") from None
             raise settings.blamed(case.plan.settings, failure.log) or _failed(store, case, failure) from None
+        except _NoRoom:
+            raise
         except OSError as problem:
             if problem.errno in (errno.ENOSPC, errno.EDQUOT) and not store.private:
                 raise _NoRoom(str(problem)) from None
             raise errors.broke_off(name, case.plan.source.path, str(problem)) from None
         for one in built.warnings:
             log.info("%s: %s", name, one.rendered.strip() or f"{one.file}:{one.line}:{one.column}: {one.message}")
-        return _keep(store, case, built, work, time.monotonic() - started, force)
+        with _standing(store, work):
+            return _keep(store, case, built, work, time.monotonic() - started, force)
+
+
+@contextlib.contextmanager
+def _standing(store: Store, work: str) -> Iterator[None]:
+    """What goes wrong because somebody has deleted the cache meanwhile is nobody's fault: it is done elsewhere."""
+    try:
+        yield
+    except (Failed, BuildError, OSError):
+        if os.path.isdir(work) or store.private:
+            raise
+        raise _NoRoom("it was removed meanwhile") from None
 
 
 #: What compilers say of a full file system.
@@ -199,7 +216,10 @@ def _keep(store: Store, case: _Case, built: Built, work: str, seconds: float, fo
             return artifact
     else:
         log.info("%s: %s changed during the build; the result is used, not kept", plan.source.name, changed)
-    return Artifact(keep_privately(built.library, *built.package.values()), "", built=True, seconds=seconds)
+    try:
+        return Artifact(keep_privately(built.library, *built.package.values()), "", built=True, seconds=seconds)
+    except OSError as problem:
+        raise errors.broke_off(plan.source.name, plan.source.path, str(problem)) from None
 
 
 def _check_export(plan: Plan, built: Built) -> None:

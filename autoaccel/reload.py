@@ -22,6 +22,9 @@ __all__ = ["Fresh", "commit", "explained", "prepared", "renew"]
 
 _numbers = itertools.count(1)
 
+#: Libraries that were initialised in this process.
+_used: set[str] = set()
+
 #: What a module is to others; its new content has the same.
 _ATTRIBUTES = ("__name__", "__spec__", "__loader__", "__package__", "__path__")
 
@@ -53,26 +56,26 @@ def renew(loader: NativeLoader, module: Any, artifact: str) -> None:
     commit([prepared(loader, module, artifact)])
 
 
-def prepared(loader: NativeLoader, module: Any, artifact: str, library: str = "") -> Fresh:
-    """Load and initialise a library; the module stays what it is.
+def prepared(loader: NativeLoader, module: Any, artifact: str) -> Fresh:
+    """Load and initialise a library; the module stays what it is."""
+    library = artifact
+    if artifact in _used or loaded.get(loader.name) == artifact:
+        # A library is initialised once; a copy of it is another one.
+        from .store import keep_privately
 
-    Args:
-        loader: the module's.
-        module: the module that is loaded.
-        artifact: the library's path.
-        library: a copy of it to load in its place: a library is initialised once.
-    """
+        library = keep_privately(artifact)
+    _used.update((artifact, loaded.get(loader.name, artifact)))
     spec: ModuleSpec = module.__spec__
     before = loader.path, spec.cached
     real = {name: module.__dict__[name] for name in _ATTRIBUTES if name in module.__dict__}
     there = sys.modules.get(loader.name)
     try:
-        content: Any = open_library(loader, spec, library or artifact)
+        content: Any = open_library(loader, spec, library)
         content.__dict__.update(real)
         if content is module:
             # pybind11 keeps its modules by the name in their spec: the new one needs another, for as long as it starts.
             alias = ModuleSpec(f"renewed {next(_numbers)}.{loader.name.rpartition('.')[2]}", loader, origin=spec.origin)
-            content = open_library(loader, alias, library or artifact)
+            content = open_library(loader, alias, library)
             content.__dict__.update(real, __spec__=alias)
         _imp.exec_dynamic(content)
         content.__dict__.update(real)

@@ -77,8 +77,9 @@ def _context_reason(
     content: "tuple[Any, ...]", missing: "dict[str, tuple[str, ...]]", names: "set[str]", system: bool
 ) -> "str | None":
     rows, folders, paths, siblings, variables, values = content
-    if not names.isdisjoint(siblings):
-        return f"{min(names.intersection(siblings))} has appeared beside the source"
+    appeared = names.intersection(siblings.split("/"))
+    if appeared:
+        return f"{min(appeared)} has appeared beside the source"
     if not system:
         return _path_reason(paths)
     environment = environ()

@@ -22,6 +22,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import logging
@@ -61,10 +62,12 @@ __all__ = [
     "keep_privately",
     "listed",
     "open_store",
+    "plain_file",
     "private_store",
     "read_meta",
     "readers",
     "replace",
+    "serves",
     "told_options",
     "unchanged",
 ]
@@ -81,6 +84,10 @@ _DOUBT_SECONDS = 3.0
 _DAY = 86_400.0
 _HOUR = 3600.0
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+#: Bytes of a root below which all paths of the cache's are possible.
+_LONGEST = 3500
+#: Folders whose folders have locks.
+_BUILT_IN = ("cargo",)
 #: Damaged artifacts that are kept.
 _QUARANTINED = 8
 
@@ -91,6 +98,8 @@ _FOLDERS = (
 
 #: A pack of more modules would cost the import of one of them more than it saves.
 _PACKED = 256
+#: How many contexts a pack keeps besides the one that is written.
+_CONTEXTS = 3
 _packing = threading.Lock()
 
 
@@ -185,6 +194,8 @@ class Store(Reader):
 
     def __init__(self, root: str, *, private: bool = False) -> None:
         self.private = private
+        if len(os.fsencode(root)) > _LONGEST:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), root)
         os.makedirs(root, mode=0o700, exist_ok=True)
         super().__init__(root)
         # A folder that somebody keeps other things in is not marked as a cache.
@@ -192,7 +203,7 @@ class Store(Reader):
             _write_once(f"{root}/README", _README)
             _write_once(f"{root}/CACHEDIR.TAG", _TAG)
             _write_once(f"{root}/.gitignore", "*\n")
-        for folder in _FOLDERS:
+        for folder in ("", *_FOLDERS):
             os.makedirs(f"{self.bucket}/{folder}", mode=0o700, exist_ok=True)
         if not os.access(f"{self.bucket}/builds", os.W_OK | os.X_OK):
             raise PermissionError(f"{root} can't be written")
@@ -254,6 +265,7 @@ class Store(Reader):
         os.rename(built.library, f"{staged}/{name}")
         for extra, path in (*built.extra.items(), *built.package.items()):
             os.rename(path, f"{staged}/{extra}")
+            os.chmod(f"{staged}/{extra}", 0o600)
         meta: Meta = {
             "name": plan.source.name,
             "source": plan.source.path,
@@ -285,7 +297,9 @@ class Store(Reader):
         _sync(f"{staged}/{name}")
         os.chmod(f"{staged}/{name}", 0o500)
         home = self._home(key)
-        os.makedirs(home, mode=0o700, exist_ok=True)
+        # One by one: the mode would count for the last only, and others be able to write the first.
+        for folder in (f"{self.bucket}/artifacts", os.path.dirname(home), home):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
         final = f"{home}/{variant}"
         try:
             os.rename(staged, final)
@@ -346,7 +360,7 @@ class Store(Reader):
             for name, content in ((f"{context}.absent", missing), (context, common)):
                 if manifest.unmarshalled(manifest.context_name(name)) is None:
                     replace(f"{self.bucket}/{manifest.context_name(name)}", content)
-            self._write_manifest(told)
+            self._write_manifest(told, common)
         self._note(plan.toolchain, artifact)
 
     def _note(self, toolchain: str, artifact: Artifact) -> None:
@@ -383,7 +397,7 @@ class Store(Reader):
         code = f"import sys; sys.path[:] = {sys.path!r}; from autoaccel.upkeep import main; main({self.root!r})"
         process.detach([sys.executable, "-c", code], cwd=self.root, env=process.environment())
 
-    def _write_manifest(self, told: manifest.Manifest) -> None:
+    def _write_manifest(self, told: manifest.Manifest, common: bytes = b"") -> None:
         name, source, record = told.name, told.source, told.record()
         replace(f"{self.bucket}/{manifest.name_of(name, source)}", manifest.pack(record))
         # One writer at a time here; one of another process may win, and the pack lack a module until its next look.
@@ -391,9 +405,15 @@ class Store(Reader):
             directory = manifest.home(source)
             together = manifest.read_pack(directory)
             if name not in together and len(together) >= _PACKED:
-                together = {other: row for other, row in together.items() if os.path.exists(marshal.loads(row)[1])}  # noqa: S302
+                together = {other: row for other, row in together.items() if _of_source(other, row)}
             if name in together or len(together) < _PACKED:
                 together[name] = marshal.dumps(record[:9])
+                if common:
+                    # The last few: a hit on who has another one reads its file.
+                    contexts = [other for other in together if other.startswith("/")]
+                    together |= {f"/{told.context}": common[8:]}
+                    for other in contexts[:-_CONTEXTS]:
+                        del together[other]
                 replace(f"{self.bucket}/{manifest.pack_name(directory)}", manifest.pack(together))
 
     def revalidate(self, known: manifest.Manifest, *, system: bool) -> Artifact | None:
@@ -414,7 +434,7 @@ class Store(Reader):
     def recall(self, key: str, contents: keys.Contents) -> BuildError | None:
         """The error of an earlier build of the same inputs; None where there is none, or it may be over."""
         try:
-            with open(f"{self.bucket}/failures/{key}.json", encoding="utf-8") as file:
+            with open(f"{self.bucket}/failures/{key}.json", encoding="utf-8", opener=plain_file) as file:
                 told = json.load(file)
             age = time.time() - told["time"]
             if not 0 <= age < (_DAY if told["complete"] else _DOUBT_SECONDS) or not _holds(told, contents):
@@ -430,7 +450,7 @@ class Store(Reader):
             )
             if told["complete"]:
                 error.inputs, error.absent = tuple(path for path, _ in told["inputs"]), tuple(told["absent"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
         return error
 
@@ -503,13 +523,33 @@ class Store(Reader):
     # for people
 
     def clear(self) -> int:
-        """Remove everything; running processes keep what they loaded. Gives the bytes."""
+        """Remove everything but what running builds work with; programs keep what they loaded. Gives the bytes."""
         total = self.size()
         aside = f"{self.root}/cleared-{os.getpid()}-{time.monotonic_ns()}"
-        os.rename(self.bucket, aside)
+        os.mkdir(aside, 0o700)
+        for name in listed(self.bucket):
+            place = f"{self.bucket}/{name}"
+            if name in ("builds", "locks"):
+                continue
+            if name in _BUILT_IN:
+                self._clear_cargo(place, aside)
+                continue
+            with contextlib.suppress(OSError):
+                os.rename(place, f"{aside}/{name}")
+                if name in _FOLDERS:
+                    os.mkdir(place, 0o700)
+        _reap(self.bucket)
         shutil.rmtree(aside, ignore_errors=True)
         manifest.forget()
-        return total
+        return total - self.size()
+
+    def _clear_cargo(self, top: str, aside: str) -> None:
+        from .toolchains import builddirs
+
+        for name in listed(top):
+            with builddirs.exclusive(self.bucket, f"{top}/{name}", 0.0) as held, contextlib.suppress(OSError):
+                if held:
+                    os.rename(f"{top}/{name}", f"{aside}/{name}")
 
 
 def unchanged(known: manifest.Manifest, *, system: bool) -> tuple[Meta, keys.Contents] | None:
@@ -520,7 +560,11 @@ def unchanged(known: manifest.Manifest, *, system: bool) -> tuple[Meta, keys.Con
         system: whether the toolchain and the system's headers count.
     """
     meta = read_meta(os.path.dirname(known.artifact))
-    if meta is None or meta.get("key") != known.key or not manifest.executable(known.artifact):
+    if (
+        meta is None
+        or (meta["key"], meta.get("name")) != (known.key, known.name)
+        or not manifest.executable(known.artifact)
+    ):
         return None
     contents = keys.Contents()
     told = dict(meta["inputs"])
@@ -530,7 +574,7 @@ def unchanged(known: manifest.Manifest, *, system: bool) -> tuple[Meta, keys.Con
     now = tuple((row[0], *(manifest.identity(row[0]) or manifest.FRESH)) for row in known.rows)
     if manifest.stale_reason(dataclasses.replace(known, rows=now), system=system) is not None:
         return None
-    return (meta, contents) if contents.digest(known.artifact) == meta["sha256"] else None
+    return (meta, contents) if damage(os.path.dirname(known.artifact), meta) is None else None
 
 
 _opened: tuple[int, str, Store] | None = None
@@ -603,8 +647,7 @@ def private_store(problem: OSError | None) -> Store:
     root = tempfile.mkdtemp(prefix="autoaccel-")
     log.warning("nothing can be kept in the cache (%s); building into %s for this process only", problem, root)
     store = Store(root, private=True)
-    owner = os.getpid()
-    atexit.register(lambda: shutil.rmtree(root, ignore_errors=True) if os.getpid() == owner else None)
+    _until_exit(root)
     return store
 
 
@@ -612,16 +655,41 @@ _private: dict[int, str] = {}
 
 
 def keep_privately(library: str, *others: str) -> str:
-    """Copy a library, and the other files of its package, to where they last as long as this process; its new path."""
+    """Bring a library from a work folder to where it lasts as long as this process; its new path.
+
+    Args:
+        library: where it is, at the top of the work folder.
+        others: further files of its package, which are to be beside it.
+
+    Raises:
+        OSError: there is no such place.
+    """
+    try:
+        # One folder each: a path that was loaded once must never name other code.
+        folder = tempfile.mkdtemp(dir=_private_folder())
+        for path in others:
+            shutil.copy(path, folder)
+        return shutil.copy(library, folder)
+    except OSError:
+        # Beside the work folder no room is needed for it; it is known by the process's number there.
+        folder = tempfile.mkdtemp(prefix=f"{os.getpid()}-kept-", dir=os.path.dirname(os.path.dirname(library)))
+        _until_exit(folder)
+        for path in (*others, library):
+            os.rename(path, f"{folder}/{os.path.basename(path)}")
+        return f"{folder}/{os.path.basename(library)}"
+
+
+def _private_folder() -> str:
     owner = os.getpid()
     if owner not in _private:
         _private[owner] = tempfile.mkdtemp(prefix="autoaccel-")
-        atexit.register(lambda: shutil.rmtree(_private[owner], ignore_errors=True) if os.getpid() == owner else None)
-    # One folder each: a path that was loaded once must never name other code.
-    folder = tempfile.mkdtemp(dir=_private[owner])
-    for path in others:
-        shutil.copy(path, folder)
-    return shutil.copy(library, folder)
+        _until_exit(_private[owner])
+    return _private[owner]
+
+
+def _until_exit(folder: str) -> None:
+    owner = os.getpid()
+    atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == owner else None)
 
 
 def told_options(plan: Plan) -> dict[str, object]:
@@ -674,11 +742,11 @@ class _Far:
 
     Attributes:
         folders: folder of the system's -> names.
-        rest: single paths; names beside the source.
+        rest: single paths; names beside the source, with a slash before, between and after them.
     """
 
     folders: dict[str, tuple[str, ...]]
-    rest: tuple[tuple[str, ...], tuple[str, ...]]
+    rest: tuple[tuple[str, ...], str]
 
 
 def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...], _Far]:
@@ -690,7 +758,7 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
     absent: dict[str, set[str]] = {}
     if plan.probes:
         paths += dict.fromkeys((*plan.probes, *plan.absent, *meta["absent"]))
-        return {}, (), _Far({}, (tuple(paths), ()))
+        return {}, (), _Far({}, (tuple(paths), "/"))
     for path in dict.fromkeys((*plan.absent, *meta["absent"])):
         if os.path.basename(path) in ("pyproject.toml", "setup.py") and os.path.dirname(path) != own:
             # In folders above, of which nothing else matters.
@@ -707,7 +775,13 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
         (theirs if far else mine)[folder] = tuple(sorted(names))
     stem = os.path.splitext(os.path.basename(plan.source.path))[0] + "."
     related = tuple(sorted(name for name in siblings if name.startswith(stem)))
-    return mine, related, _Far(theirs, (tuple(paths), tuple(sorted(siblings.difference(related)))))
+    others = "".join(f"{name}/" for name in sorted(siblings.difference(related)))
+    return mine, related, _Far(theirs, (tuple(paths), f"/{others}"))
+
+
+def _of_source(name: str, row: bytes) -> bool:
+    """Whether an entry of a pack is of a source that is still there, or a context."""
+    return name.startswith("/") or os.path.exists(marshal.loads(row)[1])  # noqa: S302
 
 
 def _variables(plan: Plan, meta: Meta) -> tuple[tuple[str, str | None], ...]:
@@ -756,7 +830,7 @@ def _holds(told: Meta, contents: keys.Contents) -> bool:
 def read_meta(folder: str) -> Meta | None:
     """The description of the artifact in a folder; None where it is missing or damaged."""
     try:
-        with open(f"{folder}/meta.json", encoding="utf-8") as file:
+        with open(f"{folder}/meta.json", encoding="utf-8", opener=plain_file) as file:
             meta = json.load(file)
     except (OSError, ValueError, RecursionError):
         return None
@@ -810,6 +884,13 @@ def _damage(folder: str, called: str, name: str, size: int, sha256: str) -> str 
     return None
 
 
+def serves(name: str, library: str) -> bool:
+    """Whether a published library is whole and of the module ``name``."""
+    folder = os.path.dirname(library)
+    meta = read_meta(folder)
+    return meta is not None and meta.get("name") == name and damage(folder, meta) is None
+
+
 def listed(folder: str) -> list[str]:
     """The names in a folder; none where it can't be read."""
     try:
@@ -833,15 +914,25 @@ def _holder(path: str) -> str:
 
 
 def _write_once(path: str, text: str) -> None:
-    with contextlib.suppress(FileExistsError), open(path, "x", encoding="utf-8") as file:
+    with contextlib.suppress(FileExistsError), open(path, "x", encoding="utf-8", opener=_private_file) as file:
         file.write(text)
 
 
 def _write_synced(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+    with open(path, "w", encoding="utf-8", errors="surrogateescape", opener=_private_file) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def plain_file(path: str, flags: int) -> int:
+    """An opener for ``open`` that follows no link, and does not wait for a pipe in the place of a file."""
+    return os.open(path, flags | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+
+
+def _private_file(path: str, flags: int) -> int:
+    # Whatever the user's umask allows.
+    return os.open(path, flags | _NOFOLLOW, 0o600)
 
 
 def _sync(path: str) -> None:

@@ -119,8 +119,8 @@ def _notes(reader: Reader) -> Iterator[Problem | None]:
             content = manifest.load(path) if _plain(path) else None
             if content is None:
                 yield Problem(path, "its content is not what was written", path)
-            elif folder == "manifests" and not _of_its_slot(path, content):
-                yield Problem(path, "it is the manifest of another module", path)
+            elif folder == "manifests" and not _is_record(content):
+                yield Problem(path, "it is no manifest", path)
             else:
                 yield None
     for folder in ("failures", "tools", "numba"):
@@ -133,11 +133,9 @@ def _notes(reader: Reader) -> Iterator[Problem | None]:
                 yield None if _plain(path) and _is_pickle(path) else Problem(path, "numba can't read it", path)
 
 
-def _of_its_slot(path: str, record: object) -> bool:
-    # One of another Python's has another slot for the same; that is not to be told from here.
-    if not isinstance(record, tuple) or len(record) != 10:
-        return False
-    return manifest.slot(record[0], record[1]) == os.path.basename(path) or manifest.TAG not in str(record[3])
+def _is_record(content: object) -> bool:
+    # Whose it is can't be told from the file's name: another Python's, or another version's, has another one.
+    return isinstance(content, tuple) and len(content) == 10 and isinstance(content[0], str)
 
 
 def _files(folder: str) -> Iterator[str]:

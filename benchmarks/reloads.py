@@ -27,7 +27,14 @@ SINGLE = (
     .replace("PyModuleDef_Init", "PyModule_Create")
     .replace("static PyModuleDef_Slot slots[] = {{0, NULL}};\n", "")
 )
-CYTHON = "cdef class Box:\n    cdef public int n\n    def __init__(self):\n        self.n = NUMBER\ndef value():\n    return Box().n\n"
+CYTHON = """
+cdef class Box:
+    cdef public int n
+    def __init__(self):
+        self.n = NUMBER
+def value():
+    return Box().n
+"""
 PYBIND = '#include <pybind11/pybind11.h>\nPYBIND11_MODULE(sample, m) { m.def("value", [] { return NUMBER; }); }\n'
 PYO3 = """use pyo3::prelude::*;
 #[pyfunction]
@@ -35,7 +42,15 @@ fn value() -> i64 { NUMBER }
 #[pymodule]
 fn sample(module: &Bound<'_, PyModule>) -> PyResult<()> { module.add_function(wrap_pyfunction!(value, module)?) }
 """
-MANIFEST = '[package]\nname = "sample"\nversion = "0.1.0"\nedition = "2021"\n[lib]\ncrate-type = ["cdylib"]\n[dependencies]\npyo3 = "0.30"\n'
+MANIFEST = """[package]
+name = "sample"
+version = "0.1.0"
+edition = "2021"
+[lib]
+crate-type = ["cdylib"]
+[dependencies]
+pyo3 = "0.30"
+"""
 NUMBA = "from numba import njit\n@njit\ndef value():\n    return NUMBER\n"
 
 #: Name -> (file that is edited, its text, further files).
@@ -78,7 +93,8 @@ for number in range(count):
 seconds = (time.perf_counter() - started) / count
 early = min(10, count // 2)
 growth = (memory[-1] - memory[early]) / max(1, count - 1 - early)
-print(f"{count} reloads, {seconds:.2f} s each, {memory[early] / 1e6:.0f} MB then {memory[-1] / 1e6:.0f} MB: {growth / 1e3:.0f} kB each")
+first, last = memory[early] / 1e6, memory[-1] / 1e6
+print(f"{count} reloads, {seconds:.2f} s each, {first:.0f} MB then {last:.0f} MB: {growth / 1e3:.0f} kB each")
 """
 
 

@@ -170,3 +170,17 @@ def project(tmp_path: Path) -> Project:
     # The top of all projects here: what lies above the tests' folder is not theirs.
     (tmp_path / ".git").mkdir()
     return Project(root, tmp_path / "cache")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many faults were injected, by the tests that count them."""
+    rows: dict[str, int] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, count in getattr(report, "user_properties", ()):
+                if name == "injections" and getattr(report, "when", "") == "teardown":
+                    row = report.nodeid.rpartition("::")[2].partition("[")[0].removeprefix("test_")[:3].upper()
+                    rows[row] = rows.get(row, 0) + count
+    if rows:
+        told = ", ".join(f"{row} {count}" for row, count in sorted(rows.items()))
+        terminalreporter.write_line(f"faults: {len(rows)} rows, {sum(rows.values())} injections ({told})")

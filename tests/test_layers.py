@@ -163,6 +163,7 @@ UPWARD = {
     ("rustsource", "toolchains.rustfile"),
     ("rustprojects", "settings"),
     ("toolchains.rustc", "store"),
+    ("store", "toolchains.builddirs"),
     ("toolchains.builddirs", "store"),
     ("toolchains.cython", "store"),
     ("toolchains.cython_parts", "store"),
@@ -171,8 +172,10 @@ UPWARD = {
     ("loader", "location"),
     ("loader", "pipeline"),
     ("loader", "reload"),
+    ("reload", "store"),
     ("loader", "sources"),
     ("loader", "staleness"),
+    ("loader", "store"),
     ("projects", "declare"),
     ("declare", "store"),
     ("compiler", "store"),
@@ -182,7 +185,7 @@ UPWARD = {
     ("errors", "sources"),
 }
 
-FRONTS = {"__main__", "ahead", "cli", "notebook", "pyximport", "roots"}
+FRONTS = {"__main__", "ahead", "cells", "cli", "notebook", "pyximport", "roots"}
 
 
 def modules() -> dict[str, Path]:

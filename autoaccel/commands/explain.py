@@ -16,7 +16,6 @@ import click
 from .. import (
     CRATE_SOURCES,
     AccelFinder,
-    DirectoryFinder,
     NativeLoader,
     crates,
     csource,
@@ -34,7 +33,7 @@ from ..ahead import mistakes, sources_below
 from ..changes import changes, nearest
 from ..content import claims
 from ..errors import AccelError, ToolchainMissing
-from ..finder import excludes
+from ..finder import excludes, is_adopted
 from ..loader import source_of
 from ..numba.tell import facts
 from ..sources import named, root_of
@@ -315,9 +314,9 @@ def _why_not(name: str, path: str, folder: str, found: Found, source: Source | N
     if finder is None:
         return "the hook is off"
     looked = sys.path_importer_cache.get(folder)
-    if isinstance(looked, DirectoryFinder) and excludes(looked, name):
+    if is_adopted(looked) and excludes(looked, name):
         return _excluded_by(name, folder)
-    if not isinstance(looked, DirectoryFinder) or (looked.limited and name not in finder.include):
+    if not is_adopted(looked) or (looked.limited and name not in finder.include):
         return "Python's own and installed packages are looked at only where [tool.autoaccel] include names them"
     if path.endswith((".rs", ".toml")):
         if not claims(name, path):

@@ -51,6 +51,9 @@ class Watch:
         self._failed: tuple[Done, ...] = ()
         self._untold: list[Done] = []
         self.watcher = Watcher(paths, root=root, jobs=jobs, poll=poll, told=self._tell, more=_imported)
+
+    def start(self) -> None:
+        """Begin; from here on the callback may be called."""
         self.watcher.start()
         atexit.register(self.stop)
 
@@ -147,14 +150,19 @@ def watch(
     global _current
     if _current is not None:
         _current.stop()
-    _current = Watch(
+    made = _current = Watch(
         tuple(os.fspath(path) for path in paths),
         callback,
         root=os.fspath(root) if root is not None else None,
         jobs=jobs,
         poll=poll,
     )
-    return _current
+    try:
+        made.start()
+    except BaseException:
+        _current = None
+        raise
+    return made
 
 
 def sync(wait: float | None = 0.0) -> tuple[str, ...]:

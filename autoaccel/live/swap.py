@@ -14,7 +14,6 @@ from .. import NativeLoader, loaded
 from ..loader import forget
 from ..packaged import FolderLoader
 from ..reload import Fresh, commit, prepared
-from ..store import keep_privately
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -190,10 +189,10 @@ def _run_again(module: ModuleType) -> None:
     loader = getattr(module.__spec__, "loader", None)
     artifact = loaded.get(module.__name__)
     if isinstance(loader, NativeLoader) and artifact is not None and not _packaged(module.__spec__):
-        # Its source may have changed as well; else the same library is initialised once more, as a copy.
+        # Its source may have changed as well; else the same code is run again.
         importlib.reload(module)
         if loaded.get(module.__name__) == artifact:
-            commit([prepared(loader, module, artifact, keep_privately(artifact))])
+            commit([prepared(loader, module, artifact)])
     else:
         importlib.reload(module)
 

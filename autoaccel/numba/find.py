@@ -8,13 +8,17 @@ import marshal
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import SourceFileLoader, spec_from_file_location
 
-from .. import DirectoryFinder, packs
+from .. import packs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .._typing import DirectoryFinder
 
 __all__ = ["spec"]
 
 
 def spec(
-    finder: DirectoryFinder, cls: type, name: str, path: str, inside: "list[str] | None", target: object
+    finder: "DirectoryFinder", cls: type, name: str, path: str, inside: "list[str] | None", target: object
 ) -> ModuleSpec:
     """The spec with our loader where the pack tells of this file, else what ``FileFinder`` gives.
 

@@ -14,8 +14,7 @@ import weakref
 from contextlib import suppress
 from importlib import import_module
 
-from .. import DirectoryFinder
-from ..finder import excludes
+from ..finder import excludes, is_adopted
 from ..store import open_store
 from . import stamp
 
@@ -68,7 +67,7 @@ def is_ours(function: FunctionType) -> bool:
     path = os.path.abspath(function.__code__.co_filename)
     folder = os.path.dirname(path)
     finder = sys.path_importer_cache.get(folder)
-    if not isinstance(finder, DirectoryFinder) or not os.path.isfile(path):
+    if not is_adopted(finder) or not os.path.isfile(path):
         return False
     name = function.__module__ or ""
     limited = finder.limited and name.partition(".")[0] not in finder.owner.include
@@ -78,15 +77,17 @@ def is_ours(function: FunctionType) -> bool:
 class Stamp:
     """A freshness stamp that is taken when it is compared or kept: at decoration, later globals are still missing."""
 
-    def __init__(self, function: FunctionType) -> None:
+    def __init__(self, function: FunctionType, options: str = "") -> None:
         self.function = function
+        #: how it is compiled: a decorator's arguments are not in the function
+        self.options = options
         #: the stamp under which this process first compiled or loaded something of the function's
         self.first: str | None = None
 
     def value(self) -> tuple[str, ...] | None:
         """The stamp now; None where something can't be compared."""
         try:
-            return (stamp.stamp(self.function), *settings_digest())
+            return (stamp.stamp(self.function), self.options, *settings_digest())
         except stamp.Opaque:
             return None
 
@@ -127,14 +128,16 @@ class Stamp:
 _stamps: weakref.WeakValueDictionary[int, Stamp] = weakref.WeakValueDictionary()
 
 
-def caching(function: FunctionType, asked: bool) -> Any:
+def caching(dispatcher: Any, asked: bool) -> Any:
     """numba's cache object for a function of the user's.
 
     Args:
-        function: the plain function.
+        dispatcher: the function's.
         asked: whether the user has asked for caching, who is then told by numba what can't be cached.
     """
-    taken = _stamps[id(function)] = Stamp(function)
+    function: FunctionType = dispatcher.py_func
+    options = repr((sorted(dispatcher.targetoptions.items()), sorted(dispatcher.locals.items())))
+    taken = _stamps[id(function)] = Stamp(function, options)
     base = os.path.splitext(os.path.basename(function.__code__.co_filename))[0]
     folder = hashlib.sha256(os.path.abspath(function.__code__.co_filename).encode()).hexdigest()[:20]
     cache: Any = object.__new__(_classes()[0])

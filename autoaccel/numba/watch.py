@@ -98,7 +98,7 @@ def _attach() -> None:
         try:
             if not tier1.is_ours(dispatcher.py_func):
                 return False
-            dispatcher._cache = tier1.caching(dispatcher.py_func, asked)
+            dispatcher._cache = tier1.caching(dispatcher, asked)
         except Exception as problem:
             warn(f"{dispatcher.py_func.__qualname__} is not cached", problem)
             return False

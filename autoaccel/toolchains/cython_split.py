@@ -427,6 +427,17 @@ class _Graph:
             for number, item in enumerate(items)
             if item.shareable and item.static and not item.inline and own not in item.names[0]
         }
+        self._texts: dict[int, str] = {}
+        # Copies of an inline function have addresses of their own.
+        needs, spoiled = self._needs(items, compared=set(_ADDRESS.findall(text, start)), before=before)
+        spoiled = _users(needs, spoiled)
+        self.may = {name: number for name, number in self.may.items() if number not in spoiled}
+        self.reach = _reach(needs)
+
+    def _needs(
+        self, items: list[_Item], *, compared: set[str], before: set[str]
+    ) -> tuple[dict[int, set[int]], set[int]]:
+        """For each item that a function may read those that it names, and the items that can't be read elsewhere."""
         index: dict[str, list[int]] = {}
         for number, item in enumerate(items):
             for name in item.names:
@@ -437,22 +448,19 @@ class _Graph:
             for number, item in enumerate(items)
             if item.kind == "type" and not before.isdisjoint(_TAG.findall(item.text))
         ]
-        self._texts: dict[int, str] = {}
         needs: dict[int, set[int]] = {}
         spoiled: set[int] = set()
-        own_places = frozenset(self.may.values())
-        # Copies of an inline function have addresses of their own.
-        compared = set(_ADDRESS.findall(text, start))
-        waiting = list(own_places)
+        ours = frozenset(self.may.values())
+        waiting = list(ours)
         while waiting:
             number = waiting.pop()
             if number in needs:
                 continue
-            item = items[number]
-            known = item.text if number in own_places else _outside(item)
             needs[number] = set()
+            item = items[number]
+            known = item.text if number in ours else _outside(item)
             stays = item.kind == "function" and (
-                item.names[0] in compared if item.inline else item.static and number not in own_places
+                item.names[0] in compared if item.inline else item.static and number not in ours
             )
             if known is None or stays:
                 spoiled.add(number)
@@ -463,31 +471,10 @@ class _Graph:
                 spoiled.add(number)
                 continue
             needs[number] = {one for name in names for one in index.get(name, ())}
-            if number in own_places:
+            if number in ours:
                 needs[number].update(completed)
             waiting += needs[number]
-        users: dict[int, list[int]] = {}
-        for number, needed in needs.items():
-            for one in needed:
-                users.setdefault(one, []).append(number)
-        waiting = list(spoiled)
-        while waiting:
-            for user in users.get(waiting.pop(), ()):
-                if user not in spoiled:
-                    spoiled.add(user)
-                    waiting.append(user)
-        self.may = {name: number for name, number in self.may.items() if number not in spoiled}
-        self.reach = {number: 1 << number for number in needs}
-        changed = True
-        while changed:
-            changed = False
-            for number, needed in needs.items():
-                mask = self.reach[number]
-                for one in needed:
-                    mask |= self.reach[one]
-                if mask != self.reach[number]:
-                    self.reach[number] = mask
-                    changed = True
+        return needs, spoiled
 
     def keys(self, before: bytes) -> dict[str, str]:
         """For each function the digest of what stands ``before`` and of all that it reads."""
@@ -499,3 +486,35 @@ class _Graph:
             told = sorted(digest for bit, digest in digests.items() if reach & bit)
             found[name] = hashlib.blake2b(b"".join((RULE.encode(), seed, *told)), digest_size=16).hexdigest()
         return found
+
+
+def _users(needs: dict[int, set[int]], of: set[int]) -> set[int]:
+    """``of``, and all that need one of them."""
+    users: dict[int, list[int]] = {}
+    for number, needed in needs.items():
+        for one in needed:
+            users.setdefault(one, []).append(number)
+    found = set(of)
+    waiting = list(of)
+    while waiting:
+        for user in users.get(waiting.pop(), ()):
+            if user not in found:
+                found.add(user)
+                waiting.append(user)
+    return found
+
+
+def _reach(needs: dict[int, set[int]]) -> dict[int, int]:
+    """For each itself and all that it needs, directly or not, as bits."""
+    reach = {number: 1 << number for number in needs}
+    changed = True
+    while changed:
+        changed = False
+        for number, needed in needs.items():
+            mask = reach[number]
+            for one in needed:
+                mask |= reach[one]
+            if mask != reach[number]:
+                reach[number] = mask
+                changed = True
+    return reach

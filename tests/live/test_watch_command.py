@@ -154,8 +154,6 @@ class TestRounds:
 PROGRAM = """
 import os, signal, sys, time
 import autoaccel, sample
-with open("ran", "a") as file:
-    file.write(f"{sample.value()}\\n")
 def ended(number, frame):
     with open("ran", "a") as file:
         file.write("asked\\n")
@@ -164,6 +162,8 @@ signal.signal(signal.SIGTERM, ended)
 signal.signal(signal.SIGINT, ended)
 with open("pid", "w") as file:
     file.write(str(os.getpid()))
+with open("ran", "a") as file:
+    file.write(f"{sample.value()}\\n")
 time.sleep(300)
 """
 

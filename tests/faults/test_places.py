@@ -1,0 +1,273 @@
+"""Odd machines: umask, sudo, no home, read-only and noexec file systems, other Pythons and versions, odd paths."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from autoaccel import store, verify
+from tests.conftest import need
+from tests.faults.conftest import CODE, Faults
+from tests.faults.test_system_calls import tmpfs
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes and mounts of POSIX")
+
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount, and be somebody else")
+
+
+def elsewhere(faults: Faults) -> str:
+    """Code that keeps tests away from the machine's own last resort."""
+    return f"from autoaccel import location; location.fallback = lambda: {str(faults.cache) + '-fallback'!r}\n"
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o002, 0o077, 0o277])
+def test_f20_umask(faults: Faults, mask: int) -> None:
+    faults.injected()
+    # A cache that the user has made, which others may look into.
+    faults.cache.mkdir(mode=0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", elsewhere(faults) + CODE], cwd=faults.project.root, env=faults.project.environ(),
+        capture_output=True, text=True, timeout=60, umask=mask,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
+    open_to_others = [path for path in faults.cache.rglob("*") if path.lstat().st_mode & 0o022]
+    assert open_to_others == []
+    faults.fine()
+
+
+@ROOT_ONLY
+def test_f21_root_in_a_user_s_home(faults: Faults, tmp_path: Path) -> None:
+    """``sudo`` without ``-H``: nothing of root's is left where the user can't use it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, 65534, 65534)
+    env = {
+        key: value
+        for key, value in faults.project.environ().items()
+        if key not in ("AUTOACCEL_CACHE_DIR", "XDG_CACHE_HOME")
+    }
+    for _ in range(2):
+        faults.injected()
+        done = subprocess.run(
+            [sys.executable, "-c", elsewhere(faults) + CODE + "; print(sample.__cached__)"], cwd=faults.project.root,
+            env={**env, "HOME": str(home), "SUDO_UID": "65534"}, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split()[0] == "7"
+        assert done.stdout.split()[1].startswith(f"{faults.cache}-fallback/")
+        assert list(home.iterdir()) == []
+        # The user's own cache is not root's to use, either.
+        (home / ".cache" / "autoaccel").mkdir(parents=True, exist_ok=True)
+        os.chown(home / ".cache", 65534, 65534)
+        os.chown(home / ".cache" / "autoaccel", 65534, 65534)
+        (home / ".cache" / "autoaccel").rmdir()
+        (home / ".cache").rmdir()
+
+
+@pytest.mark.parametrize("home", [None, "/nonexistent", "/", "relative", "", "/proc"])
+def test_f22_home_is_of_no_use(faults: Faults, home: str | None) -> None:
+    faults.injected()
+    unwanted = ("AUTOACCEL_CACHE_DIR", "XDG_CACHE_HOME", "HOME")
+    env = {key: value for key, value in faults.project.environ().items() if key not in unwanted}
+    if home is not None:
+        env["HOME"] = home
+    # The test may be root's, who could make all of these.
+    code = elsewhere(faults) + "import os\nmkdir = os.mkdir\n"
+    code += f"def guarded(path, *rest, **how):\n    if not str(path).startswith(({str(faults.cache)!r}, '/tmp/')): raise PermissionError(13, 'no', path)\n    mkdir(path, *rest, **how)\nos.mkdir = guarded\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code + CODE],
+        cwd=faults.project.root,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (faults.project.root / "relative").exists()
+
+
+@ROOT_ONLY
+def test_f22_a_user_without_a_name(faults: Faults, tmp_path: Path) -> None:
+    need("setpriv")
+    home = tmp_path / "home"
+    home.mkdir()
+    home.chmod(0o777)
+    for folder in (faults.project.root, *faults.project.root.parents):
+        if not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o055)
+    faults.injected()
+    command = ["setpriv", "--reuid=1234567", "--regid=1234567", "--clear-groups", sys.executable, "-c"]
+    code = "import sys; from autoaccel import location; print(location.preferred()); from autoaccel.store import Store; Store(sys.argv[1])"
+    env = {
+        key: value
+        for key, value in faults.project.environ().items()
+        if key not in ("AUTOACCEL_CACHE_DIR", "XDG_CACHE_HOME", "HOME")
+    }
+    done = subprocess.run(
+        [*command, code, str(home / "cache")], env=env, cwd="/", capture_output=True, text=True, timeout=60
+    )
+    if "Permission denied" in done.stderr and "autoaccel" not in done.stderr:
+        pytest.skip(f"another user can't run this Python: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "/var/tmp/autoaccel-1234567\n"
+    assert stat.S_IMODE((home / "cache").stat().st_mode) == 0o700
+
+
+def mounted(faults: Faults, *flags: str) -> None:
+    """Bind the cache onto itself with other flags, in the current name space."""
+    for words in (
+        ["--bind", str(faults.cache), str(faults.cache)],
+        ["-o", f"remount,bind,{','.join(flags)}", str(faults.cache)],
+    ):
+        done = subprocess.run(["mount", *words], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+
+
+@ROOT_ONLY
+def test_f23_a_read_only_file_system(built: Faults, tmp_path: Path) -> None:
+    need("strace")
+    built.project.c("other.c", 8)
+    mounted(built, "ro")
+    try:
+        built.injected()
+        log = tmp_path / "log"
+        done = built.strace(["-o", str(log)], elsewhere(built) + CODE)
+        assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
+        tried = [line for line in log.read_text().splitlines() if "EROFS" in line and str(built.cache) in line]
+        # One look at whether it can be written; no attempt to.
+        assert [line for line in tried if not line.startswith(("access(", "faccessat"))] == []
+        for _ in range(2):
+            run = built.project.run(
+                elsewhere(built) + "import autoaccel, sample, other; print(sample.value(), other.value())"
+            )
+            assert (run.status, run.out) == (0, "7 8\n"), run.err
+        built.project.c("sample.c", 9)
+        run = built.project.run(elsewhere(built) + CODE)
+        assert (run.status, run.out) == (0, "9\n"), run.err
+    finally:
+        subprocess.run(["umount", "-l", built.cache], check=True)
+    built.fine(9)
+
+
+@ROOT_ONLY
+def test_f24_a_noexec_file_system(built: Faults) -> None:
+    """A new cache there, and one that was filled before it was mounted so."""
+    mounted(built, "noexec")
+    try:
+        for value in (7, 7, 9, 9):
+            built.injected()
+            built.project.c("sample.c", value)
+            run = built.project.run(elsewhere(built) + CODE + "; print(sample.__cached__)")
+            assert run.status == 0, run.err
+            got, place = run.out.split()
+            assert got == str(value)
+            assert place.startswith(f"{built.cache}-fallback/")
+            assert "Traceback" not in run.err
+    finally:
+        subprocess.run(["umount", "-l", built.cache], check=True)
+    built.fine(9)
+    other = built.cache.parent / "new"
+    with tmpfs(other, "noexec"):
+        run = built.project.run(elsewhere(built) + CODE, AUTOACCEL_CACHE_DIR=str(other))
+        assert (run.status, run.out) == (0, "9\n"), run.err
+        assert "is mounted noexec: no library can be loaded from it" in run.err
+
+
+def others() -> list[str]:
+    """Other Pythons here with headers, one of each version."""
+    found = sorted(Path.home().glob(".pyenv/versions/*/bin/python3"))
+    found += [Path(f"/usr/bin/python3.{minor}") for minor in range(11, 20)]
+    usable = {}
+    for python in found:
+        check = "import sys, sysconfig, os; os.stat(sysconfig.get_path('include') + '/Python.h'); import filelock; print(sys.version_info[:2])"
+        if python.exists():
+            done = subprocess.run(
+                [python, "-c", check], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": _site()}
+            )
+            if done.returncode == 0 and done.stdout.strip() != str(sys.version_info[:2]):
+                usable.setdefault(done.stdout, str(python))
+    return list(usable.values())
+
+
+def _site() -> str:
+    import filelock
+
+    return str(Path(filelock.__file__).parent.parent)
+
+
+def test_f38_two_pythons_share_a_cache(built: Faults) -> None:
+    pythons = others()
+    if not pythons:
+        pytest.skip("there is no other Python with headers here")
+    path = os.pathsep.join([built.project.environ()["PYTHONPATH"], _site()])
+    for python in pythons[:1]:
+        built.injected()
+        run = built.project.run(CODE, python=python, PYTHONPATH=path)
+        assert (run.status, run.out) == (0, "7\n"), run.err
+        assert len(built.project.artifacts()) == 2
+        # An entry of theirs at the place of ours is not ours.
+        mine, theirs = sorted(built.project.artifacts(), key=lambda one: "311" not in one.name)
+        theirs.chmod(0o700)
+        mine.chmod(0o700)
+        mine.write_bytes(theirs.read_bytes())
+        assert built.project.run(CODE).out == "7\n"
+        built.fine()
+
+
+def test_f48_two_versions_share_a_cache(built: Faults) -> None:
+    code = "import autoaccel; autoaccel.__version__ = '99.0'\n" + CODE.replace("import autoaccel, ", "import ")
+    compiler = built.project.compiler()
+    built.project.env.pop("CC")
+    for _ in range(2):
+        built.injected()
+        assert built.project.ok(code) == "7"
+        assert built.project.ok(CODE) == "7"
+    assert len(built.project.artifacts()) == 2
+    assert compiler.compiles == 0
+    built.project.c("sample.c", 8)
+    assert [built.project.ok(code), built.project.ok(CODE)] == ["8", "8"]
+    built.fine(8)
+
+
+NAMES = {
+    "spaces": "a b  c",
+    "newline": "a\nb",
+    "quotes": "a'b\"c",
+    "dollar": "$HOME `x` ;rm",
+    "unicode": "größe-日本",
+    "bytes": os.fsdecode(b"a\xff\xfeb"),
+    "long": "x" * 200,
+    "percent": "%s{}",
+}
+
+
+@pytest.mark.parametrize("name", [*NAMES])
+def test_f49_odd_paths(faults: Faults, name: str) -> None:
+    faults.injected()
+    folder = faults.project.root / NAMES[name]
+    folder.mkdir()
+    (folder / "sample.c").write_bytes((faults.project.root / "sample.c").read_bytes())
+    cache = faults.cache / NAMES[name]
+    for value in (7, 7, 8):
+        if value == 8:
+            (folder / "sample.c").write_text((folder / "sample.c").read_text().replace("7", "8"))
+        run = faults.project.run(CODE, cwd=folder, AUTOACCEL_CACHE_DIR=str(cache))
+        assert (run.status, run.out) == (0, f"{value}\n"), run.err
+    kept = store.Reader(str(cache))
+    assert verify.check(kept).problems == ()
+    assert len(list(kept.entries())) == 2
+
+
+def test_f49_a_path_that_is_too_long(faults: Faults) -> None:
+    faults.injected()
+    cache = str(faults.cache) + "/x" * 2100
+    run = faults.project.run(elsewhere(faults) + CODE, AUTOACCEL_CACHE_DIR=cache)
+    assert (run.status, run.out) == (0, "7\n"), run.err
+    assert "can't be used" in run.err
