@@ -655,6 +655,10 @@ _private: dict[int, str] = {}
 def keep_privately(library: str, *others: str) -> str:
     """Bring a library, and the other files of its package, to where they last as long as this process; its new path.
 
+    Args:
+        library: where it is, at the top of the work folder.
+        others: further files of its package, which are to be beside it.
+
     Raises:
         OSError: there is no such place.
     """

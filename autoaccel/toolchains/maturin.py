@@ -77,7 +77,8 @@ def build(plan: Plan, workdir: str) -> Built:
             held = [name for name in file.namelist() if ".dist-info/" not in name]
         error = errors.no_package_in_wheel(plan.source.name, plan.source.path, held)
         raise Failed(error, log="\n".join(run.log), inputs=built.inputs, absent=built.absent)
-    library = package.pop(libraries[0])
+    library = f"{workdir}/{libraries[0]}"
+    os.rename(package.pop(libraries[0]), library)
     made = (header,) if keys.file_digest(header) != before else ()
     return replace(
         built, library=library, package=package, log="\n".join(run.log), written=(*built.written, *made),

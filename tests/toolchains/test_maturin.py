@@ -226,3 +226,14 @@ class TestUniffi:
             assert out.startswith("5000\n")
             assert f"'{name}.py'" in out
         assert "'sample.py'" not in out
+
+
+def test_where_nothing_can_be_kept_the_package_serves_its_process(project: Project) -> None:
+    cffi_project(project)
+    out = project.run(
+        "import autoaccel, os\nfrom autoaccel import store\n"
+        "def full(*values, **more): raise OSError(28, 'No space left on device')\n"
+        f"store.Store._publish = full\nimport sample; {USE}; print(os.path.exists(sample.__file__), sample.__path__[0])"
+    ).out.split()
+    assert out[:2] == ["5000", "True"]
+    assert not Path(out[2]).exists()
