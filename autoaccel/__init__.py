@@ -203,7 +203,10 @@ class AccelFinder:
                             finder = hook(path)
                         except ImportError:
                             continue
+                        known = len(self.special)
                         self.adopt(finder)
+                        if len(self.special) > known:
+                            cold("finder", "look_again", finder)
                         # Another thread may have put another one in our place meanwhile.
                         return finder if self.order else sys.path_hooks[0](path)
             finally:

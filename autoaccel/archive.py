@@ -75,7 +75,8 @@ def write(path: str, items: Sequence[Item], readers: Sequence[Reader]) -> Export
     """
     members: dict[str, str] = {}
     for item in items:
-        for name in sorted(os.listdir(item.path)):
+        # Compiled Python lies beside that of a package, in a folder, and is written again where it is missing.
+        for name in sorted(one for one in os.listdir(item.path) if os.path.isfile(f"{item.path}/{one}")):
             members[f"artifacts/{item.meta['plan']}/{item.meta['key']}/{name}"] = f"{item.path}/{name}"
     taken = {f"{item.path}/{item.meta['library']}" for item in items}
     notes = [note for reader in readers for note in _notes(reader, taken)]
@@ -245,7 +246,7 @@ def _remember(store: Store, note: dict[str, Any], artifact: str) -> None:
         return
     # A row that no file has: of the system here, nothing was looked at.
     rows = ((f"{store.bucket}/imported", 0, 0, 0, 0),)
-    content = manifest.pack((rows, (), tuple(note["absent"]), tuple(note["beside"]), (), ()))
+    content = manifest.pack((rows, (), tuple(note["absent"]), str(note["beside"]), (), ()))
     missing = manifest.pack({})
     context = hashlib.sha256(content + missing).hexdigest()[:32]
     told = manifest.Manifest(

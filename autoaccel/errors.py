@@ -497,6 +497,31 @@ def no_library(name: str, path: str) -> BuildError:
     )
 
 
+def maturin_failed(name: str, path: str, said: str) -> BuildError:
+    """The crate compiles, and maturin made no package of it."""
+    hint = ""
+    if "uniffi-bindgen" in said:
+        hint = (
+            "UniFFI's bindings are written by `uniffi-bindgen`: give the crate a binary of this name that calls "
+            "`uniffi::uniffi_bindgen_main()`, with the `cli` feature of `uniffi`, or `pip install uniffi-bindgen` of "
+            "the crate's version."
+        )
+    elif match := re.search(r"File (\S+)/[^/\s]+ overwrote an existing tracked file", said):
+        hint = f"{match[1]} is left over from `maturin develop`: remove it from the source tree, which needs none now."
+    return compile_failed(name, path, "maturin", _without_noise(said), [], hint=hint)
+
+
+def no_package_in_wheel(name: str, path: str, held: Sequence[str]) -> BuildError:
+    """maturin made something else than was expected."""
+    there = ", ".join(sorted(held)) or "nothing"
+    return BuildError(
+        f"{name}: maturin's wheel for {path} has no package {name} with a library in it, but {there}.\n"
+        "Say in [tool.maturin] what it is to be: `bindings` and `module-name`.",
+        name=name,
+        path=path,
+    )
+
+
 def no_rust_cpython(name: str, path: str) -> BuildError:
     """rust-cpython ended with Python 3.12."""
     import platform

@@ -25,7 +25,7 @@ from . import (
     directory_spec,
     keeping,
 )
-from .loader import ColdRoom, PackageLoader, forget, in_cold_room, recognise
+from .loader import ColdRoom, PackageLoader, forget, in_cold_room, read_alone, recognise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ __all__ = [
     "excludes",
     "is_adopted",
     "learn",
+    "look_again",
     "refresh",
     "release",
     "search",
@@ -50,6 +51,8 @@ __all__ = [
 ]
 
 _SEP = "\\" if sys.platform == "win32" else "/"
+#: The source of a package that is made as a whole.
+_PROJECT = "pyproject.toml"
 _STDLIB = getattr(sys, "_stdlib_dir", None) or f"{sys.base_prefix}{_SEP}lib"
 
 
@@ -231,6 +234,24 @@ def learn(owner: AccelFinder, finder: "DirectoryFinder", path: str) -> None:
         finder.odd = finder.odd or bool(project.exclude or project.pure)
 
 
+def look_again(finder: "Any") -> None:
+    """Have the next search of a directory find what its project declares.
+
+    That is the search which has made the directory known; the entry of ``sys.meta_path`` had been asked before it.
+    """
+
+    def find_spec(fullname: str, target: object = None) -> "ModuleSpec | None":
+        vars(finder).pop("find_spec", None)
+        if isinstance(finder, DirectoryFinder) and finder.owner.special.get(fullname) is not None:
+            spec = finder.owner.find_spec(fullname, [finder.path])
+            if spec is not None:
+                return spec
+        found: ModuleSpec | None = finder.find_spec(fullname, target)
+        return found
+
+    vars(finder)["find_spec"] = find_spec
+
+
 def _let_go(before: "set[str]") -> None:
     """Forget the modules that are being found right now, if our own work has imported them in between.
 
@@ -294,11 +315,20 @@ def spec_of(
         record: what its manifest holds, if it has been read.
     """
     make = owner.make_loader or (PackageLoader if package else NativeLoader)
+    folder, _, file = path.rpartition(_SEP)
+    places = [folder]
+    if package and file == _PROJECT:
+        from . import packaged
+
+        make = packaged.FolderLoader
+        record = record or read_alone(name, path)
+        # Where it was the last time; its loader knows better.
+        places = [record[3].rpartition(_SEP)[0]] if record is not None else []
     loader = make(name, path, toolchain, owner.mode, names, record)
     spec = ModuleSpec(name, loader, origin=path, is_package=package)
     spec._set_fileattr = True  # type: ignore[attr-defined]
     if package:
-        spec.submodule_search_locations = [path.rpartition(_SEP)[0]]
+        spec.submodule_search_locations = places
     return spec
 
 
@@ -335,7 +365,21 @@ def _source(finder: "DirectoryFinder", fullname: str, stem: str, names: "set[str
             claimed, record = recognise(fullname, path, True)
             if claimed:
                 return path, toolchain, False, record
+            made = _made(fullname, _path_join(finder.path, folder, _PROJECT))
+            if made is not None:
+                return made
     return _pure_source(finder, stem, names) if _matches(fullname, _rules(finder, "pure")) else None
+
+
+def _made(fullname: str, pyproject: str) -> "tuple[Any, ...] | None":
+    """As `_source`, of a crate's folder that is a maturin project, whose library is no module by itself."""
+    if not _path_isfile(pyproject):
+        return None
+    from .projects import declared
+
+    project = declared(pyproject)
+    told = project.modules.get(fullname) if project is not None else None
+    return (*told, None) if told is not None and told[0] == pyproject and told[2] else None
 
 
 def _listing(directory: str) -> "set[str] | None":

@@ -32,6 +32,7 @@ __all__ = [
     "held_by",
     "in_cold_room",
     "ladder",
+    "obtained",
     "open_library",
     "read_alone",
     "recognise",
@@ -79,7 +80,7 @@ def create(loader: NativeLoader, spec: ModuleSpec, problem: "ImportError | None"
         problem: how the library of a record that did hold has failed to load.
     """
     if problem is None:
-        artifact = held_by(loader) or _built(loader)
+        artifact = obtained(loader)
         if isinstance(artifact, ImportError):
             return artifact
         try:
@@ -125,7 +126,7 @@ def renew(loader: NativeLoader, module: "ModuleType") -> "ImportError | None":
     # On a reload no listing is at hand, and everything is looked at again.
     forget()
     loader.record = loader.names = None
-    artifact = held_by(loader) or _built(loader)
+    artifact = obtained(loader)
     if isinstance(artifact, ImportError):
         return artifact
     reload.renew(loader, module, artifact)
@@ -145,6 +146,11 @@ def held_by(loader: NativeLoader) -> "str | None":
         artifact: str = record[3]
         return artifact
     return None
+
+
+def obtained(loader: NativeLoader) -> "str | ImportError":
+    """Path of the artifact that is what a build now would give, built where there is none; or why there is none."""
+    return held_by(loader) or _built(loader)
 
 
 def _built(loader: NativeLoader) -> "str | ImportError":

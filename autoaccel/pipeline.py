@@ -44,7 +44,7 @@ def plan_of(source: Source) -> Plan:
 
 def _rivals(source: Source) -> tuple[list[str], list[str], list[str]]:
     """What has a name by which it could become the same module: what does, what does not now, what is not there."""
-    if os.path.splitext(os.path.basename(source.path))[0] == "__init__" or _is_crate(source):
+    if source.package or os.path.splitext(os.path.basename(source.path))[0] == "__init__" or _is_crate(source):
         # A folder's; what lies beside that has been found first.
         return [], [], []
     folder, stem = os.path.split(os.path.splitext(source.path)[0])
@@ -219,13 +219,16 @@ def _keep(store: Store, case: _Case, built: Built, work: str, seconds: float, fo
     else:
         log.info("%s: %s changed during the build; the result is used, not kept", plan.source.name, changed)
     try:
-        return Artifact(keep_privately(built.library), "", built=True, seconds=seconds)
+        private = keep_privately(built.library, *built.package.values())
     except OSError as problem:
         raise errors.broke_off(plan.source.name, plan.source.path, str(problem)) from None
+    return Artifact(private, "", built=True, seconds=seconds)
 
 
 def _check_export(plan: Plan, built: Built) -> None:
     """The init function must be there before anybody loads the library."""
+    if built.package:
+        return  # its __init__ is Python
     stem = plan.source.name.rpartition(".")[2]
     wanted = init_name(stem)
     found = exports.init_functions(built.library)

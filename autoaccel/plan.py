@@ -116,6 +116,8 @@ class Built:
         extra: further files to keep beside the library (annotated page), name -> path inside the work folder.
         env: (name, value or None) of environment variables that turned out to matter.
         written: inputs that the tools themselves have written.
+        package: file name -> path, inside the work folder, of the Python files that are the module together with the
+            library; empty where the library is the module. ``__init__.py`` is among them.
     """
 
     library: str
@@ -126,6 +128,7 @@ class Built:
     extra: Mapping[str, str] = field(default_factory=dict)
     env: tuple[tuple[str, str | None], ...] = ()
     written: tuple[str, ...] = ()
+    package: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from .content import claims
-from .crates import read_crate
+from .crates import needs, path_crates, read_crate, read_toml, workspace_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
     from .crates import Crate
 
-__all__ = ["Found", "of_crate", "of_project"]
+__all__ = ["Found", "Layout", "layout", "of_crate", "of_project"]
 
-#: Bindings of maturin that cargo alone can't make importable.
-_OTHER_BINDINGS = ("cffi", "uniffi", "bin")
+#: Bindings that cargo alone can't make importable: maturin writes Python around the library.
+_MATURIN_S = ("cffi", "uniffi")
+#: Packages whose crates are extension modules by themselves.
+_BINDINGS = frozenset(("pyo3", "pyo3-ffi", "cpython"))
 
 
 @dataclass(slots=True)
@@ -62,13 +64,31 @@ class Found:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a maturin project makes.
+
+    Attributes:
+        name: the module's full name.
+        manifest: the crate's Cargo.toml.
+        bindings: ``"cffi"`` or ``"uniffi"``; ``""`` where the library is the module.
+    """
+
+    name: str
+    manifest: str
+    bindings: str
+
+
 def of_project(data: Mapping[str, Any], root: str) -> Found:
     """The modules that a parsed pyproject.toml in ``root`` declares."""
     found = Found()
     tool = _table(data, "tool")
-    backend = _table(data, "build-system").get("build-backend")
-    if "maturin" in tool or backend == "maturin":
-        _maturin(found, data, _table(tool, "maturin"), root)
+    made = layout(data, root, found)
+    if made is not None and made.bindings:
+        # Of what maturin makes, the project file is the source: it may say more about it than the crate.
+        found.modules[made.name] = (os.path.join(root, "pyproject.toml"), "maturin", True)
+    elif made is not None:
+        found.modules[made.name] = (made.manifest, "cargo", False)
     modules = _table(tool, "setuptools-rust").get("ext-modules")
     for table in modules if isinstance(modules, list) else ():
         target = table.get("target") if isinstance(table, dict) else None
@@ -97,37 +117,87 @@ def of_crate(manifest: str) -> Found:
                 other = of_project(read_project(pyproject), folder)
             except ImportError:  # it can't be understood
                 other = Found()
-            if any(file == manifest for file, _, _ in other.modules.values()):
+            if any(file in (manifest, pyproject) for file, _, _ in other.modules.values()):
                 return found
         names = [crate.library_name]
     found.modules.update((str(name), (manifest, "cargo", False)) for name in names)
     return found
 
 
-def _maturin(found: Found, data: Mapping[str, Any], table: Mapping[str, Any], root: str) -> None:
-    """maturin's rules (its `project_layout.rs`)."""
-    if table.get("bindings") in _OTHER_BINDINGS:
-        return
+def layout(data: Mapping[str, Any], root: str, found: Found) -> Layout | None:
+    """What maturin would make in ``root``, by its own rules; None where it is no module, or it is not in use."""
+    tool = _table(data, "tool")
+    if "maturin" not in tool and _table(data, "build-system").get("build-backend") != "maturin":
+        return None
+    table = _table(tool, "maturin")
+    bindings = table.get("bindings")
+    if bindings == "bin":
+        return None
     project = str(_table(data, "project").get("name", ""))
-    told = table.get("manifest-path")
+    place = table.get("manifest-path")
     source = table.get("python-source")
-    manifest = os.path.join(root, told) if isinstance(told, str) else os.path.join(root, "Cargo.toml")
+    manifest = os.path.join(root, place) if isinstance(place, str) else os.path.join(root, "Cargo.toml")
     python = os.path.join(root, source) if isinstance(source, str) else root
     nested = os.path.join(root, "rust", "Cargo.toml")
-    if told is None and found.exists(nested):
+    if place is None and found.exists(nested):
         package = project.replace("-", "_")
         if found.exists(os.path.join(root, "src", package, "__init__.py")):
             manifest = nested
             python = python if isinstance(source, str) else os.path.join(root, "src")
     manifest = os.path.normpath(manifest)
-    crate = found.crate(manifest)
-    if crate is None:
-        return
+    if bindings in _MATURIN_S:
+        found.files[manifest] = None
+        crate = read_crate(manifest)
+        if not found.exists(crate.library or os.path.join(crate.folder, "src", "lib.rs")):
+            return None
+    else:
+        told = found.crate(manifest)
+        crate = told or read_crate(manifest)
+        bindings = "" if told is not None else _detected(found, crate) if bindings is None else None
+        if bindings is None:
+            return None
     lib = _table(crate.table, "lib").get("name")
     name = str(table.get("module-name") or lib or project or crate.package).replace("-", "_")
     if "." not in name and found.exists(os.path.join(python, name, "__init__.py")):
         name = f"{name}.{name}"
-    found.modules[name] = (manifest, "cargo", False)
+    return Layout(name, manifest, str(bindings))
+
+
+def _detected(found: Found, crate: Crate) -> str | None:
+    """The bindings of a crate whose library has no init function, as maturin finds them out."""
+    if crate.library is None:
+        return None
+    workspace, _ = workspace_of(crate)
+    lock = os.path.join(os.path.dirname(workspace), "Cargo.lock")
+    found.exists(lock)
+    names = _locked(lock, crate.package)
+    for one in path_crates(crate, workspace):
+        found.files[one.manifest] = None
+        names.update(needs(one))
+    if names & _BINDINGS:
+        # The init function comes out of a macro; nothing tells its name.
+        return None
+    if "uniffi" in names:
+        return "uniffi"
+    return "cffi" if "cdylib" in crate.kinds else None
+
+
+def _locked(lock: str, package: str) -> set[str]:
+    """Names of the packages that one needs, directly or not, as a Cargo.lock has it."""
+    graph: dict[str, list[str]] = {}
+    for one in read_toml(lock).get("package", ()):
+        if isinstance(one, dict):
+            graph.setdefault(str(one.get("name")), []).extend(
+                str(told).split()[0] for told in one.get("dependencies", ())
+            )
+    names: set[str] = set()
+    waiting = [package]
+    while waiting:
+        for name in graph.get(waiting.pop(), ()):
+            if name not in names:
+                names.add(name)
+                waiting.append(name)
+    return names
 
 
 def _table(data: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -70,7 +70,8 @@ def claimed(name: str, folder: str, stem: str | None = None) -> Iterator[Source]
 
 def root_of(source: Source) -> str | None:
     """The folder on ``sys.path`` from which a source has its name; None where it is declared under another name."""
-    here = os.path.dirname(source.path) if source.package else os.path.splitext(source.path)[0]
+    stem = os.path.splitext(source.path)[0]
+    here = os.path.dirname(stem) if os.path.basename(stem) == "__init__" else stem
     for part in reversed(source.name.split(".")):
         here, last = os.path.split(here)
         if last != part:

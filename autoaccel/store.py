@@ -239,14 +239,14 @@ class Store(Reader):
         if again:
             variant = keys.digest(variant, time.time_ns(), os.getpid())
         staged = f"{work}/publish"
-        name = os.path.basename(built.library)
         os.mkdir(staged, 0o700)
         try:
             return self._publish(plan, key, variant, built, contents, staged, seconds)
         except OSError:
             # Not by a hard link from the start: dropping it would change the published file's change time.
-            with contextlib.suppress(OSError):
-                os.rename(f"{staged}/{name}", built.library)
+            for path in (built.library, *built.package.values()):
+                with contextlib.suppress(OSError):
+                    os.rename(f"{staged}/{os.path.basename(path)}", path)
             raise
 
     def _publish(
@@ -261,7 +261,7 @@ class Store(Reader):
     ) -> tuple[Artifact, Meta]:
         name = os.path.basename(built.library)
         os.rename(built.library, f"{staged}/{name}")
-        for extra, path in built.extra.items():
+        for extra, path in (*built.extra.items(), *built.package.items()):
             os.rename(path, f"{staged}/{extra}")
             os.chmod(f"{staged}/{extra}", 0o600)
         meta: Meta = {
@@ -285,6 +285,11 @@ class Store(Reader):
             "absent": sorted(built.absent),
             "read_env": [list(pair) for pair in built.env],
         }
+        if built.package:
+            places = {one: f"{staged}/{one}" for one in sorted(built.package)}
+            meta["package"] = [[one, os.path.getsize(path), keys.file_digest(path)] for one, path in places.items()]
+            for path in places.values():
+                _sync(path)
         _write_synced(f"{staged}/build.log", built.log)
         _write_synced(f"{staged}/meta.json", json.dumps(meta, indent=1))
         _sync(f"{staged}/{name}")
@@ -299,7 +304,7 @@ class Store(Reader):
         except OSError:
             # Somebody published the same first; theirs serves if it is whole.
             theirs = read_meta(final)
-            if theirs is not None and keys.file_digest(f"{final}/{theirs['library']}") == theirs["sha256"]:
+            if theirs is not None and damage(final, theirs) is None:
                 return Artifact(f"{final}/{theirs['library']}", variant, built=True, seconds=seconds), theirs
             self._quarantine(final)
             os.rename(staged, final)
@@ -647,20 +652,28 @@ def private_store(problem: OSError | None) -> Store:
 _private: dict[int, str] = {}
 
 
-def keep_privately(library: str) -> str:
-    """Bring a library from a work folder to where it lasts as long as this process; its new path.
+def keep_privately(library: str, *others: str) -> str:
+    """Bring a library, and the other files of its package, to where they last as long as this process; its new path.
+
+    Args:
+        library: where it is, at the top of the work folder.
+        others: further files of its package, which are to be beside it.
 
     Raises:
         OSError: there is no such place.
     """
     try:
         # One folder each: a path that was loaded once must never name other code.
-        return shutil.copy(library, tempfile.mkdtemp(dir=_private_folder()))
+        folder = tempfile.mkdtemp(dir=_private_folder())
+        for path in others:
+            shutil.copy(path, folder)
+        return shutil.copy(library, folder)
     except OSError:
         # Beside the work folder no room is needed for it; it is known by the process's number there.
         folder = tempfile.mkdtemp(prefix=f"{os.getpid()}-kept-", dir=os.path.dirname(os.path.dirname(library)))
         _until_exit(folder)
-        os.rename(library, f"{folder}/{os.path.basename(library)}")
+        for path in (*others, library):
+            os.rename(path, f"{folder}/{os.path.basename(path)}")
         return f"{folder}/{os.path.basename(library)}"
 
 
@@ -842,22 +855,31 @@ def damage(folder: str, meta: Meta, key: str | None = None) -> str | None:
     """
     if meta["key"] != os.path.basename(folder) or meta["plan"] != (key or os.path.basename(os.path.dirname(folder))):
         return "its description is another artifact's"
-    if os.path.basename(meta["library"]) != meta["library"]:
+    files = [("the library", meta["library"], meta["size"], meta["sha256"])]
+    try:
+        files += [(f"its {name}", name, size, sha256) for name, size, sha256 in meta.get("package", ())]
+    except (TypeError, ValueError):
+        return "its description can't be understood"
+    return next((what for one in files if (what := _damage(folder, *one)) is not None), None)
+
+
+def _damage(folder: str, called: str, name: str, size: int, sha256: str) -> str | None:
+    if os.path.basename(name) != name:
         return "its description names a file elsewhere"
-    library = f"{folder}/{meta['library']}"
+    path = f"{folder}/{name}"
     try:
         # A pipe in its place would be waited for, a link lead to what nobody has checked.
-        status = os.lstat(library)
+        status = os.lstat(path)
     except OSError as error:
-        return f"the library can't be read ({error.strerror})"
+        return f"{called} can't be read ({error.strerror})"
     if not stat.S_ISREG(status.st_mode):
-        return "the library is no file"
+        return f"{called} is no file"
     if sys.platform != "win32" and (status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o022):
-        return "somebody else could have written the library"
-    if status.st_size != meta["size"]:
-        return f"the library has {status.st_size} bytes and was published with {meta['size']}"
-    if keys.file_digest(library) != meta["sha256"]:
-        return "the library's content is not what was published"
+        return f"somebody else could have written {called}"
+    if status.st_size != size:
+        return f"{called} has {status.st_size} bytes and was published with {size}"
+    if keys.file_digest(path) != sha256:
+        return f"{called}'s content is not what was published"
     return None
 
 

@@ -101,6 +101,8 @@ def _artifact(folder: str) -> str | None:
         return what
     if not os.path.isfile(f"{folder}/build.log"):
         return "its build.log is missing"
+    if meta.get("package"):
+        return None
     name = str(meta.get("name")).rpartition(".")[2]
     found = exports.init_functions(f"{folder}/{meta['library']}")
     wanted = init_name(name)

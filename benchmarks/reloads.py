@@ -80,7 +80,8 @@ def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 def edit(number):
-    path.write_text(text.replace("NUMBER", str(number)))
+    # Python takes a .py of the same size and second for unchanged: no two contents are of one size.
+    path.write_text(text.replace("NUMBER", str(number)) + "\\n" * (number % 9))
 edit(-1)
 import sample
 assert sample.value() == -1

@@ -21,6 +21,7 @@ WARM = {
     "__init__",
     "finder",
     "loader",
+    "packaged",
     "staleness",
     "projects",
     "csource",
@@ -52,6 +53,7 @@ TABLE = {
     "finder": {"loader"},
     "staleness": {"loader"},
     "projects": {"finder"},
+    "packaged": {"__init__", "loader"},
     "rustprojects": {"content", "crates"},
     "hook": {"finder"},
     "unclaimed": {"errors"},
@@ -92,8 +94,13 @@ TABLE = {
     "toolchains.rustfile": {
         "crates", "errors", "keys", "plan", "toolchains.base", "toolchains.cargo", "toolchains.requests",
     },
+    "toolchains.maturin": {
+        "crates", "errors", "keys", "manifest", "plan", "process", "rustprojects", "settings",
+        "toolchains.base", "toolchains.cargo",
+    },
     "toolchains": {
-        "toolchains.base", "toolchains.cargo", "toolchains.cc", "toolchains.cython", "toolchains.numba", "toolchains.rustfile",
+        "toolchains.base", "toolchains.cargo", "toolchains.cc", "toolchains.cython", "toolchains.maturin",
+        "toolchains.numba", "toolchains.rustfile",
     },
     "pipeline": {
         "content", "csource", "errors", "exports", "keys", "logs", "manifest", "plan", "progress", "settings", "sources", "store",
@@ -138,6 +145,7 @@ UPWARD = {
     ("hook", "listing"),
     ("hook", "numba.watch"),
     ("finder", "numba.watch"),
+    ("finder", "packaged"),
     ("__init__", "numba.find"),
     ("numba", "loader"),
     ("numba", "numba.hold"),

@@ -29,6 +29,7 @@ def declared(root: Path, pyproject: str, files: dict[str, str]) -> dict[str, str
 
 
 CRATE = {"Cargo.toml": manifest("some-crate"), "src/lib.rs": MARKED}
+PLAIN = {**CRATE, "src/lib.rs": "pub fn f() {}\n"}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,47 @@ CRATE = {"Cargo.toml": manifest("some-crate"), "src/lib.rs": MARKED}
             id="the src and rust layout",
         ),
         pytest.param(MATURIN + '[tool.maturin]\nbindings = "bin"\n', CRATE, {}, id="a program"),
-        pytest.param(MATURIN, {**CRATE, "src/lib.rs": "pub fn f() {}\n"}, {}, id="no extension module"),
+        pytest.param(
+            MATURIN,
+            {"Cargo.toml": manifest("x").replace("cdylib", "rlib"), "src/lib.rs": "pub fn f() {}\n"},
+            {},
+            id="no extension module",
+        ),
+        pytest.param(MATURIN, PLAIN, {"some_crate": "pyproject.toml"}, id="a C library, for cffi"),
+        pytest.param(
+            MATURIN + '[tool.maturin]\nmodule-name = "pkg._native"\nbindings = "cffi"\n',
+            {**CRATE, "pkg/__init__.py": ""},
+            {"pkg._native": "pyproject.toml"},
+            id="bindings that are told beat what the library has",
+        ),
+        pytest.param(
+            MATURIN,
+            {**PLAIN, "some_crate/__init__.py": ""},
+            {"some_crate.some_crate": "pyproject.toml"},
+            id="mixed cffi",
+        ),
+        pytest.param(
+            MATURIN,
+            {**PLAIN, "Cargo.toml": manifest("x", '[dependencies]\nuniffi = "0.29"').replace("cdylib", "rlib")},
+            {"x": "pyproject.toml"},
+            id="UniFFI",
+        ),
+        pytest.param(
+            MATURIN,
+            {**PLAIN, "Cargo.toml": manifest("x", '[dependencies]\npyo3 = "0.30"')},
+            {},
+            id="an init function that a macro hides",
+        ),
+        pytest.param(
+            MATURIN,
+            {
+                **PLAIN,
+                "Cargo.lock": '[[package]]\nname = "some-crate"\nversion = "1.0.0"\ndependencies = ["between 1.0.0"]\n'
+                '[[package]]\nname = "between"\nversion = "1.0.0"\ndependencies = ["pyo3"]\n',
+            },
+            {},
+            id="and whose bindings come with another crate",
+        ),
         pytest.param(
             '[[tool.setuptools-rust.ext-modules]]\ntarget = "a._one"\n'
             '[[tool.setuptools-rust.ext-modules]]\ntarget = "a._two"\npath = "two/Cargo.toml"\n',
@@ -133,3 +174,33 @@ def test_an_editable_install_is_its_source(project: Project) -> None:
     assert project.ok(code, cwd=Path("/")) == "3"
     project.write("src/lib.rs", raw("_core", 4))
     assert project.ok(code, cwd=Path("/")) == "4"
+
+
+def test_an_editable_install_that_is_a_finder_is_its_source(project: Project) -> None:
+    need("cargo", "setuptools")
+    editable = pytest.importorskip("setuptools.command.editable_wheel")
+    project.write(
+        "pyproject.toml", '[[tool.setuptools-rust.ext-modules]]\ntarget = "pkg._core"\npath = "native/Cargo.toml"\n'
+    )
+    project.write("pkg/__init__.py", "from ._core import value\n")
+    project.write("native/Cargo.toml", manifest("native"))
+    project.write("native/src/lib.rs", raw("_core", 3))
+    # What `pip install -e` leaves: a library beside the Python files, and a finder at the end of sys.meta_path.
+    project.write("pkg/_core.abi3.so", b"not the newest")
+    site = project.cache.parent / "site"
+    site.mkdir()
+    found = editable._finder_template("__editable___pkg_finder", {"pkg": str(project.root / "pkg")}, {})
+    (site / "__editable___pkg_finder.py").write_text(found)
+    (site / "__editable__.pkg.pth").write_text("import __editable___pkg_finder as one; one.install()\n")
+    for hook in ("import autoaccel", ""):
+        code = f"{hook}\nimport site; site.addsitedir({str(site)!r})\nimport autoaccel, pkg; print(pkg.value)"
+        assert project.ok(code, cwd=Path("/")) == "3"
+
+
+def test_the_first_import_from_a_folder_that_has_just_come_on_the_path(project: Project) -> None:
+    lay_out(project.root / "later", {**CRATE, "pyproject.toml": MATURIN + '[tool.maturin]\nmodule-name = "other"\n'})
+    out = project.ok(
+        "import autoaccel, sys, importlib.util; sys.path.append('later')\n"
+        "print(importlib.util.find_spec('other').origin, importlib.util.find_spec('nothing'))"
+    )
+    assert out == f"{project.root}/later/Cargo.toml None"

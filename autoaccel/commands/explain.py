@@ -213,9 +213,31 @@ def _somebody_else(found: Found) -> dict[str, object]:
     kind = kinds.get(suffix, f"file of {type(spec.loader).__name__}")
     if "site-packages" in parts or "dist-packages" in parts:
         kind += " of an installed package"
+        project = _copied_from(spec.origin)
+        if project is not None:
+            return {"kind": kind, "source": spec.origin, "editable": project}
     elif spec.origin.startswith(getattr(sys, "_stdlib_dir", None) or "\0"):
         kind += " of the standard library"
     return {"kind": kind, "source": spec.origin}
+
+
+def _copied_from(path: str) -> str | None:
+    """The project of which an installed file is the copy that an editable install has made."""
+    from importlib.metadata import distributions
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    here = os.path.dirname(path)
+    while os.path.basename(here) not in ("site-packages", "dist-packages"):
+        here = os.path.dirname(here)
+    for one in distributions(path=[here]):
+        # Whatever is in there is somebody else's.
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+            told = json.loads(one.read_text("direct_url.json") or "{}")
+            mine = told.get("dir_info", {}).get("editable") is True
+            if mine and any(os.path.normpath(one.locate_file(file)) == path for file in one.files or ()):  # type: ignore[call-overload]
+                return os.path.normpath(url2pathname(urlsplit(told["url"]).path))
+    return None
 
 
 def _rule(source: Source) -> str:
@@ -439,6 +461,12 @@ def _show(told: dict[str, Any]) -> None:
     else:
         fact("found by", f"Python itself: a {told['kind']}".replace(": a e", ": an e"))
         fact("source", *([told["source"]] if told.get("source") else told.get("path", ["none"])))
+    if "editable" in told:
+        fact(
+            "mind",
+            f"an editable install has copied it from {told['editable']}: changes there don't reach it.",
+            f"With PYTHONPATH={told['editable']} the source wins.",
+        )
     if "jitted" in told:
         _show_jitted(told["jitted"])
     if told["not_claimed"]:

@@ -48,7 +48,9 @@ class Watch:
         self._python: set[str] = set()
         self._failed: tuple[Done, ...] = ()
         self._untold: list[Done] = []
-        self.watcher = Watcher(paths, root=root, jobs=jobs, poll=poll, told=self._tell, more=_imported)
+        self.watcher = Watcher(
+            paths, root=root, jobs=jobs, poll=poll, told=self._tell, more=_imported, also=swap.jitted_files
+        )
 
     def start(self) -> None:
         """Begin; from here on the callback may be called."""

@@ -41,6 +41,8 @@ class Dependents:
         self._users: dict[str, set[Key]] = {}
         #: folder -> modules that any change in it concerns
         self._inside: dict[str, set[Key]] = {}
+        #: files that nobody builds, and that are looked at all the same
+        self._others: set[str] = set()
         #: modules whose last build failed for reasons that are not all known
         self._doubtful: set[Key] = set()
         #: file -> its identity at the last look; None: it was not there
@@ -105,6 +107,14 @@ class Dependents:
             if folder not in self._folders:
                 self._folders[folder] = _listed(folder)
 
+    def also(self, paths: Iterable[str]) -> bool:
+        """Look at these files too; whether one of them is new."""
+        fresh = set(paths) - self._others
+        self._others |= fresh
+        for path in fresh:
+            self._seen.setdefault(path, identity(path))
+        return bool(fresh)
+
     def affected(self, paths: Iterable[str]) -> tuple[set[str], set[Key]]:
         """Those of the paths that are not what they were at the last look, and the modules that this concerns."""
         changed = {path for path in paths if self._changed(path)}
@@ -124,11 +134,11 @@ class Dependents:
 
     def knows(self, path: str) -> bool:
         """Whether a module depends on a path, or on what is in its folder."""
-        return path in self._users or os.path.dirname(path) in self._inside
+        return path in self._users or path in self._others or os.path.dirname(path) in self._inside
 
     def look(self) -> Iterator[str]:
         """Files that are not what they were at the last look, and names that have come or gone since."""
-        for path in list(self._users):
+        for path in (*self._users, *self._others):
             if path in self._seen and identity(path) != self._seen[path]:
                 yield path
         for folder, (seen, names) in list(self._folders.items()):
@@ -142,8 +152,8 @@ class Dependents:
         return bool(self._doubtful)
 
     def files(self) -> set[str]:
-        """Every file that a module depends on."""
-        return {path for files, _, _ in self._told.values() for path in files}
+        """Every file that a module depends on, and those that are looked at all the same."""
+        return self._others | {path for files, _, _ in self._told.values() for path in files}
 
     def inputs(self, key: Key) -> frozenset[str]:
         """The files that a module depends on, as far as they are known."""

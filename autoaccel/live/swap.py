@@ -12,6 +12,7 @@ from types import ModuleType
 
 from .. import NativeLoader, loaded
 from ..loader import forget
+from ..packaged import FolderLoader
 from ..reload import Fresh, commit, prepared
 
 TYPE_CHECKING = False
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ..plan import Artifact
     from ..sources import Source
 
-__all__ = ["rebind", "reload_dependents", "swap"]
+__all__ = ["jitted_files", "rebind", "reload_dependents", "swap"]
 
 
 def swap(ready: Mapping[str, tuple[Source, Artifact]], python: Collection[str] = ()) -> tuple[str, ...]:
@@ -41,7 +42,7 @@ def swap(ready: Mapping[str, tuple[Source, Artifact]], python: Collection[str] =
             module = sys.modules[name]
             loader = getattr(module.__spec__, "loader", None)
             artifact = ready[name][1].path
-            if isinstance(loader, NativeLoader) and loaded.get(name) != artifact:
+            if isinstance(loader, NativeLoader) and not _packaged(module.__spec__) and loaded.get(name) != artifact:
                 one = prepared(loader, module, artifact)
                 fresh.append(one)
                 # Who comes after it takes its new names.
@@ -55,14 +56,20 @@ def swap(ready: Mapping[str, tuple[Source, Artifact]], python: Collection[str] =
             for name, value in list(names.items()):
                 if value is other.content:
                     names[name] = other.module
+    packaged = [
+        sys.modules[name]
+        for name, (_, artifact) in ready.items()
+        if _packaged(sys.modules[name].__spec__) and loaded.get(name) != artifact.path
+    ]
     jitted = _jitted(python)
-    before = [(vars(module), dict(vars(module))) for module in (*(one.module for one in fresh), *jitted)]
+    again = [*packaged, *jitted]
+    before = [(vars(module), dict(vars(module))) for module in (*(one.module for one in fresh), *again)]
     artifacts = {one.loader.name: loaded[one.loader.name] for one in fresh}
     commit(fresh)
     try:
         if jitted:
             forget()
-        for module in jitted:
+        for module in again:
             importlib.reload(module)
     except BaseException:
         for names, kept in before:
@@ -73,7 +80,12 @@ def swap(ready: Mapping[str, tuple[Source, Artifact]], python: Collection[str] =
         for one in fresh:
             one.loader.path = one.module.__spec__.cached = artifacts[one.loader.name]
         raise
-    return (*(one.loader.name for one in fresh), *(module.__name__ for module in jitted))
+    return (*(one.loader.name for one in fresh), *(module.__name__ for module in again))
+
+
+def _packaged(spec: object) -> bool:
+    """Whether a module is a package of Python around a library: that is run again as Python is."""
+    return isinstance(getattr(spec, "loader", None), FolderLoader)
 
 
 # numba
@@ -98,6 +110,20 @@ def _jitted(python: Collection[str]) -> list[ModuleType]:
     for name in sorted(concerned):
         visit(name, ())
     return found
+
+
+def jitted_files() -> set[str]:
+    """The files that loaded functions of numba's are made from."""
+    state = len(sys.modules), len(tier1.dispatchers()) if (tier1 := sys.modules.get("autoaccel.numba.tier1")) else 0
+    if _known.get("state") != state:
+        files = set[str]().union(*_inputs_of_jitted().values())
+        _known.update(state=state, files={path for path in files if path.endswith(".py")})
+    found: set[str] = _known["files"]
+    return found
+
+
+#: What `jitted_files` gave, and for what.
+_known: dict[str, Any] = {}
 
 
 def _inputs_of_jitted() -> dict[str, set[str]]:
@@ -176,7 +202,7 @@ def reload_dependents(module: ModuleType) -> tuple[str, ...]:
 def _run_again(module: ModuleType) -> None:
     loader = getattr(module.__spec__, "loader", None)
     artifact = loaded.get(module.__name__)
-    if isinstance(loader, NativeLoader) and artifact is not None:
+    if isinstance(loader, NativeLoader) and artifact is not None and not _packaged(module.__spec__):
         # Its source may have changed as well; else the same code is run again.
         importlib.reload(module)
         if loaded.get(module.__name__) == artifact:

@@ -7,7 +7,6 @@ import queue
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from .. import CRATE_SOURCES, SUFFIXES, early, errors, pipeline, process, settings
@@ -35,6 +34,9 @@ QUIET = 0.02
 BURST = 0.15
 #: However it goes on, after so many seconds work begins.
 PATIENCE = 2.0
+
+#: A look is followed by a pause of so many times the processor time that it took.
+_SHARE = 150
 
 #: A build whose inputs change under its hands is made again, so many times.
 _TRIES = 5
@@ -122,6 +124,7 @@ class Watcher:
         poll: see `events.Events`.
         told: is told every event, by the watcher's own thread.
         more: further modules, asked now and then.
+        also: further ``.py`` files, asked now and then.
     """
 
     def __init__(
@@ -133,11 +136,13 @@ class Watcher:
         poll: bool | None = None,
         told: Callable[[object], None] | None = None,
         more: Callable[[], Iterable[Source]] = tuple,
+        also: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self.paths = tuple(os.path.abspath(path) for path in paths)
         self._root = root
         self._told = told or _ignore
         self._more = more
+        self._also = also
         self._poll = poll
         self._jobs = jobs or settings.jobs()
         self._messages: queue.SimpleQueue[tuple[object, ...]] = queue.SimpleQueue()
@@ -162,7 +167,8 @@ class Watcher:
         self._waiters: list[threading.Event] = []
         self._look_at = 0.0
         self._events: Events | None = None
-        self._pool: ThreadPoolExecutor | None = None
+        #: daemons, other than those of a pool: a process that ends does not wait for what is being built
+        self._builders: set[threading.Thread] = set()
         self.thread = threading.Thread(target=self._run, name="autoaccel-watch", daemon=True)
         #: set when the watcher has ended, and what has ended it
         self.over = threading.Event()
@@ -180,7 +186,6 @@ class Watcher:
         found = list(sources_below(self.paths, self._root)) if self.paths else []
         self._events = Events(lambda path: self._messages.put(("touched", path)), self._poll)
         early.stay()
-        self._pool = ThreadPoolExecutor(self._jobs, "autoaccel-build")
         self._began = time.monotonic()
         for source in found:
             self._add(source)
@@ -297,13 +302,16 @@ class Watcher:
     def _look(self) -> None:
         """See which files have changed that no event has told of."""
         assert self._events is not None
+        before = time.thread_time()
         self._adopt()
         found = [path for path in self._known.look() if self._concerns(path)]
         for path in found:
             self._touch(path)
         self._events.looked(bool(found))
-        self._look_at = time.monotonic() + self._events.interval
         self._prepare()
+        # However many files there are, looking at them takes less than a hundredth of a processor.
+        pause = max(self._events.interval, _SHARE * (time.thread_time() - before))
+        self._look_at = time.monotonic() + pause
 
     def _prepare(self) -> None:
         """Have ready what has been killed in between, or was never needed."""
@@ -368,6 +376,8 @@ class Watcher:
         return found
 
     def _search_all(self) -> set[Key]:
+        # First: what comes into a new folder from now on is told.
+        self._follow()
         try:
             now = {key_of(source): source for source in sources_below(self.paths, self._root, silent=True)}
         except (errors.AccelError, OSError) as problem:
@@ -385,7 +395,7 @@ class Watcher:
     def _adopt(self) -> None:
         """Take in what has been imported since."""
         found = [source for source in self._more() if self._add(source, want=False)]
-        if found:
+        if self._known.also(self._also()) or found:
             self._follow()
             for source in found:
                 if self._learn(source):
@@ -428,7 +438,6 @@ class Watcher:
 
     def _dispatch(self) -> None:
         """Begin as many builds as there is room for; tell when the last one is over."""
-        assert self._pool is not None
         for key in list(self._waiting):
             if len(self._running) >= self._jobs:
                 break
@@ -438,7 +447,11 @@ class Watcher:
             source = self._sources[key]
             scope = self._running[key] = process.Scope()
             self._told(Started(source))
-            self._pool.submit(self._build, source, scope)
+            builder = threading.Thread(
+                target=self._build, args=(source, scope), name=f"autoaccel-build-{source.name}", daemon=True
+            )
+            self._builders.add(builder)
+            builder.start()
         if not self._running and not self._waiting and not self._touched:
             if self._built or self._python or self._first or self._news:
                 self._close_round()
@@ -472,6 +485,7 @@ class Watcher:
         except Exception as problem:  # noqa: BLE001  (a source that goes while it is read, a full disk)
             error = errors.broke_off(source.name, source.path, f"{type(problem).__name__}: {problem}")
         self._messages.put(("done", source, scope, artifact, error, time.monotonic() - started))
+        self._builders.discard(threading.current_thread())
 
     def _finish(
         self,
@@ -524,8 +538,8 @@ class Watcher:
             scope.cancel()
         if self._events is not None:
             self._events.stop()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        for builder in list(self._builders):
+            builder.join(timeout=10)
         self.over.set()
         for waiter in self._waiters:
             waiter.set()

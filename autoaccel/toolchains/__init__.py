@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import cargo, cc, cython, numba, rustfile
+from . import cargo, cc, cython, maturin, numba, rustfile
 from .base import Toolchain
 
 __all__ = ["TOOLCHAINS"]
@@ -13,5 +13,6 @@ TOOLCHAINS: dict[str, Toolchain] = {
     "c++": cc,
     "cargo": cargo,
     "rust": rustfile,
+    "maturin": maturin,
     "numba": numba,
 }

@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass
 
 from .. import crates, errors, keys, process, progress, settings
@@ -19,12 +19,14 @@ from .base import Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..crates import Crate
     from ..settings import Settings
     from ..sources import Source
     from .requests import Request
 
-__all__ = ["Job", "build", "compile_crate", "plan", "plan_of", "prepare"]
+__all__ = ["Job", "Run", "build", "compile_crate", "job_of", "plan", "plan_of", "prepare", "running"]
 
 #: Environment variables that decide what cargo and rustc do, beside those that build scripts ask for.
 ENV = (
@@ -71,7 +73,7 @@ def plan(source: Source, how: Settings) -> Plan:
     """What is known of a crate before it is compiled."""
     if not os.path.isfile(source.path):
         raise errors.unreadable(source.name, source.path, "it is gone")
-    return plan_of(source, how, _job(source, how))
+    return plan_of(source, how, job_of(source, source.path, how))
 
 
 def plan_of(source: Source, how: Settings, job: Job) -> Plan:
@@ -112,11 +114,12 @@ def plan_of(source: Source, how: Settings, job: Job) -> Plan:
 
 def build(plan: Plan, workdir: str) -> Built:
     """Have cargo compile the crate."""
-    return compile_crate(plan, _job(plan.source, plan.settings), workdir)
+    return compile_crate(plan, job_of(plan.source, plan.source.path, plan.settings), workdir)
 
 
-def _job(source: Source, how: Settings) -> Job:
-    crate = crates.read_crate(source.path)
+def job_of(source: Source, manifest: str, how: Settings) -> Job:
+    """What cargo is to do for a module whose crate has this Cargo.toml."""
+    crate = crates.read_crate(manifest)
     workspace, _ = crates.workspace_of(crate)
     request = requests.of_crate(source, crate, how)
     return Job(crate, workspace, crate.folder, python_for(crate, workspace), request)
@@ -188,6 +191,17 @@ def compile_crate(plan: Plan, job: Job, workdir: str) -> Built:
     Raises:
         Failed: it does not compile.
     """
+    with running(plan, job, workdir) as run:
+        return run.result()
+
+
+@contextmanager
+def running(plan: Plan, job: Job, workdir: str) -> Iterator[Run]:
+    """A build of a crate; its workspace's build folder is ours until the end.
+
+    Raises:
+        Failed: it can't be compiled at all.
+    """
     _refuse(plan.source, job)
     bucket = os.path.dirname(os.path.dirname(workdir))
     folder = builddirs.folder_of(bucket, os.path.dirname(job.workspace), job.python)
@@ -204,7 +218,7 @@ def compile_crate(plan: Plan, job: Job, workdir: str) -> Built:
                 if builddirs.seed(bucket, folder, job.python, wanted, patience):
                     first.close()
             os.makedirs(folder, mode=0o700, exist_ok=True)
-        return _Run(plan, job, folder, workdir).result()
+        yield Run(plan, job, folder, workdir)
 
 
 def _wanted(job: Job) -> set[str]:
@@ -227,7 +241,7 @@ def _refuse(source: Source, job: Job) -> None:
         raise Failed(error, log=str(error))
 
 
-class _Run:
+class Run:
     """One build of one crate in a folder that nobody else builds in meanwhile."""
 
     def __init__(self, plan: Plan, job: Job, folder: str, workdir: str) -> None:
@@ -318,10 +332,10 @@ class _Run:
     # cargo
 
     def _cargo(self) -> cargo_output.Said:
-        result = self._run(self._command())
+        result = self.run(self._command())
         if result.status != 0 and re.search(errors.UNREACHABLE, result.errors) and "--offline" not in self._command():
             # What was downloaded earlier may do.
-            again = self._run([*self._command("--offline")])
+            again = self.run([*self._command("--offline")])
             result = again if again.status == 0 else result
         said = cargo_output.parse(result.output, os.path.dirname(self.job.workspace))
         if result.status != 0:
@@ -333,7 +347,8 @@ class _Run:
             raise self._failed(error, said)
         return said
 
-    def _run(self, command: list[str]) -> process.Result:
+    def run(self, command: list[str], env: dict[str, str] | None = None) -> process.Result:
+        """Run cargo, or who runs cargo, and show how far it is."""
         builder = threading.get_ident()
 
         def heard(line: str) -> None:
@@ -341,7 +356,7 @@ class _Run:
             if match is not None:
                 progress.tell(f"cargo: {match[1].lower()} {match[2].partition(' (')[0]}", builder)
 
-        result = process.run(command, cwd=self.job.folder, env=self._env(), apart=True, heard=heard)
+        result = process.run(command, cwd=self.job.folder, env=env or self.env(), apart=True, heard=heard)
         self.log += [process.shown(command), result.errors]
         self.log += [one.rendered for one in cargo_output.parse(result.output, "").diagnostics]
         return result
@@ -361,6 +376,14 @@ class _Run:
             arguments += ["-C", "link-arg=-undefined", "-C", "link-arg=dynamic_lookup"]
         return [*command, "--", *arguments] if arguments else command
 
+    def command(self, *words: str) -> list[str]:
+        """Arguments for a program that hands them on to cargo: the profile, the features and what else is asked for."""
+        request = self.job.request
+        features = (*request.features, *_missing_features(self.job))
+        command = [*words, "--manifest-path", self.job.crate.manifest, "--profile", request.profile or "autoaccel"]
+        command += ["--features", ",".join(features)] if features else []
+        return [*command, *request.flags, *(("--", *request.arguments) if request.arguments else ())]
+
     def _own_env(self) -> dict[str, str]:
         version = f"{sys.version_info[0]}.{sys.version_info[1]}"
         tag = f"{sys.implementation.name}-{version}-{64 if sys.maxsize > 2**32 else 32}bit"
@@ -379,7 +402,8 @@ class _Run:
             own[name] = os.environ.get(name, value)
         return own
 
-    def _env(self) -> dict[str, str]:
+    def env(self) -> dict[str, str]:
+        """The environment of cargo."""
         env = process.environment(**self._own_env())
         # The first two are of a cargo around us; a backtrace buries the sentence that matters.
         for name in ("CARGO", "CARGO_BUILD_TARGET_DIR", "RUST_BACKTRACE"):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
 import pytest
 
-from tests.conftest import need
+from tests.conftest import ROOT, need
 
 pytestmark = pytest.mark.core
 
@@ -79,6 +80,22 @@ class TestWho:
     def test_what_python_has_itself(self, accel, name, kind):
         answer = told(accel, name)
         assert (answer["claimed"], answer["kind"]) == (False, kind)
+
+    def test_what_an_editable_install_has_copied(self, accel, project):
+        site = project.root / "site-packages"
+        source = project.root / "my project"
+        for name, text in {
+            "sample.py": "",
+            "other.py": "",
+            "sample-1.dist-info/METADATA": "Name: sample\nVersion: 1\n",
+            "sample-1.dist-info/RECORD": "sample.py,,\n",
+            "sample-1.dist-info/direct_url.json": json.dumps({"url": source.as_uri(), "dir_info": {"editable": True}}),
+        }.items():
+            project.write(f"site-packages/{name}", text)
+        env = {"PYTHONPATH": f"{ROOT}{os.pathsep}{site}"}
+        assert told(accel, "sample", **env)["editable"] == str(source)
+        assert f"With PYTHONPATH={source} the source wins." in accel("explain", "sample", **env).out
+        assert "editable" not in told(accel, "other", **env)
 
     def test_a_namespace_package(self, accel, project):
         project.write("space/inner/x.pyx", "")

@@ -85,7 +85,7 @@ GARBAGE = {
 }
 
 
-@pytest.mark.parametrize("kind", [*GARBAGE])
+@pytest.mark.parametrize("kind", some([*GARBAGE], 6))
 def test_f15_descriptions_are_garbage(built: Faults, kind: str) -> None:
     note = built.library().parent / "meta.json"
     data = note.read_bytes()
@@ -229,8 +229,10 @@ def test_f17_the_library_is_no_plain_file(built: Faults, kind: str, tmp_path: Pa
     assert foreign.read_bytes() == data[:-1] + b"x"
 
 
-@pytest.mark.parametrize("folder", ["manifests", "packs", "contexts", "tools"])
-@pytest.mark.parametrize("kind", ["symlink", "fifo"])
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    some([(one, kind) for one in ("manifests", "packs", "contexts", "tools") for kind in ("fifo", "symlink")], 5),
+)
 def test_f17_a_note_is_no_plain_file(built: Faults, folder: str, kind: str, tmp_path: Path) -> None:
     for path in sorted((built.cache / "v1" / folder).iterdir()):
         copy = tmp_path / path.name
@@ -262,7 +264,7 @@ class TestSomebodyElse:
         assert place.startswith(f"{faults.cache}-fallback/")
         assert "can't be used" in run.err
 
-    @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702, 0o720])
+    @pytest.mark.parametrize("mode", some([0o777, 0o770, 0o702, 0o720], 2))
     def test_f18_a_mode_that_lets_others_write(self, built: Faults, mode: int) -> None:
         built.cache.chmod(mode)
         self.refused(built)

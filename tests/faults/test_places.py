@@ -12,7 +12,7 @@ import pytest
 
 from autoaccel import store, verify
 from tests.conftest import need
-from tests.faults.conftest import CODE, Faults
+from tests.faults.conftest import CODE, Faults, some
 from tests.faults.test_system_calls import tmpfs
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes and mounts of POSIX")
@@ -25,7 +25,7 @@ def elsewhere(faults: Faults) -> str:
     return f"from autoaccel import location; location.fallback = lambda: {str(faults.cache) + '-fallback'!r}\n"
 
 
-@pytest.mark.parametrize("mask", [0o000, 0o002, 0o077, 0o277])
+@pytest.mark.parametrize("mask", some([0o000, 0o002, 0o077, 0o277], 2))
 def test_f20_umask(faults: Faults, mask: int) -> None:
     faults.injected()
     # A cache that the user has made, which others may look into.
@@ -69,7 +69,7 @@ def test_f21_root_in_a_user_s_home(faults: Faults, tmp_path: Path) -> None:
         (home / ".cache").rmdir()
 
 
-@pytest.mark.parametrize("home", [None, "/nonexistent", "/", "relative", "", "/proc"])
+@pytest.mark.parametrize("home", some([None, "/nonexistent", "/", "relative", "", "/proc"], 3))
 def test_f22_home_is_of_no_use(faults: Faults, home: str | None) -> None:
     faults.injected()
     unwanted = ("AUTOACCEL_CACHE_DIR", "XDG_CACHE_HOME", "HOME")
@@ -248,7 +248,7 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("name", [*NAMES])
+@pytest.mark.parametrize("name", some([*NAMES], 4))
 def test_f49_odd_paths(faults: Faults, name: str) -> None:
     faults.injected()
     folder = faults.project.root / NAMES[name]

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import Project, c_module, need
 from tests.live.watching import Watching, names
+from tests.rust import crate
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -72,7 +73,8 @@ class TestRounds:
         with Watching(project) as watching:
             assert names(watching.round(), "failed") == ["sample"]
             project.write("late.h", "#define LATE 7\n")
-            assert names(watching.round(), "built") == ["sample"]
+            # It may be seen before its content is there.
+            watching.until("built")
 
     def test_sources_come_and_go(self, project: Project) -> None:
         project.c("one.c", 1)
@@ -149,6 +151,19 @@ class TestRounds:
             pxd.write_text("cdef inline int number(): return 2\n")
             assert names(watching.round(), "built") == ["one", "two"]
         assert project.ok("import autoaccel, one, two; print(one.f(), two.f())") == "2 2"
+
+    def test_a_shared_path_crate(self, project: Project) -> None:
+        need("cargo")
+        project.write("common/Cargo.toml", '[package]\nname = "common"\nversion = "0.1.0"\nedition = "2021"\n')
+        common = project.write("common/src/lib.rs", "pub const NUMBER: i64 = 1;\n")
+        for name in ("one", "two"):
+            crate(project, name, "common::NUMBER", more='[dependencies]\ncommon = { path = "../common" }\n')
+        crate(project, "other", 3)
+        with Watching(project) as watching:
+            assert names(watching.round(), "built") == ["one", "other", "two"]
+            common.write_text("pub const NUMBER: i64 = 2;\n")
+            assert names(watching.round(), "built") == ["one", "two"]
+        assert project.ok("import autoaccel, one, two; print(one.value, two.value)") == "2 2"
 
 
 PROGRAM = """
