@@ -240,16 +240,19 @@ def look_again(finder: "Any") -> None:
     That is the search which has made the directory known; the entry of ``sys.meta_path`` had been asked before it.
     """
 
+    usual = finder.find_spec
+
     def find_spec(fullname: str, target: object = None) -> "ModuleSpec | None":
-        vars(finder).pop("find_spec", None)
-        if isinstance(finder, DirectoryFinder) and finder.owner.special.get(fullname) is not None:
+        if vars(finder).get("find_spec") is find_spec:
+            finder.find_spec = usual
+        if is_adopted(finder) and finder.owner.special.get(fullname) is not None:
             spec = finder.owner.find_spec(fullname, [finder.path])
             if spec is not None:
                 return spec
-        found: ModuleSpec | None = finder.find_spec(fullname, target)
+        found: ModuleSpec | None = usual(fullname, target)
         return found
 
-    vars(finder)["find_spec"] = find_spec
+    finder.find_spec = find_spec
 
 
 def _let_go(before: "set[str]") -> None:

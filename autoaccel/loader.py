@@ -8,7 +8,7 @@ import sys
 from _frozen_importlib import ModuleSpec
 from _thread import get_ident
 
-from . import _SEP, BUCKET, NativeLoader, building, clear, held, known_roots, packs, slot, unmarshalled
+from . import _SEP, BUCKET, NativeLoader, _access, building, clear, held, known_roots, packs, slot, unmarshalled
 
 try:
     import posix as _os
@@ -70,6 +70,9 @@ def source_of(loader: NativeLoader) -> "Source":
 
 # loading
 
+#: How often a library is built again that somebody removes from the cache before it can be loaded.
+_TRIES = 5
+
 
 def create(loader: NativeLoader, spec: ModuleSpec, problem: "ImportError | None") -> "ModuleType | ImportError":
     """The uninitialised module of a loader whose record does not hold at first sight; or why there is none.
@@ -93,9 +96,17 @@ def create(loader: NativeLoader, spec: ModuleSpec, problem: "ImportError | None"
         problem = explained(problem, source_of(loader), loader.path)
     # The cache may have been cleared between the look and the load, or be no good; else it is the library that is not.
     artifact = problem if _is_right(loader) else _built(loader)
-    if isinstance(artifact, ImportError):
-        return artifact
-    return open_library(loader, spec, artifact)
+    for _ in range(_TRIES):
+        if isinstance(artifact, ImportError):
+            return artifact
+        try:
+            return open_library(loader, spec, artifact)
+        except ImportError as error:
+            if _access(artifact, 0):
+                raise
+            problem = error
+        artifact = _built(loader)
+    return problem
 
 
 def open_library(loader: NativeLoader, spec: ModuleSpec, artifact: str) -> "ModuleType":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import entry_points
 
 import pytest
 
@@ -18,7 +19,9 @@ def compiler_needed() -> None:
 def session(project: Project, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run pytest in a project, with the plugin as its entry point would load it."""
     project.write("pytest.ini", "[pytest]\naddopts = -p no:cacheprovider\n" + env.pop("INI", ""))
-    command = [sys.executable, "-m", "pytest", "-p", "pytest_autoaccel", *words]
+    # Where autoaccel is installed, pytest has it from there, and would not take it twice.
+    installed = any(one.value == "pytest_autoaccel" for one in entry_points(group="pytest11"))
+    command = [sys.executable, "-m", "pytest", *([] if installed else ["-p", "pytest_autoaccel"]), *words]
     return subprocess.run(
         command, cwd=project.root, env=project.environ(**env), capture_output=True, text=True, timeout=200
     )

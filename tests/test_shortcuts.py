@@ -292,7 +292,7 @@ class TestThreads:
             import sys, threading, importlib
             import autoaccel
             sys.setswitchinterval(1e-6)
-            def load(number): print(importlib.import_module(f"t{number}").value() == number)
+            def load(number): sys.stdout.write(f"{importlib.import_module(f't{number}').value() == number}\\n")
             threads = [threading.Thread(target=load, args=(n,), daemon=True) for n in range(6)]
             for one in threads: one.start()
             for one in threads: one.join(60)

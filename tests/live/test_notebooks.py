@@ -136,7 +136,7 @@ class TestMagics:
         ("cell", "told"),
         [
             ("%%accel c\nint x;", "UsageError: the cell defines no module: PyInit_<name> is missing"),
-            ("%%accel rust -f -O\nfn x() {}", "UsageError: flags are for cython, c and cpp, not for rust"),
+            ("%%accel rust -f=-O\nfn x() {}", "UsageError: flags are for cython, c and cpp, not for rust"),
             ("%%accel fortran\nx", "UsageError: argument language: invalid choice: 'fortran'"),
             ("%%accel c --name other\nPyInit_x(void)", "the cell defines the module x, and --name says other"),
             ("%%accel cython --name json\nx = 1", "a module of the name json has been imported already"),
