@@ -520,15 +520,15 @@ def holds(record, names, known=False):
     if names is None or not names.isdisjoint(siblings) or not same(rows, folders):
         return False
     if context not in held:
-        content = None
+        data = None
         for pack in packs.values():
             if f"/{context}" in pack:
-                content = marshal.loads(pack[f"/{context}"])
-        if content is None:
-            content = unmarshalled(f"contexts/{context}")
-        if content is None:
+                data = marshal.loads(pack[f"/{context}"])
+        if data is None:
+            data = unmarshalled(f"contexts/{context}")
+        if data is None:
             return False
-        rows, folders, paths, *told = content
+        rows, folders, paths, *told = data
         if not same(rows, folders):
             return False
         for path in paths:
@@ -549,9 +549,9 @@ def same(rows, folders=()):
     # type: (tuple[Row, ...], tuple[Folder, ...]) -> bool
     """Whether all files are what they were, by their stat identity; likewise the folders that are still there."""
     try:
-        for path, mtime_ns, ctime_ns, size, inode in rows:
+        for path, mtime, ctime_ns, size, inode in rows:
             st = _stat(path)
-            if st.st_mtime_ns != mtime_ns or st.st_ctime_ns != ctime_ns or st.st_size != size or st.st_ino != inode:
+            if st.st_mtime_ns != mtime or st.st_ctime_ns != ctime_ns or st.st_size != size or st.st_ino != inode:
                 return False
     except (OSError, ValueError):
         return False
@@ -597,8 +597,8 @@ def told(path):
     """What a project file tells: (modules, include, exclude, pure), as it was remembered; None if it must be read."""
     values = unmarshalled(f"projects/{slot('', path)}")
     if type(values) is tuple and len(values) == 7 and values[0] == path and same(values[1]):
-        for absent in values[2]:
-            if _access(absent, 0):
+        for path in values[2]:
+            if _access(path, 0):
                 return None
         return values[3:]
     return None
