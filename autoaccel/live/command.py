@@ -100,7 +100,7 @@ class Program:
         self._terminal = interactive and _POSIX and sys.stdin is not None and sys.stdin.isatty()
         self._stdout = sys.stderr if quiet_stdout else None
         self._child: subprocess.Popen[bytes] | None = None
-        self._expected = False
+        self._asked = threading.Event()
         #: how it ended the last time; None: it never did
         self.status: int | None = None
 
@@ -124,19 +124,20 @@ class Program:
         # From the background, a program that reads the terminal would be stopped.
         stdin = None if self._terminal or not at_terminal else subprocess.DEVNULL
         options = {"process_group": 0} if _POSIX else {}
-        self._expected = False
+        # One for each child: the thread that waits for the last one may be late.
+        asked = self._asked = threading.Event()
         child = self._child = subprocess.Popen(self.command, stdin=stdin, stdout=self._stdout, **options)  # type: ignore[call-overload]
         self._keeper.program(child.pid, True)
         if self._terminal:
             _foreground(child.pid)
             with contextlib.suppress(OSError):
                 os.killpg(child.pid, signal.SIGCONT)
-        threading.Thread(target=self._wait, args=(child,), name="autoaccel-program", daemon=True).start()
+        threading.Thread(target=self._wait, args=(child, asked), name="autoaccel-program", daemon=True).start()
 
-    def _wait(self, child: subprocess.Popen[bytes]) -> None:
+    def _wait(self, child: subprocess.Popen[bytes], asked: threading.Event) -> None:
         status = child.wait()
         self._over(child, status)
-        if not self._expected:
+        if not asked.is_set():
             self._ended(self, status)
 
     def _over(self, child: subprocess.Popen[bytes], status: int) -> None:
@@ -155,7 +156,7 @@ class Program:
         child = self._child
         if child is None:
             return
-        self._expected = True
+        self._asked.set()
         with contextlib.suppress(OSError):
             if _POSIX:
                 os.killpg(child.pid, number)
