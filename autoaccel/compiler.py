@@ -26,13 +26,25 @@ from .toolchains.base import Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from .plan import Options, Plan
     from .settings import Settings
 
-__all__ = ["ENV", "Compiled", "Compiler", "Unit", "build_library", "diagnostics", "find", "include_probes", "unsaid"]
+__all__ = [
+    "ENV",
+    "Compiled",
+    "Compiler",
+    "Job",
+    "Objects",
+    "Unit",
+    "build_library",
+    "diagnostics",
+    "find",
+    "include_probes",
+    "unsaid",
+]
 
 #: Environment variables that change what compilers do (GCC manual, "Environment Variables"; setuptools).
 ENV = (
@@ -128,8 +140,52 @@ class Unit:
     generated: bool = False
 
 
-if TYPE_CHECKING:
-    Halves = Callable[[Compiler, Sequence[str], str], tuple[tuple[str, ...], tuple[str, ...], str] | None]
+@dataclass(frozen=True, slots=True)
+class Job:
+    """How one file is compiled.
+
+    Attributes:
+        compiler: by which compiler.
+        flags: with which flags; ``-c``, the file and what is written for it come after them.
+        path: the file.
+        output: the object file.
+        cwd: where the compiler runs.
+        env: its environment.
+    """
+
+    compiler: Compiler
+    flags: tuple[str, ...]
+    path: str
+    output: str
+    cwd: str
+    env: Mapping[str, str]
+
+    @property
+    def command(self) -> list[str]:
+        """The file to its object."""
+        return [*self.compiler.command, *self.flags, "-c", self.path, "-o", self.output]
+
+    @property
+    def depfile(self) -> str:
+        """Where the compiler tells what it has read."""
+        return f"{os.path.splitext(self.output)[0]}.d"
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """What a file was compiled to.
+
+    Attributes:
+        paths: object files, in their order for the linker.
+        result: how the compiler ended; the last one, where there were several.
+        log: the commands.
+        link_flags: what the linker is to be told with them.
+    """
+
+    paths: tuple[str, ...]
+    result: process.Result
+    log: str
+    link_flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +247,7 @@ def build_library(
     compilers: dict[str, Compiler],
     how: Settings,
     workdir: str,
-    halves: Halves | None = None,
+    halves: Callable[[Job], Objects | None] | None = None,
 ) -> Compiled:
     """Compile every unit, several at a time, and link them into the module's library.
 
@@ -202,9 +258,8 @@ def build_library(
         compilers: by language.
         how: project-wide settings.
         workdir: where to write.
-        halves: another way to compile what a generator wrote. From the compiler, the command and the folder it makes
-            object files, flags for the linker and a log; None where it can't be gone, or where the linker says
-            no to what it makes: then the file is compiled as it is.
+        halves: another way to compile what a generator wrote; None where it can't be gone. Where the linker says no to
+            what it gives, the file is compiled as it is.
 
     Raises:
         Failed: a compile or the link failed.
@@ -214,44 +269,40 @@ def build_library(
         if not os.path.isfile(unit.path):
             missing = errors.no_such_source(name, path, unit.path)
             raise Failed(missing, log=str(missing), absent=[unit.path])
-    tasks = [
-        _compile_command(unit, index, options, compilers[unit.language], how, workdir)
-        for index, unit in enumerate(units)
-    ]
     # What a killed compiler leaves goes with the folder.
     env = process.environment(TMPDIR=workdir)
+    jobs = [_job(unit, index, options, compilers[unit.language], how, workdir, env) for index, unit in enumerate(units)]
     log: list[str] = []
     inputs: list[str] = []
     absent: list[str] = []
 
-    def work(
-        unit: Unit, task: tuple[list[str], str, str]
-    ) -> tuple[process.Result, tuple[str, ...], tuple[str, ...], str]:
-        if halves is not None and unit.generated:
-            made = halves(compilers[unit.language], task[0], workdir)
-            if made is not None:
-                return process.Result(0, ""), *made
-        return process.run(task[0], cwd=workdir, env=env), (task[1],), (), process.shown(task[0])
+    def work(unit: Unit, job: Job) -> Objects:
+        made = halves(job) if halves is not None and unit.generated else None
+        if made is None:
+            command = job.command
+            made = Objects((job.output,), process.run(command, cwd=workdir, env=env), process.shown(command))
+        return made
 
-    if len(tasks) > 1:
+    if len(jobs) > 1:
         with ThreadPoolExecutor(settings.jobs(), initializer=process.inherited()) as pool:
-            results = list(pool.map(work, units, tasks))
+            compiled = list(pool.map(work, units, jobs))
     else:
-        results = [work(units[0], tasks[0])]
+        compiled = [work(units[0], jobs[0])]
     warnings: list[Diagnostic] = []
-    for unit, (command, _, depfile), (result, _, _, text) in zip(units, tasks, results, strict=True):
-        log += [text, result.output]
-        compiler = compilers[unit.language]
-        read = _dependencies(depfile, workdir)
+    for unit, job, made in zip(units, jobs, compiled, strict=True):
+        log += [made.log, made.result.output]
+        read = _dependencies(job.depfile, workdir)
         inputs += [unit.path, *read]
-        absent += include_probes([unit.path, *read], command, compiler)
-        if result.status != 0:
-            raise _compile_failure(plan, unit, command, result, options, compiler, inputs, absent, "\n".join(log))
-        warnings += diagnostics(result.output)
+        absent += include_probes([unit.path, *read], job.command, job.compiler)
+        if made.result.status != 0:
+            raise _compile_failure(
+                plan, unit, job.command, made.result, options, job.compiler, inputs, absent, "\n".join(log)
+            )
+        warnings += diagnostics(made.result.output)
     library = f"{workdir}/{name.rpartition('.')[2]}{sysconfig.get_config_var('EXT_SUFFIX')}"
     language = "c++" if options.language == "c++" or any(unit.language == "c++" for unit in units) else "c"
-    objects = [one for _, made, _, _ in results for one in made]
-    more = [one for _, _, flags, _ in results for one in flags]
+    objects = [path for made in compiled for path in made.paths]
+    more = [flag for made in compiled for flag in made.link_flags]
     command = _link_command([*more, *objects], library, language, options, compilers[language], how)
     result = process.run(command, cwd=workdir, env=env)
     log += [process.shown(command), result.output]
@@ -428,14 +479,12 @@ def _zig(language: str) -> Compiler | None:
 # commands
 
 
-def _compile_command(
-    unit: Unit, index: int, options: Options, compiler: Compiler, how: Settings, workdir: str
-) -> tuple[list[str], str, str]:
-    """The command, its object file and its dependency file."""
+def _job(
+    unit: Unit, index: int, options: Options, compiler: Compiler, how: Settings, workdir: str, env: Mapping[str, str]
+) -> Job:
     level = any(word.startswith("-O") for word in options.extra_compile_args)
     stem = f"{workdir}/{index}-{os.path.splitext(os.path.basename(unit.path))[0]}"
-    command = [
-        *compiler.command,
+    flags = (
         *_base_flags(compiler),
         *([] if level else _optimisation(compiler, how, unit)),
         *(["-g"] if how.debug else []),
@@ -447,11 +496,8 @@ def _compile_command(
         *how.cflags,
         "-MD", "-MF", f"{stem}.d",
         "-x", unit.language,
-        # `cython_parts` takes the command apart from its end.
-        "-c", unit.path,
-        "-o", f"{stem}.o",
-    ]  # fmt: skip
-    return command, f"{stem}.o", f"{stem}.d"
+    )  # fmt: skip
+    return Job(compiler, flags, unit.path, f"{stem}.o", workdir, env)
 
 
 def _link_command(

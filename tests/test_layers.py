@@ -73,7 +73,7 @@ TABLE = {
     "toolchains.base": {"errors", "plan"},
     "toolchains.cython_cold": set(),
     "toolchains.cython_split": set(),
-    "toolchains.cython_parts": {"keys", "process", "settings", "toolchains.builddirs", "toolchains.cython_split"},
+    "toolchains.cython_parts": {"compiler", "keys", "process", "settings", "toolchains.builddirs", "toolchains.cython_split"},
     "toolchains.cython_server": set(),
     "compiler": {"errors", "keys", "manifest", "plan", "process", "settings", "toolchains.base"},
     "toolchains.headers": {"errors", "plan", "process", "settings", "toolchains.base", "toolchains.cython_server"},

@@ -149,22 +149,16 @@ def build(plan: Plan, workdir: str) -> Built:
     )
 
 
-def _halves(
-    module: str, tool: compiler.Compiler, command: Sequence[str], workdir: str
-) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
+def _halves(module: str, job: compiler.Job) -> compiler.Objects | None:
     """Compile with what is compiled already of Cython's own functions."""
     from ..store import open_store
 
-    made = cython_parts.make(command, tool.command, module, tool.identity, open_store().bucket, workdir)
-    return None if made is None else (made.objects, cython_parts.LINK_FLAGS, made.log)
+    return cython_parts.make(job, module, open_store().bucket)
 
 
 def _mark(path: str) -> None:
     """Have a generated file compiled faster."""
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        text = file.read()
-    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        file.write(cython_cold.mark(text))
+    cython_split.write_text(path, cython_cold.mark(cython_split.read_text(path)))
 
 
 def _wants_cpp(inputs: Sequence[str], source: Source) -> bool:

@@ -12,20 +12,20 @@ import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
-from .. import keys, process, settings
+from .. import compiler, keys, process, settings
 from . import builddirs, cython_split
+from .cython_split import read_text, write_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from concurrent.futures import Future
 
-__all__ = ["LINK_FLAGS", "Made", "make"]
+__all__ = ["make"]
 
 #: How the author's half and parts become a library.
-LINK_FLAGS = ("-Wl,--gc-sections",)
+_LINK_FLAGS = ("-Wl,--gc-sections",)
 
 #: Each function in a section of its own, so that the linker can leave it out.
 _PART_FLAGS = (
@@ -55,55 +55,36 @@ _MEANT = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What a file was compiled to.
-
-    Attributes:
-        objects: for the linker, in this order; with `LINK_FLAGS`.
-        log: the commands.
-    """
-
-    objects: tuple[str, ...]
-    log: str
-
-
-def make(
-    command: Sequence[str], program: Sequence[str], module: str, compiler: str, bucket: str, workdir: str
-) -> Made | None:
+def make(job: compiler.Job, module: str, bucket: str) -> compiler.Objects | None:
     """Compile a generated file in halves; None where that can't be done, and then nothing is known of the file.
 
     Args:
-        command: the one that would compile it whole; ends with ``-c FILE -o OBJECT``.
-        program: how the compiler is started, which the command begins with.
+        job: how it would be compiled whole.
         module: the module's name without its package.
-        compiler: the compiler's identity.
         bucket: the cache.
-        workdir: where to write.
     """
-    path, whole = command[-3], command[-1]
-    flags = _flags(command, len(program))
-    if flags is None or not module.isascii():
+    told = _flags(job.flags)
+    if told is None or not module.isascii():
         return None
-    env = process.environment()
+    flags = [*job.compiler.command, *told]
+    whole = job.output
     log: list[str] = []
 
     def run(*words: str) -> bool:
         log.append(process.shown(words))
-        result = process.run(words, cwd=workdir, env=env)
-        return result.status == 0
+        return process.run(words, cwd=job.cwd, env=job.env).status == 0
 
     try:
         prepared = f"{whole}.c"
-        _write(prepared, cython_split.prepare(_read(path)))
-        if not run(*command[:-4], "-E", prepared, "-o", f"{whole}.i"):
+        write_text(prepared, cython_split.prepare(read_text(job.path)))
+        if not run(*job.compiler.command, *job.flags, "-E", prepared, "-o", f"{whole}.i"):
             return None
-        split = cython_split.split(_read(f"{whole}.i"), prepared, module)
+        split = cython_split.split(read_text(f"{whole}.i"), prepared, module)
     except (cython_split.Unsplittable, UnicodeError, RecursionError):
         return None
     if not split.keys:
         return None
-    library = _Library(bucket, keys.digest(cython_split.RULE, compiler, flags, _PART_FLAGS))
+    library = _Library(bucket, keys.digest(cython_split.RULE, job.compiler.identity, flags, _PART_FLAGS))
     known = library.symbols()
     missing = {name for name in split.keys if split.symbol(name) not in known}
     moved = set(split.keys)
@@ -114,7 +95,7 @@ def make(
         return None
 
     def compile_text(text: str, stem: str, words: Sequence[str]) -> bool:
-        _write(f"{stem}.i", text)
+        write_text(f"{stem}.i", text)
         return run(*words, "-x", "cpp-output", "-c", f"{stem}.i", "-o", f"{stem}.o")
 
     # What a part's text might lack must not be made up. (-w would have it made up silently.)
@@ -137,13 +118,15 @@ def make(
         if not half.result():
             return None
     objects = library.having([split.symbol(name) for name in moved])
-    return None if objects is None else Made((f"{whole}.half.o", *objects), "\n".join(log))
+    if objects is None:
+        return None
+    return compiler.Objects((f"{whole}.half.o", *objects), process.Result(0, ""), "\n".join(log), _LINK_FLAGS)
 
 
-def _flags(command: Sequence[str], start: int) -> list[str] | None:
-    """The command's words that matter after the preprocessor; None where one is of an unknown kind."""
-    kept = list(command[:start])
-    words = iter(command[start:-4])
+def _flags(flags: Sequence[str]) -> list[str] | None:
+    """The flags that matter after the preprocessor; None where one is of an unknown kind."""
+    kept = []
+    words = iter(flags)
     for word in words:
         if word in ("-I", "-isystem", "-iquote", "-idirafter", "-D", "-U", "-MF", "-x"):
             next(words, "")
@@ -243,13 +226,3 @@ class _Library:
     @staticmethod
     def _refusal(split: cython_split.Split, names: Collection[str]) -> str:
         return f"refused-{keys.digest(sorted(split.symbol(name) for name in names))}"
-
-
-def _read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return file.read()
-
-
-def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        file.write(text)

@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-__all__ = ["RULE", "Split", "Unsplittable", "prepare", "split"]
+__all__ = ["RULE", "Split", "Unsplittable", "prepare", "read_text", "split", "write_text"]
 
 #: To be changed when the same input gives another output; part of keys.
 RULE = "1"
@@ -35,6 +35,18 @@ _WEAK = '__attribute__((visibility("hidden"), weak))'
 
 class Unsplittable(Exception):
     """The file has something that must not be torn from its place."""
+
+
+def read_text(path: str) -> str:
+    """A generated file, with whatever bytes a literal of its author's may have."""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return file.read()
+
+
+def write_text(path: str, text: str) -> None:
+    """The opposite of `read_text`."""
+    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        file.write(text)
 
 
 # before the preprocessor

@@ -214,6 +214,17 @@ class TestWhatIsCompiledWhole:
         assert "wrong.h:1:33: error: 'nothing' undeclared" in result.err.replace("‘", "'").replace("’", "'")
 
 
+def test_what_a_killed_compiler_leaves_goes_with_the_builds_folder(project: Project) -> None:
+    compiler = project.compiler('echo "tmp $TMPDIR" >> "$0.log"')
+    project.write("sample.pyx", SMALL)
+    assert project.ok("import autoaccel, sample; print(sample.runs([1, 1]))") == "[2]"
+    assert halved(logs(project)["sample"])
+    lines = compiler.log.read_text().splitlines()
+    places = {after for before, after in itertools.pairwise(lines) if " -c " in before or " -E /" in before}
+    assert len(places) == 1
+    assert places.pop().startswith(f"tmp {project.cache}/v1/builds/")
+
+
 class TestWhatIsNotBelieved:
     @pytest.mark.parametrize("damage", ["cut", "gone", "changed", "list"])
     def test_a_damaged_part_is_compiled_again(self, project: Project, damage: str) -> None:
