@@ -164,7 +164,7 @@ def read(path: str, store: Store, sha256: str | None = None) -> Imported:
         elsewhere: list[str] = []
         places: dict[str, str] = {}
         for folder, meta in folders:
-            final = f"{store.bucket}/artifacts/{meta['plan'][:2]}/{meta['plan']}/{meta['key']}"
+            final = f"{store.home(meta['plan'])}/{meta['key']}"
             places[meta["key"]] = f"{final}/{meta['library']}"
             (elsewhere if meta.get("python") != manifest.TAG else []).append(str(meta["name"]))
             (new if _added(store, folder, final) else known).append(str(meta["name"]))

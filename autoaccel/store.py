@@ -140,7 +140,7 @@ class Reader:
 
         A damaged one is passed over; with ``repair``, it is taken out of reach.
         """
-        home = self._home(key)
+        home = self.home(key)
         variants = [(meta, variant) for variant in listed(home) if (meta := read_meta(f"{home}/{variant}")) is not None]
         for meta, variant in sorted(variants, key=lambda pair: -pair[0]["created"]):
             folder = f"{home}/{variant}"
@@ -153,16 +153,18 @@ class Reader:
             return Artifact(f"{folder}/{meta['library']}", variant, built=False, seconds=float(meta["seconds"])), meta
         return None
 
+    def folders(self) -> Iterator[str]:
+        """The folder of every artifact, whole or damaged."""
+        top = f"{self.bucket}/artifacts"
+        homes = (f"{top}/{first}/{key}" for first in listed(top) for key in listed(f"{top}/{first}"))
+        return (f"{home}/{variant}" for home in homes for variant in listed(home))
+
     def entries(self) -> Iterator[Entry]:
         """Every artifact with its description."""
-        top = f"{self.bucket}/artifacts"
-        for first in listed(top):
-            for key in listed(f"{top}/{first}"):
-                for variant in listed(f"{top}/{first}/{key}"):
-                    folder = f"{top}/{first}/{key}/{variant}"
-                    meta = read_meta(folder)
-                    if meta is not None:
-                        yield Entry(folder, meta, sum(_size(f"{folder}/{name}") for name in listed(folder)))
+        for folder in self.folders():
+            meta = read_meta(folder)
+            if meta is not None:
+                yield Entry(folder, meta, sum(_size(f"{folder}/{name}") for name in listed(folder)))
 
     def size(self) -> int:
         """Bytes of everything in the bucket."""
@@ -171,7 +173,8 @@ class Reader:
             total += sum(_size(f"{folder}/{name}") for name in files)
         return total
 
-    def _home(self, key: str) -> str:
+    def home(self, key: str) -> str:
+        """Where the artifacts of a plan key are."""
         return f"{self.bucket}/artifacts/{key[:2]}/{key}"
 
     def _quarantine(self, folder: str) -> None:
@@ -294,7 +297,7 @@ class Store(Reader):
         _write_synced(f"{staged}/meta.json", json.dumps(meta, indent=1))
         _sync(f"{staged}/{name}")
         os.chmod(f"{staged}/{name}", 0o500)
-        home = self._home(key)
+        home = self.home(key)
         # One by one: the mode would count for the last only, and others be able to write the first.
         for folder in (f"{self.bucket}/artifacts", os.path.dirname(home), home):
             os.makedirs(folder, mode=0o700, exist_ok=True)

@@ -56,9 +56,7 @@ def check(reader: Reader) -> Checked:
     """Look at every file of a cache but what cargo has made, which cargo itself checks."""
     artifacts = list(_artifacts(reader))
     notes = list(_notes(reader))
-    foreign = list(_foreign(reader))
-    problems = [*foreign, *(problem for found in artifacts for problem in found)]
-    problems += [problem for found in notes if (problem := found) is not None]
+    problems = [*_foreign(reader), *(one for one in (*artifacts, *notes) if one is not None)]
     unique = {problem.path: problem for problem in reversed(problems)}
     return Checked(len(artifacts), len(notes), tuple(unique[path] for path in sorted(unique)))
 
@@ -82,14 +80,11 @@ def _repaired(store: Store, problem: Problem) -> bool:
     return not os.path.lexists(problem.unit)
 
 
-def _artifacts(reader: Reader) -> Iterator[list[Problem]]:
-    top = f"{reader.bucket}/artifacts"
-    for first in listed(top):
-        for key in listed(f"{top}/{first}"):
-            for variant in listed(f"{top}/{first}/{key}"):
-                folder = f"{top}/{first}/{key}/{variant}"
-                what = _artifact(folder)
-                yield [Problem(folder, what, folder)] if what is not None else []
+def _artifacts(reader: Reader) -> Iterator[Problem | None]:
+    """The artifacts, each None if it is whole."""
+    for folder in reader.folders():
+        what = _artifact(folder)
+        yield Problem(folder, what, folder) if what is not None else None
 
 
 def _artifact(folder: str) -> str | None:
