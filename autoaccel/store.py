@@ -68,6 +68,8 @@ __all__ = [
     "readers",
     "replace",
     "serves",
+    "size_below",
+    "size_of",
     "told_options",
     "unchanged",
 ]
@@ -164,14 +166,11 @@ class Reader:
         for folder in self.folders():
             meta = read_meta(folder)
             if meta is not None:
-                yield Entry(folder, meta, sum(_size(f"{folder}/{name}") for name in listed(folder)))
+                yield Entry(folder, meta, sum(size_of(f"{folder}/{name}") for name in listed(folder)))
 
     def size(self) -> int:
         """Bytes of everything in the bucket."""
-        total = 0
-        for folder, _, files in os.walk(self.bucket):
-            total += sum(_size(f"{folder}/{name}") for name in files)
-        return total
+        return size_below(self.bucket)
 
     def home(self, key: str) -> str:
         """Where the artifacts of a plan key are."""
@@ -215,10 +214,10 @@ class Store(Reader):
     def find(self, key: str, contents: keys.Contents, *, repair: bool = True) -> tuple[Artifact, Meta] | None:
         """As of any `Reader`; where this one has none, as one of the read-only layers has it."""
         found = super().find(key, contents, repair=repair)
-        for layer in () if found is not None else readers():
-            if layer.root != self.root and found is None:
-                found = layer.find(key, contents)
-        return found
+        if found is not None:
+            return found
+        others = (layer.find(key, contents) for layer in readers() if layer.root != self.root)
+        return next((other for other in others if other is not None), None)
 
     def publish(
         self,
@@ -901,11 +900,17 @@ def listed(folder: str) -> list[str]:
         return []
 
 
-def _size(path: str) -> int:
+def size_of(path: str) -> int:
+    """Bytes of a file; none where it is gone."""
     try:
         return os.lstat(path).st_size
     except OSError:
         return 0
+
+
+def size_below(folder: str) -> int:
+    """Bytes of all files below a folder; none where it is no folder."""
+    return sum(size_of(f"{place}/{name}") for place, _, files in os.walk(folder) for name in files)
 
 
 def _holder(path: str) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from . import locks, manifest
 from .errors import ConfigError
 from .inventory import COARSE, Item, current, items, mapped
-from .store import Store, is_left_over, listed, replace
+from .store import Store, is_left_over, listed, replace, size_below, size_of
 from .toolchains import builddirs
 
 TYPE_CHECKING = False
@@ -191,7 +191,7 @@ def _away(store: Store, folder: str) -> bool:
 def _sweep(store: Store, dry: bool) -> Iterator[int]:
     """Remove what is of no use to anybody; the bytes of each."""
     for path in list(_leavings(store)):
-        size = _size(path)
+        size = size_of(path) + size_below(path)
         if not dry:
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path, ignore_errors=True)
@@ -267,17 +267,6 @@ def _older(folder: str, seconds: float) -> Iterator[str]:
         with contextlib.suppress(OSError):
             if now - os.lstat(f"{folder}/{name}").st_mtime > seconds:
                 yield f"{folder}/{name}"
-
-
-def _size(path: str) -> int:
-    total = 0
-    with contextlib.suppress(OSError):
-        total = os.lstat(path).st_size
-    for folder, _, files in os.walk(path):
-        for name in files:
-            with contextlib.suppress(OSError):
-                total += os.lstat(f"{folder}/{name}").st_size
-    return total
 
 
 def main(root: str) -> None:
