@@ -99,9 +99,7 @@ def parse_size(text: str, where: str) -> float:
     Raises:
         ConfigError: it is no size.
     """
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise ConfigError(f"{where}: a size is a number with B, kB, MB or GB, like 500MB, not {text!r}")
+    match = _matched(_SIZE, text, where, "a size is a number with B, kB, MB or GB, like 500MB")
     step = 1024.0 if match[3] else 1000.0
     return float(match[1]) * float(step ** " kmgt".index(match[2].lower() or " "))
 
@@ -112,10 +110,15 @@ def parse_age(text: str, where: str) -> float:
     Raises:
         ConfigError: it is no age.
     """
-    match = _AGE.fullmatch(text.strip())
-    if match is None:
-        raise ConfigError(f"{where}: an age is a number with min, h, d, w or y, like 30d, not {text!r}")
+    match = _matched(_AGE, text, where, "an age is a number with min, h, d, w or y, like 30d")
     return float(match[1]) * _UNITS[match[2][:1].lower()]
+
+
+def _matched(pattern: re.Pattern[str], text: str, where: str, wanted: str) -> re.Match[str]:
+    match = pattern.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"{where}: {wanted}, not {text!r}")
+    return match
 
 
 def prune(store: Store, limits: Caps, *, gentle: bool = True, dry: bool = False, until: float | None = None) -> Pruned:
@@ -196,15 +199,14 @@ def _sweep(store: Store, dry: bool) -> Iterator[int]:
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path, ignore_errors=True)
             else:
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
+                _unlink(path)
         yield size
     if not dry:
         for path in _older(f"{store.bucket}/locks", 30 * _DAY):
             # Under the lock: a second build is the worst that can come of it.
-            with locks.held(path.removesuffix(".holder"), 0.0) as held, contextlib.suppress(OSError):
+            with locks.held(path.removesuffix(".holder"), 0.0) as held:
                 if held:
-                    os.unlink(path)
+                    _unlink(path)
 
 
 def _leavings(store: Store) -> Iterator[str]:
@@ -220,9 +222,7 @@ def _leavings(store: Store) -> Iterator[str]:
     for folder in ("manifests", "contexts", "packs", "failures", "tools", "projects", "locks", "numba"):
         # Of a writer that was killed.
         yield from (path for path in _older(f"{bucket}/{folder}", _HOUR) if os.path.basename(path).startswith(".new-"))
-    for name in listed(f"{bucket}/cargo"):
-        if ".new-" in name:
-            yield from (path for path in _older(f"{bucket}/cargo", _HOUR) if path.endswith(f"/{name}"))
+    yield from (path for path in _older(f"{bucket}/cargo", _HOUR) if ".new-" in os.path.basename(path))
 
 
 def _forget(store: Store) -> None:
@@ -231,19 +231,16 @@ def _forget(store: Store) -> None:
     named = current(store)
     for path, artifact in named.items():
         if not os.path.lexists(artifact):
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+            _unlink(path)
     contexts = {record[8] for path in named if isinstance(record := manifest.load(path), tuple)}
     for path in _older(f"{bucket}/contexts", _DAY):
         if os.path.basename(path).partition(".")[0] not in contexts:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+            _unlink(path)
     alive = set(named.values())
     for path in _older(f"{bucket}/packs", _DAY):
         pack = manifest.load(path)
         if not isinstance(pack, dict) or not alive.intersection(_artifacts(pack)):
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+            _unlink(path)
     _shorten(f"{bucket}/history")
 
 
@@ -251,6 +248,11 @@ def _artifacts(pack: dict[str, bytes]) -> Iterator[str]:
     for data in pack.values():
         with contextlib.suppress(ValueError, EOFError, TypeError, IndexError):
             yield marshal.loads(data)[3]  # noqa: S302  (checked when the pack was read)
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def _shorten(path: str) -> None:
