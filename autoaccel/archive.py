@@ -78,7 +78,7 @@ def write(path: str, items: Sequence[Item], readers: Sequence[Reader]) -> Export
         # Compiled Python lies beside that of a package, in a folder, and is written again where it is missing.
         for name in sorted(one for one in os.listdir(item.path) if os.path.isfile(f"{item.path}/{one}")):
             members[f"artifacts/{item.meta['plan']}/{item.meta['key']}/{name}"] = f"{item.path}/{name}"
-    taken = {f"{item.path}/{item.meta['library']}" for item in items}
+    taken = {item.library for item in items}
     notes = [note for reader in readers for note in _notes(reader, taken)]
     index = {
         "schema": _SCHEMA,
@@ -111,7 +111,7 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
     return told
 
 
-def _notes(reader: Reader, taken: set[str]) -> list[dict[str, Any]]:
+def _notes(reader: Reader, taken: set[str | None]) -> list[dict[str, Any]]:
     """What a machine needs to know to load an artifact without planning a build: the manifests, without time stamps."""
     notes = []
     for path, artifact in current(reader).items():

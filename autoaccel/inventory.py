@@ -64,6 +64,11 @@ class Item:
     pinned: bool = False
     meta: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def library(self) -> str | None:
+        """Path of an artifact's library; None of what is none."""
+        return f"{self.path}/{self.meta['library']}" if self.meta else None
+
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
@@ -228,7 +233,7 @@ def statistics(found: Iterable[Item], readers: Iterable[Reader]) -> Statistics:
                 looked, saved = looked + 1, saved + float(words[2])
                 # The load that followed is the same hit.
                 counted.add(words[-1])
-    again = [one for one in found if one.kind == "artifact" and one.meta["key"] not in counted and _loaded_again(one)]
+    again = [one for one in found if _loaded_again(one) and one.meta["key"] not in counted]
     saved += sum(one.seconds for one in again)
     hits = looked + len(again)
     rate = hits / (hits + builds) if hits + builds else None
@@ -237,8 +242,8 @@ def statistics(found: Iterable[Item], readers: Iterable[Reader]) -> Statistics:
 
 def _loaded_again(item: Item) -> bool:
     # Publishing reads the library, and the process that built it loads it: what comes a minute later is another's.
-    library = f"{item.path}/{item.meta['library']}"
-    return accesses(library) and _time(library, access=True) > item.created + 60.0
+    library = item.library
+    return library is not None and accesses(library) and _time(library, access=True) > item.created + 60.0
 
 
 def _history(reader: Reader) -> Iterator[list[str]]:

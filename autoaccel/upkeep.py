@@ -143,7 +143,7 @@ def prune(store: Store, limits: Caps, *, gentle: bool = True, dry: bool = False,
         too_much = limits.size is not None and done.after > limits.size
         if not (too_old or too_much) or (until is not None and time.monotonic() > until):
             continue
-        if one.pinned or _in_use(one, loaded) or (gentle and _fresh(one, now)):
+        if one.pinned or one.library in loaded or (gentle and _fresh(one, now)):
             done.spared.append(one)
         elif dry or remove(store, one):
             done.items.append(one)
@@ -154,10 +154,6 @@ def prune(store: Store, limits: Caps, *, gentle: bool = True, dry: bool = False,
         _forget(store)
         done.after = store.size()
     return done
-
-
-def _in_use(item: Item, loaded: set[str]) -> bool:
-    return item.kind == "artifact" and f"{item.path}/{item.meta['library']}" in loaded
 
 
 def _fresh(item: Item, now: float) -> bool:
