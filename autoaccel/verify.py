@@ -102,7 +102,7 @@ def _artifact(folder: str) -> str | None:
     found = exports.init_functions(f"{folder}/{meta['library']}")
     wanted = init_name(name)
     # What can't be read here (another machine's format) says nothing.
-    if found and wanted not in found and wanted.replace("PyInit", "PyModExport", 1) not in found:
+    if found and not exports.makes(found, wanted):
         return f"the library is not of {meta.get('name')}: it defines {', '.join(sorted(found))}"
     return None
 
