@@ -233,7 +233,7 @@ def statistics(found: Iterable[Item], readers: Iterable[Reader]) -> Statistics:
                 looked, saved = looked + 1, saved + float(words[2])
                 # The load that followed is the same hit.
                 counted.add(words[-1])
-    again = [one for one in found if _loaded_again(one) and one.meta["key"] not in counted]
+    again = [one for one in found if one.meta.get("key") not in counted and _loaded_again(one)]
     saved += sum(one.seconds for one in again)
     hits = looked + len(again)
     rate = hits / (hits + builds) if hits + builds else None
