@@ -114,10 +114,8 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
 def _notes(reader: Reader, taken: set[str | None]) -> list[dict[str, Any]]:
     """What a machine needs to know to load an artifact without planning a build: the manifests, without time stamps."""
     notes = []
-    for path, artifact in current(reader).items():
-        record = manifest.load(path)
-        if artifact in taken and isinstance(record, tuple):
-            known = manifest.Manifest(*record)
+    for path, known in current(reader).items():
+        if known.artifact in taken:
             content = manifest.load(f"{reader.bucket}/{manifest.context_name(known.context)}")
             if isinstance(content, tuple):
                 notes.append(

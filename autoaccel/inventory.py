@@ -96,7 +96,7 @@ def items(reader: Reader) -> list[Item]:
     """Everything in a cache that can be removed by itself, in no order."""
     seen: set[tuple[int, int]] = set()
     wanted = pins(reader)
-    named = set(current(reader).values())
+    named = {known.artifact for known in current(reader).values()}
     timed = accesses(reader.bucket)
     found = [_artifact(reader, entry, named, wanted, timed) for entry in reader.entries()]
     found += _cargo(reader, seen)
@@ -173,15 +173,10 @@ def _folders(reader: Reader, kind: str, timed: bool, seen: set[tuple[int, int]])
             yield Item(kind_of_it, reader.root, path, label, kind_of_it, None, size, made, used)
 
 
-def current(reader: Reader) -> dict[str, str]:
-    """Path of a manifest -> the artifact that it names."""
-    found = {}
-    for name in listed(f"{reader.bucket}/manifests"):
-        path = f"{reader.bucket}/manifests/{name}"
-        record = manifest.load(path)
-        if isinstance(record, tuple) and len(record) == 10:
-            found[path] = record[3]
-    return found
+def current(reader: Reader) -> dict[str, manifest.Manifest]:
+    """Path of a manifest -> what it says."""
+    paths = (f"{reader.bucket}/manifests/{name}" for name in listed(f"{reader.bucket}/manifests"))
+    return {path: known for path in paths if (known := manifest.at(path)) is not None}
 
 
 def pins(reader: Reader) -> frozenset[str]:

@@ -225,14 +225,15 @@ def _forget(store: Store) -> None:
     """Remove manifests, packs and contexts that lead nowhere, and shorten the history."""
     bucket = store.bucket
     named = current(store)
-    for path, artifact in named.items():
-        if not os.path.lexists(artifact):
+    for path, known in named.items():
+        if not os.path.lexists(known.artifact):
             _unlink(path)
-    contexts = {record[8] for path in named if isinstance(record := manifest.load(path), tuple)}
+    # Read again: a build may have written another one meanwhile.
+    contexts = {known.context for path in named if (known := manifest.at(path)) is not None}
     for path in _older(f"{bucket}/contexts", _DAY):
         if os.path.basename(path).partition(".")[0] not in contexts:
             _unlink(path)
-    alive = set(named.values())
+    alive = {known.artifact for known in named.values()}
     for path in _older(f"{bucket}/packs", _DAY):
         pack = manifest.load(path)
         if not isinstance(pack, dict) or not alive.intersection(_artifacts(pack)):

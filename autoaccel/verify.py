@@ -111,10 +111,9 @@ def _notes(reader: Reader) -> Iterator[Problem | None]:
     """The small files, each None if it is whole."""
     for folder in ("manifests", "packs", "contexts", "projects"):
         for path in _files(f"{reader.bucket}/{folder}"):
-            content = manifest.load(path) if _plain(path) else None
-            if content is None:
+            if not _plain(path) or manifest.load(path) is None:
                 yield Problem(path, "its content is not what was written", path)
-            elif folder == "manifests" and not _is_record(content):
+            elif folder == "manifests" and manifest.at(path) is None:
                 yield Problem(path, "it is no manifest", path)
             else:
                 yield None
@@ -126,11 +125,6 @@ def _notes(reader: Reader) -> Iterator[Problem | None]:
         for path in _files(f"{reader.bucket}/numba/{folder}"):
             if path.endswith((".nbi", ".nbc")):
                 yield None if _plain(path) and _is_pickle(path) else Problem(path, "numba can't read it", path)
-
-
-def _is_record(content: object) -> bool:
-    # Whose it is can't be told from the file's name: another Python's, or another version's, has another one.
-    return isinstance(content, tuple) and len(content) == 10 and isinstance(content[0], str)
 
 
 def _files(folder: str) -> Iterator[str]:
