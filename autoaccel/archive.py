@@ -78,7 +78,7 @@ def write(path: str, items: Sequence[Item], readers: Sequence[Reader]) -> Export
         # Compiled Python lies beside that of a package, in a folder, and is written again where it is missing.
         for name in sorted(one for one in os.listdir(item.path) if os.path.isfile(f"{item.path}/{one}")):
             members[f"artifacts/{item.meta['plan']}/{item.meta['key']}/{name}"] = f"{item.path}/{name}"
-    taken = {f"{item.path}/{item.meta['library']}" for item in items}
+    taken = {item.library for item in items}
     notes = [note for reader in readers for note in _notes(reader, taken)]
     index = {
         "schema": _SCHEMA,
@@ -111,13 +111,11 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
     return told
 
 
-def _notes(reader: Reader, taken: set[str]) -> list[dict[str, Any]]:
+def _notes(reader: Reader, taken: set[str | None]) -> list[dict[str, Any]]:
     """What a machine needs to know to load an artifact without planning a build: the manifests, without time stamps."""
     notes = []
-    for path, artifact in current(reader).items():
-        record = manifest.load(path)
-        if artifact in taken and isinstance(record, tuple):
-            known = manifest.Manifest(*record)
+    for path, known in current(reader).items():
+        if known.artifact in taken:
             content = manifest.load(f"{reader.bucket}/{manifest.context_name(known.context)}")
             if isinstance(content, tuple):
                 notes.append(
@@ -164,7 +162,7 @@ def read(path: str, store: Store, sha256: str | None = None) -> Imported:
         elsewhere: list[str] = []
         places: dict[str, str] = {}
         for folder, meta in folders:
-            final = f"{store.bucket}/artifacts/{meta['plan'][:2]}/{meta['plan']}/{meta['key']}"
+            final = f"{store.home(meta['plan'])}/{meta['key']}"
             places[meta["key"]] = f"{final}/{meta['library']}"
             (elsewhere if meta.get("python") != manifest.TAG else []).append(str(meta["name"]))
             (new if _added(store, folder, final) else known).append(str(meta["name"]))

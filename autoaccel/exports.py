@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 import struct
 
-__all__ = ["init_functions"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["init_functions", "makes"]
 
 _INIT = re.compile(rb"_?((?:PyInit|PyInitU|PyModExport|PyModExportU)_\w+)\Z")
 _DYNSYM = 11
@@ -22,6 +26,12 @@ def init_functions(path: str) -> list[str]:
     else:
         names = re.findall(rb"\x00_?(Py(?:Init|ModExport)U?_\w+)(?=\x00)", data)
     return sorted({match[1].decode("ascii") for name in names if (match := _INIT.match(name))})
+
+
+def makes(found: Collection[str], wanted: str) -> bool:
+    """Whether one of these functions makes the module of the init function ``wanted``."""
+    # PEP 793: from 3.15 on, PyModExport_x serves as well.
+    return wanted in found or wanted.replace("PyInit", "PyModExport", 1) in found
 
 
 def _elf_symbols(data: bytes) -> list[bytes]:

@@ -64,6 +64,11 @@ class Item:
     pinned: bool = False
     meta: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def library(self) -> str | None:
+        """Path of an artifact's library; None of what is none."""
+        return f"{self.path}/{self.meta['library']}" if self.meta else None
+
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
@@ -91,7 +96,7 @@ def items(reader: Reader) -> list[Item]:
     """Everything in a cache that can be removed by itself, in no order."""
     seen: set[tuple[int, int]] = set()
     wanted = pins(reader)
-    named = set(current(reader).values())
+    named = {known.artifact for known in current(reader).values()}
     timed = accesses(reader.bucket)
     found = [_artifact(reader, entry, named, wanted, timed) for entry in reader.entries()]
     found += _cargo(reader, seen)
@@ -168,15 +173,10 @@ def _folders(reader: Reader, kind: str, timed: bool, seen: set[tuple[int, int]])
             yield Item(kind_of_it, reader.root, path, label, kind_of_it, None, size, made, used)
 
 
-def current(reader: Reader) -> dict[str, str]:
-    """Path of a manifest -> the artifact that it names."""
-    found = {}
-    for name in listed(f"{reader.bucket}/manifests"):
-        path = f"{reader.bucket}/manifests/{name}"
-        record = manifest.load(path)
-        if isinstance(record, tuple) and len(record) == 10:
-            found[path] = record[3]
-    return found
+def current(reader: Reader) -> dict[str, manifest.Manifest]:
+    """Path of a manifest -> what it says."""
+    paths = (f"{reader.bucket}/manifests/{name}" for name in listed(f"{reader.bucket}/manifests"))
+    return {path: known for path in paths if (known := manifest.at(path)) is not None}
 
 
 def pins(reader: Reader) -> frozenset[str]:
@@ -228,7 +228,7 @@ def statistics(found: Iterable[Item], readers: Iterable[Reader]) -> Statistics:
                 looked, saved = looked + 1, saved + float(words[2])
                 # The load that followed is the same hit.
                 counted.add(words[-1])
-    again = [one for one in found if one.kind == "artifact" and one.meta["key"] not in counted and _loaded_again(one)]
+    again = [one for one in found if one.meta.get("key") not in counted and _loaded_again(one)]
     saved += sum(one.seconds for one in again)
     hits = looked + len(again)
     rate = hits / (hits + builds) if hits + builds else None
@@ -237,8 +237,8 @@ def statistics(found: Iterable[Item], readers: Iterable[Reader]) -> Statistics:
 
 def _loaded_again(item: Item) -> bool:
     # Publishing reads the library, and the process that built it loads it: what comes a minute later is another's.
-    library = f"{item.path}/{item.meta['library']}"
-    return accesses(library) and _time(library, access=True) > item.created + 60.0
+    library = item.library
+    return library is not None and accesses(library) and _time(library, access=True) > item.created + 60.0
 
 
 def _history(reader: Reader) -> Iterator[list[str]]:

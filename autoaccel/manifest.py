@@ -27,6 +27,7 @@ __all__ = [
     "FRESH",
     "TAG",
     "Manifest",
+    "at",
     "cache_roots",
     "context_name",
     "environment_row",
@@ -111,6 +112,14 @@ def load(path: str) -> Any:
         return marshal.loads(data[8:]) if source_hash(SALT, data[8:]) == data[:8] else None
     except (OSError, ValueError, TypeError, EOFError):
         return None
+
+
+def at(path: str) -> Manifest | None:
+    """The manifest in a file, of whichever module; None where it is missing, damaged or none."""
+    # Whose it is can't be told from the file's name: another Python's, or another version's, has another one.
+    record = load(path)
+    whole = isinstance(record, tuple) and len(record) == len(Manifest.__slots__) and isinstance(record[0], str)
+    return Manifest(*record) if whole else None
 
 
 def _opened(path: str, flags: int) -> int:

@@ -232,8 +232,7 @@ def _check_export(plan: Plan, built: Built) -> None:
     stem = plan.source.name.rpartition(".")[2]
     wanted = init_name(stem)
     found = exports.init_functions(built.library)
-    # PEP 793: from 3.15 on, PyModExport_x serves as well.
-    if wanted not in found and wanted.replace("PyInit", "PyModExport", 1) not in found:
+    if not exports.makes(found, wanted):
         error = errors.wrong_export(plan.source.name, plan.source.path, wanted, found)
         raise Failed(error, log=built.log, inputs=built.inputs, absent=built.absent)
 

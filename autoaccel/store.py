@@ -68,6 +68,8 @@ __all__ = [
     "readers",
     "replace",
     "serves",
+    "size_below",
+    "size_of",
     "told_options",
     "unchanged",
 ]
@@ -140,7 +142,7 @@ class Reader:
 
         A damaged one is passed over; with ``repair``, it is taken out of reach.
         """
-        home = self._home(key)
+        home = self.home(key)
         variants = [(meta, variant) for variant in listed(home) if (meta := read_meta(f"{home}/{variant}")) is not None]
         for meta, variant in sorted(variants, key=lambda pair: -pair[0]["created"]):
             folder = f"{home}/{variant}"
@@ -153,25 +155,25 @@ class Reader:
             return Artifact(f"{folder}/{meta['library']}", variant, built=False, seconds=float(meta["seconds"])), meta
         return None
 
+    def folders(self) -> Iterator[str]:
+        """The folder of every artifact, whole or damaged."""
+        top = f"{self.bucket}/artifacts"
+        homes = (f"{top}/{first}/{key}" for first in listed(top) for key in listed(f"{top}/{first}"))
+        return (f"{home}/{variant}" for home in homes for variant in listed(home))
+
     def entries(self) -> Iterator[Entry]:
         """Every artifact with its description."""
-        top = f"{self.bucket}/artifacts"
-        for first in listed(top):
-            for key in listed(f"{top}/{first}"):
-                for variant in listed(f"{top}/{first}/{key}"):
-                    folder = f"{top}/{first}/{key}/{variant}"
-                    meta = read_meta(folder)
-                    if meta is not None:
-                        yield Entry(folder, meta, sum(_size(f"{folder}/{name}") for name in listed(folder)))
+        for folder in self.folders():
+            meta = read_meta(folder)
+            if meta is not None:
+                yield Entry(folder, meta, sum(size_of(f"{folder}/{name}") for name in listed(folder)))
 
     def size(self) -> int:
         """Bytes of everything in the bucket."""
-        total = 0
-        for folder, _, files in os.walk(self.bucket):
-            total += sum(_size(f"{folder}/{name}") for name in files)
-        return total
+        return size_below(self.bucket)
 
-    def _home(self, key: str) -> str:
+    def home(self, key: str) -> str:
+        """Where the artifacts of a plan key are."""
         return f"{self.bucket}/artifacts/{key[:2]}/{key}"
 
     def _quarantine(self, folder: str) -> None:
@@ -212,10 +214,10 @@ class Store(Reader):
     def find(self, key: str, contents: keys.Contents, *, repair: bool = True) -> tuple[Artifact, Meta] | None:
         """As of any `Reader`; where this one has none, as one of the read-only layers has it."""
         found = super().find(key, contents, repair=repair)
-        for layer in () if found is not None else readers():
-            if layer.root != self.root and found is None:
-                found = layer.find(key, contents)
-        return found
+        if found is not None:
+            return found
+        others = (layer.find(key, contents) for layer in readers() if layer.root != self.root)
+        return next((other for other in others if other is not None), None)
 
     def publish(
         self,
@@ -294,7 +296,7 @@ class Store(Reader):
         _write_synced(f"{staged}/meta.json", json.dumps(meta, indent=1))
         _sync(f"{staged}/{name}")
         os.chmod(f"{staged}/{name}", 0o500)
-        home = self._home(key)
+        home = self.home(key)
         # One by one: the mode would count for the last only, and others be able to write the first.
         for folder in (f"{self.bucket}/artifacts", os.path.dirname(home), home):
             os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -898,11 +900,17 @@ def listed(folder: str) -> list[str]:
         return []
 
 
-def _size(path: str) -> int:
+def size_of(path: str) -> int:
+    """Bytes of a file; none where it is gone."""
     try:
         return os.lstat(path).st_size
     except OSError:
         return 0
+
+
+def size_below(folder: str) -> int:
+    """Bytes of all files below a folder; none where it is no folder."""
+    return sum(size_of(f"{place}/{name}") for place, _, files in os.walk(folder) for name in files)
 
 
 def _holder(path: str) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from . import locks, manifest
 from .errors import ConfigError
 from .inventory import COARSE, Item, current, items, mapped
-from .store import Store, is_left_over, listed, replace
+from .store import Store, is_left_over, listed, replace, size_below, size_of
 from .toolchains import builddirs
 
 TYPE_CHECKING = False
@@ -99,9 +99,7 @@ def parse_size(text: str, where: str) -> float:
     Raises:
         ConfigError: it is no size.
     """
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise ConfigError(f"{where}: a size is a number with B, kB, MB or GB, like 500MB, not {text!r}")
+    match = _matched(_SIZE, text, where, "a size is a number with B, kB, MB or GB, like 500MB")
     step = 1024.0 if match[3] else 1000.0
     return float(match[1]) * float(step ** " kmgt".index(match[2].lower() or " "))
 
@@ -112,10 +110,15 @@ def parse_age(text: str, where: str) -> float:
     Raises:
         ConfigError: it is no age.
     """
-    match = _AGE.fullmatch(text.strip())
-    if match is None:
-        raise ConfigError(f"{where}: an age is a number with min, h, d, w or y, like 30d, not {text!r}")
+    match = _matched(_AGE, text, where, "an age is a number with min, h, d, w or y, like 30d")
     return float(match[1]) * _UNITS[match[2][:1].lower()]
+
+
+def _matched(pattern: re.Pattern[str], text: str, where: str, wanted: str) -> re.Match[str]:
+    match = pattern.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"{where}: {wanted}, not {text!r}")
+    return match
 
 
 def prune(store: Store, limits: Caps, *, gentle: bool = True, dry: bool = False, until: float | None = None) -> Pruned:
@@ -140,7 +143,7 @@ def prune(store: Store, limits: Caps, *, gentle: bool = True, dry: bool = False,
         too_much = limits.size is not None and done.after > limits.size
         if not (too_old or too_much) or (until is not None and time.monotonic() > until):
             continue
-        if one.pinned or _in_use(one, loaded) or (gentle and _fresh(one, now)):
+        if one.pinned or one.library in loaded or (gentle and _fresh(one, now)):
             done.spared.append(one)
         elif dry or remove(store, one):
             done.items.append(one)
@@ -151,10 +154,6 @@ def prune(store: Store, limits: Caps, *, gentle: bool = True, dry: bool = False,
         _forget(store)
         done.after = store.size()
     return done
-
-
-def _in_use(item: Item, loaded: set[str]) -> bool:
-    return item.kind == "artifact" and f"{item.path}/{item.meta['library']}" in loaded
 
 
 def _fresh(item: Item, now: float) -> bool:
@@ -191,20 +190,19 @@ def _away(store: Store, folder: str) -> bool:
 def _sweep(store: Store, dry: bool) -> Iterator[int]:
     """Remove what is of no use to anybody; the bytes of each."""
     for path in list(_leavings(store)):
-        size = _size(path)
+        size = size_of(path) + size_below(path)
         if not dry:
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path, ignore_errors=True)
             else:
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
+                _unlink(path)
         yield size
     if not dry:
         for path in _older(f"{store.bucket}/locks", 30 * _DAY):
             # Under the lock: a second build is the worst that can come of it.
-            with locks.held(path.removesuffix(".holder"), 0.0) as held, contextlib.suppress(OSError):
+            with locks.held(path.removesuffix(".holder"), 0.0) as held:
                 if held:
-                    os.unlink(path)
+                    _unlink(path)
 
 
 def _leavings(store: Store) -> Iterator[str]:
@@ -220,30 +218,26 @@ def _leavings(store: Store) -> Iterator[str]:
     for folder in ("manifests", "contexts", "packs", "failures", "tools", "projects", "locks", "numba"):
         # Of a writer that was killed.
         yield from (path for path in _older(f"{bucket}/{folder}", _HOUR) if os.path.basename(path).startswith(".new-"))
-    for name in listed(f"{bucket}/cargo"):
-        if ".new-" in name:
-            yield from (path for path in _older(f"{bucket}/cargo", _HOUR) if path.endswith(f"/{name}"))
+    yield from (path for path in _older(f"{bucket}/cargo", _HOUR) if ".new-" in os.path.basename(path))
 
 
 def _forget(store: Store) -> None:
     """Remove manifests, packs and contexts that lead nowhere, and shorten the history."""
     bucket = store.bucket
     named = current(store)
-    for path, artifact in named.items():
-        if not os.path.lexists(artifact):
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-    contexts = {record[8] for path in named if isinstance(record := manifest.load(path), tuple)}
+    for path, known in named.items():
+        if not os.path.lexists(known.artifact):
+            _unlink(path)
+    # Read again: a build may have written another one meanwhile.
+    contexts = {known.context for path in named if (known := manifest.at(path)) is not None}
     for path in _older(f"{bucket}/contexts", _DAY):
         if os.path.basename(path).partition(".")[0] not in contexts:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-    alive = set(named.values())
+            _unlink(path)
+    alive = {known.artifact for known in named.values()}
     for path in _older(f"{bucket}/packs", _DAY):
         pack = manifest.load(path)
         if not isinstance(pack, dict) or not alive.intersection(_artifacts(pack)):
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+            _unlink(path)
     _shorten(f"{bucket}/history")
 
 
@@ -251,6 +245,11 @@ def _artifacts(pack: dict[str, bytes]) -> Iterator[str]:
     for data in pack.values():
         with contextlib.suppress(ValueError, EOFError, TypeError, IndexError):
             yield marshal.loads(data)[3]  # noqa: S302  (checked when the pack was read)
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def _shorten(path: str) -> None:
@@ -267,17 +266,6 @@ def _older(folder: str, seconds: float) -> Iterator[str]:
         with contextlib.suppress(OSError):
             if now - os.lstat(f"{folder}/{name}").st_mtime > seconds:
                 yield f"{folder}/{name}"
-
-
-def _size(path: str) -> int:
-    total = 0
-    with contextlib.suppress(OSError):
-        total = os.lstat(path).st_size
-    for folder, _, files in os.walk(path):
-        for name in files:
-            with contextlib.suppress(OSError):
-                total += os.lstat(f"{folder}/{name}").st_size
-    return total
 
 
 def main(root: str) -> None:

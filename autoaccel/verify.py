@@ -56,9 +56,7 @@ def check(reader: Reader) -> Checked:
     """Look at every file of a cache but what cargo has made, which cargo itself checks."""
     artifacts = list(_artifacts(reader))
     notes = list(_notes(reader))
-    foreign = list(_foreign(reader))
-    problems = [*foreign, *(problem for found in artifacts for problem in found)]
-    problems += [problem for found in notes if (problem := found) is not None]
+    problems = [*_foreign(reader), *(one for one in (*artifacts, *notes) if one is not None)]
     unique = {problem.path: problem for problem in reversed(problems)}
     return Checked(len(artifacts), len(notes), tuple(unique[path] for path in sorted(unique)))
 
@@ -82,14 +80,11 @@ def _repaired(store: Store, problem: Problem) -> bool:
     return not os.path.lexists(problem.unit)
 
 
-def _artifacts(reader: Reader) -> Iterator[list[Problem]]:
-    top = f"{reader.bucket}/artifacts"
-    for first in listed(top):
-        for key in listed(f"{top}/{first}"):
-            for variant in listed(f"{top}/{first}/{key}"):
-                folder = f"{top}/{first}/{key}/{variant}"
-                what = _artifact(folder)
-                yield [Problem(folder, what, folder)] if what is not None else []
+def _artifacts(reader: Reader) -> Iterator[Problem | None]:
+    """The artifacts, each None if it is whole."""
+    for folder in reader.folders():
+        what = _artifact(folder)
+        yield Problem(folder, what, folder) if what is not None else None
 
 
 def _artifact(folder: str) -> str | None:
@@ -107,7 +102,7 @@ def _artifact(folder: str) -> str | None:
     found = exports.init_functions(f"{folder}/{meta['library']}")
     wanted = init_name(name)
     # What can't be read here (another machine's format) says nothing.
-    if found and wanted not in found and wanted.replace("PyInit", "PyModExport", 1) not in found:
+    if found and not exports.makes(found, wanted):
         return f"the library is not of {meta.get('name')}: it defines {', '.join(sorted(found))}"
     return None
 
@@ -116,10 +111,9 @@ def _notes(reader: Reader) -> Iterator[Problem | None]:
     """The small files, each None if it is whole."""
     for folder in ("manifests", "packs", "contexts", "projects"):
         for path in _files(f"{reader.bucket}/{folder}"):
-            content = manifest.load(path) if _plain(path) else None
-            if content is None:
+            if not _plain(path) or manifest.load(path) is None:
                 yield Problem(path, "its content is not what was written", path)
-            elif folder == "manifests" and not _is_record(content):
+            elif folder == "manifests" and manifest.at(path) is None:
                 yield Problem(path, "it is no manifest", path)
             else:
                 yield None
@@ -131,11 +125,6 @@ def _notes(reader: Reader) -> Iterator[Problem | None]:
         for path in _files(f"{reader.bucket}/numba/{folder}"):
             if path.endswith((".nbi", ".nbc")):
                 yield None if _plain(path) and _is_pickle(path) else Problem(path, "numba can't read it", path)
-
-
-def _is_record(content: object) -> bool:
-    # Whose it is can't be told from the file's name: another Python's, or another version's, has another one.
-    return isinstance(content, tuple) and len(content) == 10 and isinstance(content[0], str)
 
 
 def _files(folder: str) -> Iterator[str]:

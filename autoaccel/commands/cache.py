@@ -13,7 +13,7 @@ import click
 
 from .. import inventory, manifest
 from ..inventory import Item
-from ..store import Reader, Store, readers
+from ..store import Reader, Store, listed, readers
 from ..upkeep import caps, parse_age
 from .common import age, columns, complain, counted, duration, fact, is_terminal, print_json, size
 
@@ -286,7 +286,7 @@ def _show_one(item: Item) -> None:
     state = [word for word, is_so in (("current", item.current), ("pinned", item.pinned)) if is_so]
     click.echo(click.style(item.name, bold=True) + (f" ({', '.join(state)})" if state else ""))
     fact("source", str(item.source))
-    fact("artifact", f"{item.path}/{meta['library']}", f"key {meta['key']}", f"for {meta.get('python')}")
+    fact("artifact", str(item.library), f"key {meta['key']}", f"for {meta.get('python')}")
     fact("built", f"{age(now - item.created)} ago in {duration(item.seconds)} by {item.toolchain}")
     fact("last use", f"{age(now - item.used)} ago, as far as is known (right to a day)")
     fact("size", f"{size(item.size)}, the library {size(meta['size'])}")
@@ -327,7 +327,6 @@ def _row(item: Item) -> tuple[str, ...]:
 
 
 def _as_data(item: Item) -> dict[str, object]:
-    library = item.meta.get("library")
     return {
         "name": item.name,
         "kind": item.kind,
@@ -339,7 +338,7 @@ def _as_data(item: Item) -> dict[str, object]:
         "seconds": item.seconds,
         "key": item.meta.get("key"),
         "sha256": item.meta.get("sha256"),
-        "artifact": f"{item.path}/{library}" if library else item.path,
+        "artifact": item.library or item.path,
         "bytes": item.size,
         "current": item.current,
         "pinned": item.pinned,
@@ -386,6 +385,4 @@ def warn() -> bool:
 
 
 def _failures(reader: Reader) -> int:
-    with contextlib.suppress(OSError):
-        return sum(name.endswith(".json") for name in os.listdir(f"{reader.bucket}/failures"))
-    return 0
+    return sum(name.endswith(".json") for name in listed(f"{reader.bucket}/failures"))

@@ -22,6 +22,7 @@ __all__ = [
     "enter_folder",
     "fact",
     "is_terminal",
+    "near",
     "print_json",
     "size",
 ]
@@ -52,6 +53,12 @@ def is_terminal() -> bool:
 
     console = Console()
     return console.is_terminal and not console.is_dumb_terminal
+
+
+def near(path: str) -> str:
+    """A path as the user would type it."""
+    inside = os.path.relpath(path)
+    return path if inside.startswith(os.pardir + os.sep + os.pardir) else inside
 
 
 def print_json(value: object) -> None:

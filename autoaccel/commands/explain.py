@@ -408,18 +408,9 @@ def _next(
     return Next("build", "the cache has no build of these contents")
 
 
-def _meta(known: manifest.Manifest) -> dict[str, Any] | None:
-    try:
-        with open(os.path.join(os.path.dirname(known.artifact), "meta.json"), encoding="utf-8") as file:
-            meta = json.load(file)
-    except (OSError, ValueError):
-        return None
-    return meta if isinstance(meta, dict) else None
-
-
 def _artifact(known: manifest.Manifest) -> dict[str, object]:
     data: dict[str, object] = {"path": known.artifact, "key": known.key}
-    meta = _meta(known)
+    meta = store.read_meta(os.path.dirname(known.artifact))
     if meta is not None:
         data |= {key: meta[key] for key in ("size", "created", "seconds")}
         data |= {"inputs": len(meta["inputs"]), "inputs_of_the_project": len(known.inputs)}

@@ -10,14 +10,10 @@ from fnmatch import fnmatchcase
 import click
 
 from .. import archive, inventory, verify
-from ..store import readers, replace
+from ..store import Store, readers, replace
 from ..upkeep import Caps, Pruned, caps, parse_age, parse_size, prune
 from .cache import cache, chosen, json_option, place, stores, warn
 from .common import age, complain, counted, print_json, size
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..store import Store
 
 __all__: list[str] = []
 
@@ -80,10 +76,11 @@ def check(repair: bool, as_json: bool) -> int:
     warn()
     rows = []
     left = artifacts = notes = 0
+    writable = {store.root: store for store in stores()} if repair else {}
     for reader in readers():
         found = verify.check(reader)
         artifacts, notes = artifacts + found.artifacts, notes + found.notes
-        store = next((one for one in stores() if one.root == reader.root), None) if repair else None
+        store = writable.get(reader.root)
         remaining = verify.repair(store, found.problems) if store is not None else found.problems
         left += len(remaining)
         rows += [{"path": one.path, "problem": one.what, "repaired": one not in remaining} for one in found.problems]
@@ -243,7 +240,8 @@ def import_archive(file: str, sha256: str | None, as_json: bool) -> int:
     Everything is checked before anything is added. It is code that programs will run: import what you trust.
     """
     warn()
-    done = archive.read(file, _writable(), sha256)
+    # The cache that builds go to; made if need be.
+    done = archive.read(file, Store(place().root), sha256)
     if as_json:
         print_json({"added": done.new, "known": done.known, "of_another_python": done.elsewhere})
         return 0
@@ -251,10 +249,3 @@ def import_archive(file: str, sha256: str | None, as_json: bool) -> int:
     if done.elsewhere:
         complain(f"{len(done.elsewhere)} of them are for another Python or platform than this one")
     return 0
-
-
-def _writable() -> Store:
-    """The cache that builds go to; made if need be."""
-    from ..store import Store
-
-    return Store(place().root)
