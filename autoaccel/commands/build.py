@@ -12,7 +12,7 @@ from ..errors import AccelError, BuildError
 from ..logs import show_log
 from ..progress import quiet
 from ..sources import root_of
-from .common import complain, duration, enter_folder, is_terminal, print_json
+from .common import complain, duration, enter_folder, is_terminal, near, print_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,15 +110,9 @@ def _summary(outcomes: Sequence[Outcome], seconds: float) -> str:
     text = f"{', '.join(counts)} in {duration(seconds)}"
     roots = {root for outcome in outcomes if (root := root_of(outcome.source)) is not None} - {os.getcwd()}
     if roots:
-        shown = ", ".join(map(_near, sorted(roots))) if len(roots) <= _FEW else f"{len(roots)} folders"
+        shown = ", ".join(map(near, sorted(roots))) if len(roots) <= _FEW else f"{len(roots)} folders"
         text += f", imported from {shown} (--root names another)"
     return text
-
-
-def _near(path: str) -> str:
-    """A path as the user would type it."""
-    inside = os.path.relpath(path)
-    return path if inside.startswith(os.pardir + os.sep + os.pardir) else inside
 
 
 def _show_errors(outcomes: Iterable[Outcome]) -> None:

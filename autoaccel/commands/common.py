@@ -22,6 +22,7 @@ __all__ = [
     "enter_folder",
     "fact",
     "is_terminal",
+    "near",
     "print_json",
     "size",
 ]
@@ -91,6 +92,12 @@ def age(seconds: float) -> str:
 def duration(seconds: float) -> str:
     """How long something took."""
     return f"{seconds:.2f} s" if seconds < 60 else f"{int(seconds // 60)} min {seconds % 60:.0f} s"
+
+
+def near(path: str) -> str:
+    """A path as the user would type it."""
+    inside = os.path.relpath(path)
+    return path if inside.startswith(os.pardir + os.sep + os.pardir) else inside
 
 
 def columns(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[str]:

@@ -18,7 +18,7 @@ from ..live.watcher import Changed, Done, Gone, Round, Started, Watcher, message
 from ..logs import show_log
 from ..progress import quiet
 from .build import error_data
-from .common import complain, counted, duration, enter_folder, is_terminal
+from .common import complain, counted, duration, enter_folder, is_terminal, near
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -247,11 +247,6 @@ class _Ran:
         }.get(self.what, f"{self.what} {shown}")
 
 
-def _near(path: str) -> str:
-    inside = os.path.relpath(path)
-    return path if inside.startswith(os.pardir + os.sep + os.pardir) else inside
-
-
 def _summary(event: Round, cached: int = 0) -> str:
     built = sum(artifact.built or not event.first for _, artifact in event.built)
     parts = [f"{built} built"] if built else []
@@ -278,7 +273,7 @@ class _Plain:
             how = f" (looking at the files: {event.polling})" if event.polling else ""
             self._say(f"watching {counted(event.count, 'module')}{how}")
         elif isinstance(event, Changed):
-            paths = [_near(path) for path in event.paths]
+            paths = [near(path) for path in event.paths]
             self._say(f"changed {', '.join(paths[:3])}{f' and {len(paths) - 3} more' if len(paths) > 3 else ''}")
         elif isinstance(event, Gone):
             self._say(f"gone {event.source.name}")
@@ -397,7 +392,7 @@ class _Live:
             self._polling = event.polling
             self._last = "building"
         elif isinstance(event, Changed):
-            self._last = f"changed: {', '.join(_near(path) for path in event.paths[:3])}{' …' * (len(event.paths) > 3)}"
+            self._last = f"changed: {', '.join(near(path) for path in event.paths[:3])}{' …' * (len(event.paths) > 3)}"
         elif isinstance(event, Started):
             self._states[event.source.name, event.source.path] = ("building", time.monotonic(), self._count)
         elif isinstance(event, Gone):
@@ -433,7 +428,7 @@ class _Live:
         for (name, path), (word, seconds, _) in rows[:room]:
             shown = time.monotonic() - seconds if word == "building" else seconds
             table.add_row(
-                Text(word, self._COLOURS[word]), Text(name), Text(duration(shown), "dim"), Text(_near(path), "dim")
+                Text(word, self._COLOURS[word]), Text(name), Text(duration(shown), "dim"), Text(near(path), "dim")
             )
         words = [word for word, _, _ in self._states.values()]
         counts = [f"{words.count(word)} {word}" for word in self._COLOURS if word in words]
