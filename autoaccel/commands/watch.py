@@ -12,7 +12,9 @@ from typing import ClassVar
 
 import click
 
+from .. import process
 from ..errors import AccelError
+from ..live.affected import key_of
 from ..live.command import Keeper, Program, exit_code
 from ..live.watcher import Changed, Done, Gone, Round, Started, Watcher, message
 from ..logs import show_log
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from rich.console import RenderableType
+
+    from ..live.affected import Key
 
     class View(Protocol):
         """Shows what happens."""
@@ -237,9 +241,7 @@ class _Ran:
         self.status = status
 
     def __str__(self) -> str:
-        import shlex
-
-        shown = shlex.join(self.command)
+        shown = process.shown(self.command)
         return {
             "kept": "not restarted before everything builds",
             "waiting": f"not started before everything builds: {shown}",
@@ -378,8 +380,8 @@ class _Live:
 
         self._console = Console()
         #: module -> (state, when that began or how long it took, a number that orders)
-        self._states: dict[tuple[str, str], tuple[str, float, int]] = {}
-        self._errors: dict[tuple[str, str], Done] = {}
+        self._states: dict[Key, tuple[str, float, int]] = {}
+        self._errors: dict[Key, Done] = {}
         self._last = "searching"
         self._polling = ""
         self._count = 0
@@ -394,12 +396,12 @@ class _Live:
         elif isinstance(event, Changed):
             self._last = f"changed: {', '.join(near(path) for path in event.paths[:3])}{' …' * (len(event.paths) > 3)}"
         elif isinstance(event, Started):
-            self._states[event.source.name, event.source.path] = ("building", time.monotonic(), self._count)
+            self._states[key_of(event.source)] = ("building", time.monotonic(), self._count)
         elif isinstance(event, Gone):
-            self._states.pop((event.source.name, event.source.path), None)
-            self._errors.pop((event.source.name, event.source.path), None)
+            self._states.pop(key_of(event.source), None)
+            self._errors.pop(key_of(event.source), None)
         elif isinstance(event, Done):
-            key = event.source.name, event.source.path
+            key = key_of(event.source)
             self._states[key] = (_word(event), event.seconds, self._count)
             if event.error is not None:
                 self._errors[key] = event
