@@ -140,7 +140,6 @@ class _Session:
         self._interactive = interactive
         self._stale = True
         self._good = False
-        self._busy = 0
 
     def put(self, event: object) -> None:
         """An event, from any thread."""
@@ -185,11 +184,10 @@ class _Session:
     def _loop(self, watcher: Watcher) -> None:
         while not watcher.over.is_set():
             try:
-                event = self._events.get(timeout=0.1 if self._busy > 0 else 5.0)
+                event = self._events.get(timeout=0.1 if watcher.busy else 5.0)
             except queue.Empty:
                 self._view.tick()
                 continue
-            self._busy += isinstance(event, Started) - isinstance(event, Done)
             self._view.tell(event)
             if isinstance(event, Round):
                 self._good = event.good
