@@ -8,6 +8,7 @@ import queue
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from typing import ClassVar
 
 import click
@@ -169,10 +170,8 @@ class _Session:
             # From here to the end, another Ctrl-C changes nothing.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             self._view.close()
-            if self._program is not None and not self._interactive:
-                self._program.stop(asked)
-            elif self._program is not None:
-                self._program.stop()
+            if self._program is not None:
+                self._program.stop(signal.SIGTERM if self._interactive else asked)
             watcher.stop()
             self._keeper.close()
         if self._program is not None and self._program.status is not None:
@@ -221,22 +220,22 @@ def _raise_ended(number: int, _: object) -> None:
     raise _Ended(number)
 
 
+@dataclass(frozen=True, slots=True)
 class _Watching:
     """The watcher has begun."""
 
-    def __init__(self, count: int, polling: str) -> None:
-        self.count = count
-        self.polling = polling
+    count: int
+    polling: str
 
 
+@dataclass(frozen=True, slots=True)
 class _Ran:
     """The program was started, has ended, or has not been touched."""
 
-    def __init__(self, what: str, command: Sequence[str], number: int, status: int | None) -> None:
-        self.what = what
-        self.command = command
-        self.number = number
-        self.status = status
+    what: str
+    command: Sequence[str]
+    number: int
+    status: int | None
 
     def __str__(self) -> str:
         shown = process.shown(self.command)
