@@ -398,7 +398,7 @@ class Watcher:
         if self._known.also(self._also()) or found:
             self._follow()
             for source in found:
-                if self._learn(source):
+                if self._known.learn(source):
                     self._want(key_of(source))
 
     def _add(self, source: Source, *, want: bool = True) -> bool:
@@ -524,14 +524,10 @@ class Watcher:
             self._failures[key] = done
         self._news = self._news or done.news
         self._told(done)
-        if self._learn(source, error):
+        if self._known.learn(source, error):
             self._want(key)
         if self._first is False or not self._waiting:
             self._follow()
-
-    def _learn(self, source: Source, error: errors.AccelError | None = None) -> bool:
-        """Take what a build has read; whether that has changed since."""
-        return bool(self._known.learn(source, error))
 
     def _end(self) -> None:
         for scope in list(self._running.values()):
