@@ -19,6 +19,7 @@ __all__ = [
     "path_crates",
     "read_crate",
     "read_toml",
+    "table_of",
     "version_numbers",
     "workspace_of",
 ]
@@ -54,6 +55,11 @@ class Crate:
         """Where the manifest is."""
         return os.path.dirname(self.manifest)
 
+    @property
+    def expected(self) -> str:
+        """The library's root file; where it has no library, the usual place of one."""
+        return self.library or os.path.join(self.folder, "src", "lib.rs")
+
 
 def read_toml(path: str) -> dict[str, Any]:
     """A parsed TOML file; empty where there is none. What can't be parsed is cargo's to explain."""
@@ -68,10 +74,10 @@ def read_crate(manifest: str) -> Crate:
     """The crate that a Cargo.toml describes."""
     table = read_toml(manifest)
     folder = os.path.dirname(manifest)
-    package = _table(table, "package")
+    package = table_of(table, "package")
     # What can't be parsed is a crate all the same, and cargo tells what is wrong with it.
     name = str(package.get("name", "")) if table else os.path.basename(folder)
-    lib = _table(table, "lib")
+    lib = table_of(table, "lib")
     told = os.path.normpath(os.path.join(folder, str(lib.get("path") or "src/lib.rs")))
     kinds = lib.get("crate-type", lib.get("crate_type", ("lib",)))
     build = package.get("build", "build.rs")
@@ -91,7 +97,7 @@ def workspace_of(crate: Crate) -> tuple[str, list[str]]:
     """The Cargo.toml of the crate's workspace (its own, where it is in none), and where one was looked for in vain."""
     if "workspace" in crate.table:
         return crate.manifest, []
-    told = _table(crate.table, "package").get("workspace")
+    told = table_of(crate.table, "package").get("workspace")
     if isinstance(told, str):
         return os.path.normpath(os.path.join(crate.folder, told, "Cargo.toml")), []
     absent: list[str] = []
@@ -116,7 +122,7 @@ def workspace_of(crate: Crate) -> tuple[str, list[str]]:
 
 def path_crates(crate: Crate, workspace: str) -> list[Crate]:
     """The crate and those that it depends on by path, directly or not."""
-    shared = _table(_table(read_toml(workspace), "workspace"), "dependencies") if workspace else {}
+    shared = table_of(table_of(read_toml(workspace), "workspace"), "dependencies") if workspace else {}
     found: dict[str, Crate] = {}
     waiting = [crate]
     while waiting:
@@ -140,7 +146,7 @@ def dependency(crate: Crate, package: str, workspace: str) -> dict[str, Any] | N
 
     The key ``name`` is what the manifest calls it.
     """
-    shared = _table(_table(read_toml(workspace), "workspace"), "dependencies")
+    shared = table_of(table_of(read_toml(workspace), "workspace"), "dependencies")
     for name, told in _dependencies(crate.table):
         spec = dict(told)
         if spec.get("workspace") is True and name in shared:
@@ -177,13 +183,14 @@ def version_numbers(text: str) -> tuple[int, ...]:
 
 
 def _dependencies(table: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    targets = [one for one in _table(table, "target").values() if isinstance(one, dict)]
+    targets = [one for one in table_of(table, "target").values() if isinstance(one, dict)]
     for place in (table, *targets):
         for kind in _DEPENDENCIES:
-            for name, told in _table(place, kind).items():
+            for name, told in table_of(place, kind).items():
                 yield name, told if isinstance(told, dict) else {"version": str(told)}
 
 
-def _table(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+def table_of(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A table inside of another one; empty where there is none."""
     value = data.get(key)
     return value if isinstance(value, dict) else {}

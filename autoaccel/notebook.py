@@ -14,9 +14,9 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from IPython.display import HTML, display
 
-from . import NativeLoader, cells, loaded, manifest, process
+from . import cells, manifest, process
 from .errors import AccelError, BuildError
-from .live import Watch, swap, watch
+from .live import Watch, imported, swap, watch
 from .live.watcher import message
 
 TYPE_CHECKING = False
@@ -189,7 +189,7 @@ def _tell(problem: Exception) -> None:
     print(f"autoaccel: {text}", file=sys.stderr)  # noqa: T201
 
 
-#: Source -> its identity when it was last found to be broken: told once.
+#: Module -> its source's identity when it was last found to be broken: told once.
 _broken: dict[str, object] = {}
 
 
@@ -199,13 +199,12 @@ def _due(shell: Any) -> Iterator[str]:
     reloader = getattr(magics, "_reloader", None)
     if reloader is None or not reloader.enabled:
         return
-    for name in list(loaded):
-        loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)
-        wanted = (reloader.check_all or name in reloader.modules) and name not in reloader.skip_modules
-        if not isinstance(loader, NativeLoader) or not wanted:
+    for source in imported():
+        name = source.name
+        if not (reloader.check_all or name in reloader.modules) or name in reloader.skip_modules:
             continue
-        known = manifest.read(name, loader.origin)
-        seen = manifest.identity(loader.origin)
+        known = manifest.read(name, source.path)
+        seen = manifest.identity(source.path)
         if (known is None or manifest.stale_reason(known) is not None) and _broken.get(name) != seen:
             _broken[name] = seen
             yield name
@@ -231,10 +230,11 @@ def _waited(work: Callable[[], Any], what: str, *, shown: bool) -> Any:
         worker.join(_PATIENCE)
         while worker.is_alive():
             text = f"autoaccel: {what} … {time.monotonic() - started:.0f} s"
-            if shown and handle is None:
-                handle = display(_Both(f"<i>{html.escape(text)}</i>", text), display_id=True)
+            line = _Both(f"<i>{html.escape(text)}</i>", text)
+            if handle is not None:
+                handle.update(line)
             elif shown:
-                handle.update(_Both(f"<i>{html.escape(text)}</i>", text))
+                handle = display(line, display_id=True)
             worker.join(0.5)
     except BaseException:
         scope.cancel()

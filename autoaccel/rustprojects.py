@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from .content import claims
-from .crates import needs, path_crates, read_crate, read_toml, workspace_of
+from .crates import needs, path_crates, read_crate, read_toml, table_of, workspace_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Found:
         if claims(crate.library_name, manifest):
             return crate
         # It may become one without a change of the manifest.
-        self.files[crate.library or os.path.join(crate.folder, "src", "lib.rs")] = None
+        self.files[crate.expected] = None
         return None
 
 
@@ -82,14 +82,14 @@ class Layout:
 def of_project(data: Mapping[str, Any], root: str) -> Found:
     """The modules that a parsed pyproject.toml in ``root`` declares."""
     found = Found()
-    tool = _table(data, "tool")
+    tool = table_of(data, "tool")
     made = layout(data, root, found)
     if made is not None and made.bindings:
         # Of what maturin makes, the project file is the source: it may say more about it than the crate.
         found.modules[made.name] = (os.path.join(root, "pyproject.toml"), "maturin", True)
     elif made is not None:
         found.modules[made.name] = (made.manifest, "cargo", False)
-    modules = _table(tool, "setuptools-rust").get("ext-modules")
+    modules = table_of(tool, "setuptools-rust").get("ext-modules")
     for table in modules if isinstance(modules, list) else ():
         target = table.get("target") if isinstance(table, dict) else None
         if isinstance(target, str):
@@ -107,7 +107,9 @@ def of_crate(manifest: str) -> Found:
     found = Found()
     folder = os.path.dirname(manifest)
     crate = found.crate(manifest)
-    metadata = _table(_table(_table(crate.table, "package"), "metadata"), "autoaccel") if crate is not None else {}
+    metadata = (
+        table_of(table_of(table_of(crate.table, "package"), "metadata"), "autoaccel") if crate is not None else {}
+    )
     told = metadata.get("modules", metadata.get("module"))
     names = [told] if isinstance(told, str) else told if isinstance(told, list) else []
     if crate is not None and not names:
@@ -126,14 +128,14 @@ def of_crate(manifest: str) -> Found:
 
 def layout(data: Mapping[str, Any], root: str, found: Found) -> Layout | None:
     """What maturin would make in ``root``, by its own rules; None where it is no module, or it is not in use."""
-    tool = _table(data, "tool")
-    if "maturin" not in tool and _table(data, "build-system").get("build-backend") != "maturin":
+    tool = table_of(data, "tool")
+    if "maturin" not in tool and table_of(data, "build-system").get("build-backend") != "maturin":
         return None
-    table = _table(tool, "maturin")
+    table = table_of(tool, "maturin")
     bindings = table.get("bindings")
     if bindings == "bin":
         return None
-    project = str(_table(data, "project").get("name", ""))
+    project = str(table_of(data, "project").get("name", ""))
     place = table.get("manifest-path")
     source = table.get("python-source")
     manifest = os.path.join(root, place) if isinstance(place, str) else os.path.join(root, "Cargo.toml")
@@ -148,7 +150,7 @@ def layout(data: Mapping[str, Any], root: str, found: Found) -> Layout | None:
     if bindings in _MATURIN_S:
         found.files[manifest] = None
         crate = read_crate(manifest)
-        if not found.exists(crate.library or os.path.join(crate.folder, "src", "lib.rs")):
+        if not found.exists(crate.expected):
             return None
     else:
         told = found.crate(manifest)
@@ -156,7 +158,7 @@ def layout(data: Mapping[str, Any], root: str, found: Found) -> Layout | None:
         bindings = "" if told is not None else _detected(found, crate) if bindings is None else None
         if bindings is None:
             return None
-    lib = _table(crate.table, "lib").get("name")
+    lib = table_of(crate.table, "lib").get("name")
     name = str(table.get("module-name") or lib or project or crate.package).replace("-", "_")
     if "." not in name and found.exists(os.path.join(python, name, "__init__.py")):
         name = f"{name}.{name}"
@@ -198,8 +200,3 @@ def _locked(lock: str, package: str) -> set[str]:
                 names.add(name)
                 waiting.append(name)
     return names
-
-
-def _table(data: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = data.get(key)
-    return value if isinstance(value, dict) else {}

@@ -8,11 +8,14 @@ import queue
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from typing import ClassVar
 
 import click
 
+from .. import process
 from ..errors import AccelError
+from ..live.affected import key_of
 from ..live.command import Keeper, Program, exit_code
 from ..live.watcher import Changed, Done, Gone, Round, Started, Watcher, message
 from ..logs import show_log
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from rich.console import RenderableType
+
+    from ..live.affected import Key
 
     class View(Protocol):
         """Shows what happens."""
@@ -136,7 +141,6 @@ class _Session:
         self._interactive = interactive
         self._stale = True
         self._good = False
-        self._busy = 0
 
     def put(self, event: object) -> None:
         """An event, from any thread."""
@@ -166,10 +170,8 @@ class _Session:
             # From here to the end, another Ctrl-C changes nothing.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             self._view.close()
-            if self._program is not None and not self._interactive:
-                self._program.stop(asked)
-            elif self._program is not None:
-                self._program.stop()
+            if self._program is not None:
+                self._program.stop(signal.SIGTERM if self._interactive else asked)
             watcher.stop()
             self._keeper.close()
         if self._program is not None and self._program.status is not None:
@@ -181,11 +183,10 @@ class _Session:
     def _loop(self, watcher: Watcher) -> None:
         while not watcher.over.is_set():
             try:
-                event = self._events.get(timeout=0.1 if self._busy > 0 else 5.0)
+                event = self._events.get(timeout=0.1 if watcher.busy else 5.0)
             except queue.Empty:
                 self._view.tick()
                 continue
-            self._busy += isinstance(event, Started) - isinstance(event, Done)
             self._view.tell(event)
             if isinstance(event, Round):
                 self._good = event.good
@@ -219,27 +220,25 @@ def _raise_ended(number: int, _: object) -> None:
     raise _Ended(number)
 
 
+@dataclass(frozen=True, slots=True)
 class _Watching:
     """The watcher has begun."""
 
-    def __init__(self, count: int, polling: str) -> None:
-        self.count = count
-        self.polling = polling
+    count: int
+    polling: str
 
 
+@dataclass(frozen=True, slots=True)
 class _Ran:
     """The program was started, has ended, or has not been touched."""
 
-    def __init__(self, what: str, command: Sequence[str], number: int, status: int | None) -> None:
-        self.what = what
-        self.command = command
-        self.number = number
-        self.status = status
+    what: str
+    command: Sequence[str]
+    number: int
+    status: int | None
 
     def __str__(self) -> str:
-        import shlex
-
-        shown = shlex.join(self.command)
+        shown = process.shown(self.command)
         return {
             "kept": "not restarted before everything builds",
             "waiting": f"not started before everything builds: {shown}",
@@ -378,8 +377,8 @@ class _Live:
 
         self._console = Console()
         #: module -> (state, when that began or how long it took, a number that orders)
-        self._states: dict[tuple[str, str], tuple[str, float, int]] = {}
-        self._errors: dict[tuple[str, str], Done] = {}
+        self._states: dict[Key, tuple[str, float, int]] = {}
+        self._errors: dict[Key, Done] = {}
         self._last = "searching"
         self._polling = ""
         self._count = 0
@@ -394,12 +393,12 @@ class _Live:
         elif isinstance(event, Changed):
             self._last = f"changed: {', '.join(near(path) for path in event.paths[:3])}{' …' * (len(event.paths) > 3)}"
         elif isinstance(event, Started):
-            self._states[event.source.name, event.source.path] = ("building", time.monotonic(), self._count)
+            self._states[key_of(event.source)] = ("building", time.monotonic(), self._count)
         elif isinstance(event, Gone):
-            self._states.pop((event.source.name, event.source.path), None)
-            self._errors.pop((event.source.name, event.source.path), None)
+            self._states.pop(key_of(event.source), None)
+            self._errors.pop(key_of(event.source), None)
         elif isinstance(event, Done):
-            key = event.source.name, event.source.path
+            key = key_of(event.source)
             self._states[key] = (_word(event), event.seconds, self._count)
             if event.error is not None:
                 self._errors[key] = event

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..plan import Artifact
     from ..sources import Source
 
-__all__ = ["Round", "Watch", "reload_dependents", "sync", "watch"]
+__all__ = ["Round", "Watch", "imported", "reload_dependents", "sync", "watch"]
 
 
 class Watch:
@@ -49,7 +49,7 @@ class Watch:
         self._failed: tuple[Done, ...] = ()
         self._untold: list[Done] = []
         self.watcher = Watcher(
-            paths, root=root, jobs=jobs, poll=poll, told=self._tell, more=_imported, also=swap.jitted_files
+            paths, root=root, jobs=jobs, poll=poll, told=self._tell, more=imported, also=swap.jitted_files
         )
 
     def start(self) -> None:
@@ -183,7 +183,7 @@ def sync(wait: float | None = 0.0) -> tuple[str, ...]:
     return _current.sync(wait)
 
 
-def _imported() -> Iterator[Source]:
+def imported() -> Iterator[Source]:
     """The native modules of this process."""
     for name in list(loaded):
         loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)

@@ -50,8 +50,8 @@ class Dependents:
         #: folder -> its identity, and the names in it, at the last look
         self._folders: dict[str, tuple[Identity | None, frozenset[str]]] = {}
 
-    def learn(self, source: Source, error: AccelError | None = None) -> list[str]:
-        """Take what the manifest of a module tells; the files that have changed since it was written.
+    def learn(self, source: Source, error: AccelError | None = None) -> bool:
+        """Take what the manifest of a module tells; whether one of its files has changed since it was written.
 
         Args:
             source: the module.
@@ -59,28 +59,25 @@ class Dependents:
         """
         key = key_of(source)
         known = manifest.read(*key)
-        rows = known.inputs if known is not None else ()
-        # A compiler's message names files that the build before had not, and what is wrong in them.
-        failed = [one.file for one in error.diagnostics] if isinstance(error, BuildError) else []
-        failed += error.inputs if isinstance(error, BuildError) else ()
-        files = frozenset((source.path, *(row[0] for row in rows), *filter(os.path.isabs, failed)))
-        absent = set(_absent(known)) if known is not None else set()
+        files, absent, folders = {source.path}, set[str](), set[str]()
+        stale = False
+        if known is not None:
+            files.update(row[0] for row in known.inputs)
+            absent.update(_absent(known))
+            folders.update(row[0] for row in known.folders if row[0] not in known.missing)
+            stale = error is None and any(map(self._differs, known.inputs))
         if isinstance(error, BuildError):
+            # A compiler's message names files that the build before had not, and what is wrong in them.
+            files.update(filter(os.path.isabs, (*(one.file for one in error.diagnostics), *error.inputs)))
             absent.update(error.absent)
-        folders = (
-            frozenset(row[0] for row in known.folders if row[0] not in known.missing)
-            if known is not None
-            else frozenset()
-        )
         self.forget(key)
-        self._told[key] = (files, frozenset(absent), folders)
+        self._told[key] = (frozenset(files), frozenset(absent), frozenset(folders))
         for path in (*files, *absent):
             self._users.setdefault(path, set()).add(key)
         for folder in folders:
             self._inside.setdefault(folder, set()).add(key)
         if error is not None and not (isinstance(error, BuildError) and error.inputs):
             self._doubtful.add(key)
-        stale = [] if error is not None else [row[0] for row in rows if self._differs(row)]
         for path in files:
             self._seen.setdefault(path, identity(path))
         self.notice(dict.fromkeys((*map(os.path.dirname, (*files, *absent)), *folders)))
@@ -154,10 +151,6 @@ class Dependents:
     def files(self) -> set[str]:
         """Every file that a module depends on, and those that are looked at all the same."""
         return self._others | {path for files, _, _ in self._told.values() for path in files}
-
-    def inputs(self, key: Key) -> frozenset[str]:
-        """The files that a module depends on, as far as they are known."""
-        return self._told[key][0] if key in self._told else frozenset()
 
 
 def _listed(folder: str) -> tuple[Identity | None, frozenset[str]]:

@@ -39,12 +39,13 @@ def silent_mount(path: str, table: str = "/proc/self/mountinfo") -> str | None:
         table: where Linux lists what is mounted; on other systems there is none, and nothing is known.
     """
     best, kind = "", ""
+    below = os.path.realpath(path) + "/"
     try:
         with open(table, encoding="utf-8", errors="surrogateescape") as file:
             for line in file:
                 before, _, after = line.partition(" - ")
                 point = before.split(" ")[4].replace("\\040", " ")
-                inside = point == "/" or (os.path.realpath(path) + "/").startswith(point + "/")
+                inside = point == "/" or below.startswith(point + "/")
                 if inside and len(point) >= len(best):
                     best, kind = point, after.split(" ")[0]
     except (OSError, IndexError):

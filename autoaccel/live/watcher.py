@@ -287,7 +287,7 @@ class Watcher:
         """Whether a path may be of interest: most that is written is not."""
         if self._known.knows(path):
             return True
-        top = next((one for one in self.paths if path.startswith(one + os.sep)), None)
+        top = self._top_of(path)
         if top is None:
             return False
         parts = path[len(top) + 1 :].split(os.sep)
@@ -298,6 +298,10 @@ class Watcher:
             return True
         # A folder that comes or goes may be full of sources.
         return name in _DECIDING or name.endswith((*_SUFFIXES, ".py")) or ("." not in name and not os.path.isfile(path))
+
+    def _top_of(self, path: str) -> str | None:
+        """The watched folder that a path is below."""
+        return next((one for one in self.paths if path.startswith(one + os.sep)), None)
 
     def _look(self) -> None:
         """See which files have changed that no event has told of."""
@@ -342,6 +346,11 @@ class Watcher:
 
     def _search(self, changed: set[str]) -> set[Key]:
         """Find sources that have come and gone; those that have come."""
+        if not self.paths:
+            for source in list(self._sources.values()):
+                if not os.path.exists(source.path):
+                    self._drop(source)
+            return set()
         paths = {source.path for source in self._sources.values()}
         again = any(
             os.path.basename(path) in _DECIDING
@@ -349,28 +358,18 @@ class Watcher:
             or (path not in paths and os.path.isdir(path) and not self._known.knows(path))
             for path in changed
         ) or any(not os.path.isdir(os.path.dirname(path)) for path in paths)
-        if not self.paths:
-            for source in list(self._sources.values()):
-                if not os.path.exists(source.path):
-                    self._drop(source)
-            return set()
         if again:
             return self._search_all()
         found: set[Key] = set()
         for path in changed - paths:
-            if (
-                path.endswith(_SUFFIXES)
-                and os.path.isfile(path)
-                and any(path.startswith(one + os.sep) for one in self.paths)
-            ):
-                try:
-                    sources = list(sources_below([path], self._root, silent=True))
-                except (errors.AccelError, OSError):
-                    continue
-                for source in sources:
-                    self._below.add(key_of(source))
-                    if self._add(source):
-                        found.add(key_of(source))
+            if not path.endswith(_SUFFIXES) or not os.path.isfile(path) or self._top_of(path) is None:
+                continue
+            try:
+                sources = list(sources_below([path], self._root, silent=True))
+            except (errors.AccelError, OSError):
+                continue
+            self._below.update(map(key_of, sources))
+            found |= {key_of(source) for source in sources if self._add(source)}
         if found:
             self._follow()
         return found
@@ -398,7 +397,7 @@ class Watcher:
         if self._known.also(self._also()) or found:
             self._follow()
             for source in found:
-                if self._learn(source):
+                if self._known.learn(source):
                     self._want(key_of(source))
 
     def _add(self, source: Source, *, want: bool = True) -> bool:
@@ -524,14 +523,10 @@ class Watcher:
             self._failures[key] = done
         self._news = self._news or done.news
         self._told(done)
-        if self._learn(source, error):
+        if self._known.learn(source, error):
             self._want(key)
         if self._first is False or not self._waiting:
             self._follow()
-
-    def _learn(self, source: Source, error: errors.AccelError | None = None) -> bool:
-        """Take what a build has read; whether that has changed since."""
-        return bool(self._known.learn(source, error))
 
     def _end(self) -> None:
         for scope in list(self._running.values()):
