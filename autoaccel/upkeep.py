@@ -229,7 +229,7 @@ def _forget(store: Store) -> None:
         if not os.path.lexists(known.artifact):
             _unlink(path)
     # Read again: a build may have written another one meanwhile.
-    contexts = {known.context for path in named if (known := manifest.at(path)) is not None}
+    contexts = {again.context for path in named if (again := manifest.at(path)) is not None}
     for path in _older(f"{bucket}/contexts", _DAY):
         if os.path.basename(path).partition(".")[0] not in contexts:
             _unlink(path)

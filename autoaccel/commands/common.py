@@ -100,12 +100,6 @@ def duration(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds < 60 else f"{int(seconds // 60)} min {seconds % 60:.0f} s"
 
 
-def near(path: str) -> str:
-    """A path as the user would type it."""
-    inside = os.path.relpath(path)
-    return path if inside.startswith(os.pardir + os.sep + os.pardir) else inside
-
-
 def columns(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> list[str]:
     """Rows as lines of aligned columns, two blanks apart.
 
