@@ -187,9 +187,11 @@ class _Session:
             except queue.Empty:
                 self._view.tick()
                 continue
+            if isinstance(event, Round):
+                # Before anybody is told, who may end this at once and ask how it went.
+                self._good = event.good
             self._view.tell(event)
             if isinstance(event, Round):
-                self._good = event.good
                 self._stale = self._stale or bool(event.built or event.python)
                 self._run_again(event)
             elif isinstance(event, _Ran) and self._interactive and event.status in (-signal.SIGINT, 130):
