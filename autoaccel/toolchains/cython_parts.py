@@ -27,13 +27,10 @@ __all__ = ["make"]
 #: How the author's half and parts become a library.
 _LINK_FLAGS = ("-Wl,--gc-sections",)
 
+#: What a text lacks by mistake must not be made up; it would be silently, with -w.
+_STRICT = ("-Werror=implicit-function-declaration", "-Werror=implicit-int")
 #: Each function in a section of its own, so that the linker can leave it out.
-_PART_FLAGS = (
-    "-ffunction-sections",
-    "-fdata-sections",
-    "-Werror=implicit-function-declaration",
-    "-Werror=implicit-int",
-)
+_PART_FLAGS = ("-ffunction-sections", "-fdata-sections")
 
 #: Bytes of C below which a part is not worth another reading of Python.h (0.06 s; GCC compiles 200 to 300 kB a second).
 _LEAST = 15_000
@@ -98,11 +95,10 @@ def make(job: compiler.Job, module: str, bucket: str) -> compiler.Objects | None
         write_text(f"{stem}.i", text)
         return run(*words, "-x", "cpp-output", "-c", f"{stem}.i", "-o", f"{stem}.o")
 
-    # What a part's text might lack must not be made up. (-w would have it made up silently.)
-    strict = [*(word for word in flags if word != "-w"), *_PART_FLAGS]
-
+    strict = [*(word for word in flags if not word.startswith(("-w", "-W"))), *_STRICT]
+    sectioned = [*strict, *_PART_FLAGS]
     with ThreadPoolExecutor(settings.jobs(), initializer=process.inherited()) as pool:
-        half: Future[bool] = pool.submit(compile_text, split.half(moved), f"{whole}.half", flags)
+        half: Future[bool] = pool.submit(compile_text, split.half(moved), f"{whole}.half", strict)
         if missing:
             with builddirs.exclusive(bucket, library.folder, _PATIENCE):
                 known = library.symbols()
@@ -110,7 +106,7 @@ def make(job: compiler.Job, module: str, bucket: str) -> compiler.Objects | None
                 pieces = list(_pieces(split, missing, settings.jobs()))
                 stems = [f"{whole}.part{number}" for number in range(len(pieces))]
                 texts = [split.part(piece) for piece in pieces]
-                if not all(pool.map(lambda text, stem: compile_text(text, stem, strict), texts, stems)):
+                if not all(pool.map(lambda text, stem: compile_text(text, stem, sectioned), texts, stems)):
                     library.refuse(split, missing)
                     return None
                 for piece, stem in zip(pieces, stems, strict=True):

@@ -10,7 +10,10 @@ are the same in the next module. They can be compiled once, if three things hold
   become hidden symbols under their own names.
 * A function's symbol ends in its key, so that two versions of it never meet.
 
-Whatever does not fit these rules stays in the author's half, where it was.
+Whatever does not fit these rules stays in the author's half.
+
+What a half and a part say of types, prototypes and inline functions is what they read: nineteen of twenty lines of
+`Python.h` are not. Modules of one process have most of their text in common; what was found out of it is kept.
 """
 
 from __future__ import annotations
@@ -18,15 +21,19 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 __all__ = ["RULE", "Split", "Unsplittable", "prepare", "read_text", "split", "write_text"]
 
+#: Texts of which something is remembered.
+_REMEMBERED = 1 << 14
+
 #: To be changed when the same input gives another output; part of keys.
-RULE = "1"
+RULE = "2"
 
 _HIDDEN = '__attribute__((visibility("hidden")))'
 #: Two parts may have the same function; then the linker takes the first. Nothing else calls a copy of its own.
@@ -100,9 +107,13 @@ _PRAGMA = re.compile(r"#\s*pragma\s+(?!GCC diagnostic)")
 _NAME = re.compile(r"\b[A-Za-z_]\w*")
 _TAG = re.compile(r"\b(?:struct|union|enum)\s+(\w+)(?=\s*[{;])")
 #: A name of Cython's that is not called there. `(void) &name;` is how it keeps compilers from complaining.
-_ADDRESS = re.compile(r"(?<!\(void\)&)(?<!\(void\) &)\b_\w+(?=\s*[,;)}=!?:&|])")
+_ADDRESS = re.compile(r"_\w++(?=\s*[,;)}=!?:&|])")
+_IGNORED = re.compile(r"\(void\) ?&_\w+")
 _STRUCTURE = re.compile(r"\b(?:struct|union)\s+(\w+)")
+#: What makes an item more than what it declares.
+_ACTIVE = re.compile(r"__attribute__\s*\(\([^;{]*?\b_*(?:used|constructor|destructor|alias|ifunc)(?:__)?\b")
 _ENUM = re.compile(r"\benum\b[^{};]*\{([^}]*)\}")
+_DECLARATOR = re.compile(r"^[^(]*\(\s*\*")
 _POINTER = re.compile(r"^[^(]*\(\s*\*\s*(?:const\s+)?(\w+)\s*(?:\[[^]]*\]\s*)*\)")
 _BRACES = re.compile(r"\{[^{}]*\}")
 _PARENS = re.compile(r"\([^()]*\)")
@@ -115,7 +126,6 @@ class _Item:
     """A declaration or a definition.
 
     Attributes:
-        start, end: where it stands.
         text: as it stands there, without lines for the preprocessor.
         kind: "function" with its body, "prototype", "variable", "variables", "type", or "field" of the module's state.
         names: what it declares.
@@ -124,8 +134,6 @@ class _Item:
         place: of a field of the module's state, where it is in there.
     """
 
-    start: int
-    end: int
     text: str
     kind: str
     names: tuple[str, ...]
@@ -188,9 +196,11 @@ def _plain(text: str) -> str:
     return _ATTRIBUTE.sub(" ", _LINE.sub("", text)).strip()
 
 
-def _item(text: str, start: int, end: int, body: int, shareable: bool) -> _Item | None:
-    whole = _LINE.sub("", text[start:end]).strip()
-    plain = _plain(text[start:body]) if body >= 0 else _ATTRIBUTE.sub(" ", _LITERAL.sub('""', whole)).strip()
+@lru_cache(_REMEMBERED)
+def _item(text: str, body: int, shareable: bool) -> _Item | None:
+    """What a text declares; a function's body begins at ``body``."""
+    whole = _LINE.sub("", text).strip()
+    plain = _plain(text[:body]) if body >= 0 else _ATTRIBUTE.sub(" ", _LITERAL.sub('""', whole)).strip()
     if plain in ("", ";"):
         return None
     words = plain.partition("(")[0].split()
@@ -200,7 +210,7 @@ def _item(text: str, start: int, end: int, body: int, shareable: bool) -> _Item 
     if body >= 0:
         if not words or not words[-1].lstrip("*").isidentifier():
             raise Unsplittable(plain)
-        return _Item(start, end, whole, "function", (words[-1].lstrip("*"),), static, inline, shareable)
+        return _Item(whole, "function", (words[-1].lstrip("*"),), static, inline, shareable)
     names = _TAG.findall(plain)
     for constants in _ENUM.findall(plain):
         names += [one.partition("=")[0].strip() for one in constants.split(",") if one.strip()]
@@ -209,11 +219,12 @@ def _item(text: str, start: int, end: int, body: int, shareable: bool) -> _Item 
         shell = shorter
     typedef = words[0] == "typedef"
     if pointers := _POINTER.findall(shell.partition("=")[0]):
-        return _Item(start, end, whole, "type" if typedef else "variable", (*names, *pointers), static)
+        return _Item(whole, "type" if typedef else "variable", (*names, *pointers), static)
+    # Which of the names it declares is not looked for where it is that deep.
+    declared = _NAME.findall(shell) if _DECLARATOR.match(shell.partition("=")[0]) else []
     while (shorter := _PARENS.sub("\0", shell)) != shell:
         shell = shorter
     before = shell.partition("=")[0]
-    declared = []
     for one in shell.split(","):
         found = _NAME.findall(one.partition("=")[0].partition("[")[0].partition("\0")[0])
         if found and found[-1] not in ("struct", "union", "enum"):
@@ -224,14 +235,25 @@ def _item(text: str, start: int, end: int, body: int, shareable: bool) -> _Item 
         kind = "prototype" if "\0" in before else "variable"
         if kind == "variable" and len(declared) != 1 and not names:
             kind = "variables"
-    return _Item(start, end, whole, kind, tuple(dict.fromkeys((*names, *declared))), static, inline)
+    return _Item(whole, kind, tuple(dict.fromkeys((*names, *declared))), static, inline)
+
+
+@lru_cache(_REMEMBERED)
+def _said_inline(item: _Item) -> _Item:
+    return replace(item, inline=True)
+
+
+@lru_cache(_REMEMBERED)
+def _names(text: str) -> frozenset[str]:
+    """All names in a text."""
+    return frozenset(_NAME.findall(_LITERAL.sub("", text)))
 
 
 def _read(text: str, position: int) -> list[_Item]:
     items: list[_Item] = []
     shareable = False
     for start, end, body in _spans(text, position):
-        item = _item(text, start, end, body, shareable)
+        item = _item(text[start:end], body - start if body >= 0 else -1, shareable)
         if item is not None:
             if item.names in (("_aa_begin",), ("_aa_end",)):
                 shareable = item.names == ("_aa_begin",)
@@ -239,7 +261,9 @@ def _read(text: str, position: int) -> list[_Item]:
     # One of prototype and definition may say it for both.
     inline = {item.names[0] for item in items if item.inline and item.names}
     return [
-        replace(item, inline=True) if item.kind in ("function", "prototype") and item.names[0] in inline else item
+        _said_inline(item)
+        if not item.inline and item.kind in ("function", "prototype") and item.names[0] in inline
+        else item
         for item in items
     ]
 
@@ -275,7 +299,7 @@ def _fields(items: list[_Item]) -> list[_Item]:
                     bounds = "[]" if table and not access[2] else ""
                     text = f"extern {_HIDDEN} {words}{name}{bounds};"
                     place = access[1] + (f"[_aa_i{access[2]}]" if access[2] else "")
-                    found[name] = _Item(state.end, state.end, text, "field", (name,), place=place)
+                    found[name] = _Item(text, "field", (name,), place=place)
     return list(found.values())
 
 
@@ -289,6 +313,7 @@ def _visible(text: str) -> str:
     return _STATIC.sub(_HIDDEN, text, count=1)
 
 
+@lru_cache(_REMEMBERED)
 def _outside(item: _Item) -> str | None:
     """How a file that does not have ``item`` may know it; None for what it can't know."""
     if item.kind == "function":
@@ -308,9 +333,84 @@ def _outside(item: _Item) -> str | None:
     return item.text
 
 
+@lru_cache(_REMEMBERED)
 def _digest(text: str) -> bytes:
-    words = _LITERAL_OR_SPACE.sub(lambda found: found[1] or " ", text)
+    if '"' in text or "'" in text:
+        words = _LITERAL_OR_SPACE.sub(lambda found: found[1] or " ", text)
+    else:
+        words = " ".join(text.split())
     return hashlib.blake2b(words.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+def _index(items: list[_Item]) -> dict[str, list[int]]:
+    """For a name the places of the items that declare it."""
+    index: dict[str, list[int]] = {}
+    for number, item in enumerate(items):
+        for name in item.names:
+            index.setdefault(name, []).append(number)
+    return index
+
+
+class _Declarations:
+    """What a text declares, to be said again in parts."""
+
+    def __init__(self, text: str) -> None:
+        self._items = _read(text, 0)
+        self._index = _index(self._items)
+        self._always = self._reached(number for number, item in enumerate(self._items) if _ACTIVE.search(item.text))
+        self._masks: dict[str, int] = {}
+
+    def said(self, names: Iterable[str]) -> str:
+        """What there is of names, and all that this names."""
+        mask = self._always
+        for name in self._index.keys() & names:
+            if name not in self._masks:
+                self._masks[name] = self._reached(self._index[name])
+            mask |= self._masks[name]
+        return "".join(f"{item.text}\n" for number, item in enumerate(self._items) if mask >> number & 1)
+
+    def _reached(self, numbers: Iterable[int]) -> int:
+        """Items and all that they name, directly or not, as bits."""
+        waiting = list(numbers)
+        mask = 0
+        while waiting:
+            number = waiting.pop()
+            if not mask >> number & 1:
+                mask |= 1 << number
+                waiting += [one for name in _names(self._items[number].text) for one in self._index.get(name, ())]
+        return mask
+
+
+class _Prefix:
+    """What stands before a module's own text: `Python.h`.
+
+    Attributes:
+        structures: those that it names.
+        seed: a digest of it.
+    """
+
+    def __init__(self, text: str) -> None:
+        if re.search(_PRAGMA.pattern, text):
+            raise Unsplittable("a pragma before Python.h ends")
+        self._bare = _LINE.sub("", text)
+        self._uses = 0
+        self._declarations: _Declarations | None = None
+        self.seed = hashlib.blake2b(self._bare.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+        self.structures = frozenset(_STRUCTURE.findall(self._bare))
+
+    def use(self) -> None:
+        """It is the beginning of a file."""
+        self._uses += 1
+        # To look into it takes as long as to compile all of it twice.
+        if self._uses == 2:
+            self._declarations = _Declarations(self._bare)
+
+    def said(self, names: Iterable[str]) -> str:
+        """What it says of names; all that it says, as long as nobody has looked."""
+        return self._bare if self._declarations is None else self._declarations.said(names)
+
+
+_prefix = lru_cache(4)(_Prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,9 +424,7 @@ class Split:
 
     keys: dict[str, str]
     sizes: dict[str, int]
-    _text: str
-    _prefix: str
-    _bare: str
+    _prefix: _Prefix
     _items: list[_Item]
     _reach: dict[str, int]
 
@@ -335,39 +433,37 @@ class Split:
         reached = self._reached(moved)
         seen = {name for item in reached for name in item.names}
         shared = seen.intersection(self.keys)
-        places = [item for item in reached if item.kind == "field"]
-        if places:
+        fields = [item for item in reached if item.kind == "field"]
+        places = _places(fields)
+        if fields:
             seen.add(f"{_STATE}_static")
-        parts = [self._prefix, self._renamed(shared)]
-        position = len(self._prefix)
-        for item in self._items:
+        kept, names = self._kept(moved, _names(places))
+        parts = [self._prefix.said(names), self._renamed(shared)]
+        for item in kept:
             name = item.names[0] if item.names else ""
-            if not item.static or name not in seen:
-                continue
-            if item.kind == "variable" or (item.kind == "prototype" and name in shared):
-                text = _visible(item.text)
-            elif item.kind == "function" and name in shared:
-                # The pragma applies to declarations, not to definitions.
-                text = f"{_visible(item.head)};" + ("" if name in moved else f"\n{_visible(item.text)}")
-            else:
-                continue
-            parts += [self._text[position : item.start], "\n", text]
-            position = item.end
-        parts += [self._text[position:], _places(places)]
-        return "".join(parts)
+            text = item.text
+            if item.static and name in seen:
+                if item.kind == "variable" or (item.kind == "prototype" and name in shared):
+                    text = _visible(text)
+                elif item.kind == "function" and name in shared:
+                    # The pragma applies to declarations, not to definitions.
+                    text = f"{_visible(item.head)};" + ("" if name in moved else f"\n{_visible(text)}")
+            parts += [text, "\n"]
+        return "".join((*parts, places))
 
     def part(self, wanted: Collection[str]) -> str:
         """A file with the functions ``wanted`` and all that their compilation reads."""
         reached = self._reached(wanted)
         shared = {name for item in reached for name in item.names}.intersection(self.keys)
-        parts = [self._bare, self._renamed(shared)]
+        texts = []
         for item in reached:
             if item.kind == "function" and item.names[0] in wanted:
                 text = f"{_visible(item.head)};\n{_STATIC.sub(_WEAK, item.text, count=1)}"
             else:
                 text = _outside(item) or ""
-            parts += [_ACCESS.sub(_by_symbol, text), "\n"]
-        return "".join(parts)
+            texts.append(_ACCESS.sub(_by_symbol, text))
+        names = {name for text in texts for name in _names(text)}
+        return "".join((self._prefix.said(names), self._renamed(shared), *(f"{text}\n" for text in texts)))
 
     def symbol(self, name: str) -> str:
         """What the linker calls a function."""
@@ -382,6 +478,32 @@ class Split:
         for name in names:
             mask |= self._reach[name]
         return [item for index, item in enumerate(self._items) if mask >> index & 1]
+
+    def _kept(self, moved: Collection[str], names: Collection[str]) -> tuple[list[_Item], set[str]]:
+        """What the file without the functions ``moved`` has to say, ``names`` included; and all names in that."""
+        index = _index(self._items)
+        kept = {number for number, item in enumerate(self._items) if self._is_needed(item, moved)}
+        known = set(names)
+        waiting = [*kept, *(number for name in names for number in index.get(name, ()))]
+        kept.update(waiting)
+        while waiting:
+            item = self._items[waiting.pop()]
+            declared = item.kind == "function" and item.names[0] in moved
+            more = _names(item.head if declared else item.text) - known
+            known |= more
+            numbers = {number for name in more for number in index.get(name, ())} - kept
+            kept |= numbers
+            waiting += numbers
+        return [item for number, item in enumerate(self._items) if number in kept and item.kind != "field"], known
+
+    def _is_needed(self, item: _Item, moved: Collection[str]) -> bool:
+        """Whether an item counts although nobody names it."""
+        if item.kind == "function" and item.names[0] in moved:
+            return False
+        if item.kind in ("variable", "variables") or (item.kind == "function" and not (item.static and item.inline)):
+            return True
+        completes = item.kind == "type" and not self._prefix.structures.isdisjoint(item.names)
+        return completes or _ACTIVE.search(item.text) is not None
 
 
 def _places(fields: list[_Item]) -> str:
@@ -412,17 +534,17 @@ def split(text: str, main: str, module: str) -> Split:
     back = re.compile(rf'^# \d+ "{re.escape(main)}" 2$', re.MULTILINE).search(text, max(python, 0))
     if python < 0 or back is None:
         raise Unsplittable("no Python.h")
-    prefix = text[: back.start()]
-    if re.search(_PRAGMA.pattern, prefix):
-        raise Unsplittable("a pragma before Python.h ends")
-    items = _read(text, len(prefix))
+    prefix = _prefix(text[: back.start()])
+    prefix.use()
+    items = _read(text, back.start())
     place = next((index for index, item in enumerate(items) if _STATE_TYPE in item.names), len(items))
     items[place + 1 : place + 1] = _fields(items)
-    bare = _LINE.sub("", prefix)
-    graph = _Graph(text, len(prefix), items, f"_{len(module)}{module}_", set(_STRUCTURE.findall(bare)))
-    keys = graph.keys(bare.encode("utf-8", "surrogateescape"))
+    # Copies of an inline function have addresses of their own.
+    compared = set(_ADDRESS.findall(_IGNORED.sub("", text[back.start() :])))
+    graph = _Graph(items, f"_{len(module)}{module}_", compared, prefix.structures)
+    keys = graph.keys(prefix.seed)
     sizes = {name: len(items[graph.may[name]].text) for name in keys}
-    return Split(keys, sizes, text, prefix, bare, items, {name: graph.reach[graph.may[name]] for name in keys})
+    return Split(keys, sizes, prefix, items, {name: graph.reach[graph.may[name]] for name in keys})
 
 
 class _Graph:
@@ -433,32 +555,28 @@ class _Graph:
         reach: for an item the places of all that it reads, as bits.
     """
 
-    def __init__(self, text: str, start: int, items: list[_Item], own: str, before: set[str]) -> None:
+    def __init__(self, items: list[_Item], own: str, compared: set[str], before: Collection[str]) -> None:
         self.may = {
             item.names[0]: number
             for number, item in enumerate(items)
             if item.shareable and item.static and not item.inline and own not in item.names[0]
         }
         self._texts: dict[int, str] = {}
-        # Copies of an inline function have addresses of their own.
-        needs, spoiled = self._needs(items, compared=set(_ADDRESS.findall(text, start)), before=before)
+        needs, spoiled = self._needs(items, compared, before)
         spoiled = _users(needs, spoiled)
         self.may = {name: number for name, number in self.may.items() if number not in spoiled}
         self.reach = _reach(needs)
 
     def _needs(
-        self, items: list[_Item], *, compared: set[str], before: set[str]
+        self, items: list[_Item], compared: set[str], before: Collection[str]
     ) -> tuple[dict[int, set[int]], set[int]]:
         """For each item that a function may read those that it names, and the items that can't be read elsewhere."""
-        index: dict[str, list[int]] = {}
-        for number, item in enumerate(items):
-            for name in item.names:
-                index.setdefault(name, []).append(number)
+        index = _index(items)
         # A function may look into a structure that it does not name: those that Python.h names and leaves open.
         completed = [
             number
             for number, item in enumerate(items)
-            if item.kind == "type" and not before.isdisjoint(_TAG.findall(item.text))
+            if item.kind == "type" and not frozenset(before).isdisjoint(item.names)
         ]
         needs: dict[int, set[int]] = {}
         spoiled: set[int] = set()
@@ -477,8 +595,8 @@ class _Graph:
             if known is None or stays:
                 spoiled.add(number)
                 continue
-            self._texts[number] = known = _ACCESS.sub(_by_symbol, known)
-            names = set(_NAME.findall(_LITERAL.sub("", known)))
+            self._texts[number] = known = _ACCESS.sub(_by_symbol, known) if _STATE in known else known
+            names = _names(known)
             if _STATE in names or _STATE_TYPE in names:
                 spoiled.add(number)
                 continue
@@ -488,9 +606,8 @@ class _Graph:
             waiting += needs[number]
         return needs, spoiled
 
-    def keys(self, before: bytes) -> dict[str, str]:
-        """For each function the digest of what stands ``before`` and of all that it reads."""
-        seed = hashlib.blake2b(before, digest_size=16).digest()
+    def keys(self, seed: bytes) -> dict[str, str]:
+        """For each function the digest of what stands before, which is ``seed``, and of all that it reads."""
         digests = {1 << number: _digest(text) for number, text in self._texts.items()}
         found = {}
         for name, number in self.may.items():
