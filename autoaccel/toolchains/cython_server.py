@@ -267,7 +267,9 @@ class Recorder:
             yield
 
     def note_input(self, path: str) -> bool:
-        """Remember a file that was read, unless Cython's version covers it."""
+        """Remember a file that is going to be read, unless Cython's version covers it."""
+        if letters is not None:
+            letters.needed_by(path)
         if os.path.realpath(path).startswith(self.home + os.sep):
             return False
         # The link, not where it leads: that it leads there is part of what was read.
@@ -453,6 +455,81 @@ def compile_quietly(source: str) -> None:
     main.run_pipeline(source, options, "snippet", main.Context.from_options(options))
 
 
+class Letters:
+    """Cython's scanner, for sources in ASCII until another one comes.
+
+    Its tables have a row for each character that may be part of a name, 1.5 million in all, and to make them takes
+    longer than the whole rest of loading Cython. Without the letters beyond ASCII they are made in a hundredth of that.
+    """
+
+    def __init__(self) -> None:
+        self.module = cython("Compiler.Lexicon")
+        self.make = self.module.make_lexicon
+        self.lexicon: Any = None
+        self.module.make_lexicon = self.few
+
+    def few(self) -> Any:
+        """In the place of Cython's function, which is called once."""
+        with contextlib.ExitStack() as stack:
+            for name, letters in list(vars(self.module).items()):
+                if name.startswith("unicode_") and isinstance(letters, str):
+                    swap(stack, self.module, name, ascii_only(letters, pairs=name.endswith("_range")))
+            lexicon = self.make()
+        try:
+            lexicon.machine = lexicon.machine
+        except AttributeError:  # it can't be given another one later
+            return self.make()
+        self.lexicon = lexicon
+        return lexicon
+
+    def all(self) -> None:
+        """Have names of any letters understood from now on, also by scanners that there are."""
+        if self.lexicon is not None:
+            self.lexicon.machine = self.make().machine
+        self.module.make_lexicon = self.make
+        self.lexicon = None
+
+    def needed_by(self, path: str) -> None:
+        """A file is about to be read."""
+        if self.lexicon is not None and may_name_more(path):
+            self.all()
+
+
+def ascii_only(letters: str, *, pairs: bool) -> str:
+    """Of single characters, or pairs of first and last ones, those in ASCII; never none."""
+    if pairs:
+        ranges = zip(letters[::2], letters[1::2], strict=True)
+        return "".join(first + min(last, "\x7f") for first, last in ranges if first.isascii()) or "__"
+    return "".join(filter(str.isascii, letters)) or "_"
+
+
+#: Strings and comments; f-strings have code in them.
+QUIET = re.compile(
+    rb"#[^\r\n]*|'{3}(?:\\.|[^\\])*?'{3}|\"{3}(?:\\.|[^\\])*?\"{3}|'(?:\\.|[^\\'\r\n])*'|\"(?:\\.|[^\\\"\r\n])*\"",
+    re.DOTALL,
+)
+FORMATTED = re.compile(rb"[ft][rbu]?['\"]", re.IGNORECASE)
+CODING = re.compile(rb"coding[:=]\s*(?!utf-?8|ascii|latin)[-\w.]", re.IGNORECASE)
+
+
+def may_name_more(path: str) -> bool:
+    """Whether a file may have names with letters beyond ASCII; False only where that is sure."""
+    try:
+        with open(path, "rb") as stream:
+            data = stream.read().removeprefix(b"\xef\xbb\xbf")
+    except OSError:
+        return False
+    if CODING.search(b"\n".join(data.splitlines()[:2])):
+        return True
+    if data.isascii():
+        return False
+    return FORMATTED.search(data) is not None or not QUIET.sub(b"", data).isascii()
+
+
+#: None where Cython is of another kind.
+letters: Letters | None = None
+
+
 def load_cython(search_path: list[str]) -> None:
     """Import all of the compiler, found where the client would find it, with the standard library before it."""
     spec = importlib.machinery.PathFinder.find_spec("Cython", search_path)
@@ -460,6 +537,9 @@ def load_cython(search_path: list[str]) -> None:
     own = [path for path in sys.path if is_standard_library(os.path.realpath(path))]
     sys.path[:] = own + home + [path for path in search_path if path not in own + home]
     with no_garbage(), stand_in("urllib.request"):
+        global letters
+        with contextlib.suppress(ImportError, AttributeError):
+            letters = Letters()
         cython("Compiler.ParseTreeTransforms")
 
 
@@ -685,6 +765,8 @@ class ForkServer(Server):
             if not self.warm and (self.used or self.pending):
                 self.warm = True
                 warm_up()
+            if letters is not None:
+                letters.needed_by(request.source)  # here, where it serves the next one too
             self.used = True
             read, write = os.pipe()
             log = private_file()

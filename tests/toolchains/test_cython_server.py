@@ -199,6 +199,62 @@ def test_directive_of_the_request_counts_even_as_text(client: Client, tmp_path: 
     assert build_and_import(answer, tmp_path, "a", "m.f.__doc__.splitlines()[0]") == "f()"
 
 
+LETTERS = {
+    "source": {"sample.pyx": "cdef int größe(int 数): return 数 + 1\ndef value(): return größe(41)\n"},
+    "declarations": {
+        "sample.pyx": "from other cimport *\ndef value(): return Zähler()\n",
+        "other.pxd": "cdef inline int Zähler(): return 42\n",
+    },
+    "included": {"sample.pyx": "include 'part.pxi'\ndef value(): return 42\n", "part.pxi": "cdef int naïve = 1\n"},
+    "encoding": {"sample.pyx": "# coding: utf-7\ndef value(): gr+APYA3w-e = 42; return gr+APYA3w-e\n"},
+    "formatted": {"sample.pyx": "ä = 42\ndef value(): return int(f'{ä}')\n"},
+    "strings": {"sample.pyx": "x = 42\ndef value(): return int(f'{x}' if '€' > 'e' else 'ß')\n"},
+}
+
+
+@pytest.mark.parametrize("where", LETTERS)
+def test_names_beyond_ascii(client: Client, tmp_path: Path, where: str) -> None:
+    # The server's scanner knows ASCII only, until a file is read that needs more.
+    write_at(tmp_path / "plain.pyx", "def value(): return 1\n")
+    assert client.translate("plain.pyx", "plain")["ok"]
+    for name, text in LETTERS[where].items():
+        write_at(tmp_path / name, text)
+    answer = client.translate("sample.pyx", "sample")
+    assert answer["ok"], answer["text"]
+    assert build_and_import(answer, tmp_path, "sample", "m.value()") == "42"
+    write_at(tmp_path / "again.pyx", "def value(): return 1\n")
+    assert client.translate("again.pyx", "again")["ok"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("x = 'ä' # ö\n", False),
+        ("'''\nä # ' \\''' ö'''\n", False),
+        ('"\\"ä" # "\n', False),
+        ("\ufeffx = 1\n", False),
+        ("# coding: utf-8\nx = 'ä'\n", False),
+        ("x = 1\nä = 1\n", True),
+        ("'''#''' + ä\n", True),
+        ("x = '#', ä\n", True),
+        ("# it's\rä = 1\r", True),
+        ("x = f'{ä}'\n", True),
+        ("# coding: utf-16\n", True),
+    ],
+)
+def test_where_names_beyond_ascii_may_be(tmp_path: Path, text: str, names: bool) -> None:
+    path = tmp_path / "sample.pyx"
+    path.write_bytes(text.encode())
+    assert cython_server.may_name_more(str(path)) is names
+
+
+def test_letters_beyond_ascii_that_are_no_names(client: Client, tmp_path: Path) -> None:
+    write_at(tmp_path / "sample.pyx", "def value(): return €\n")
+    answer = client.translate("sample.pyx", "sample")
+    assert (answer["ok"], answer["kind"]) == (False, "compile")
+    assert [error["line"] for error in answer["errors"]] == [1]
+
+
 def test_empty_source_is_a_valid_module(client: Client, tmp_path: Path) -> None:
     write_at(tmp_path / "empty.pyx", "")
     answer = client.translate("empty.pyx", "empty", language_level=3)
