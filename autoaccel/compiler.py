@@ -358,28 +358,33 @@ def include_probes(read: Sequence[str], command: Sequence[str], compiler: Compil
         compiler: whose own search folders come last.
     """
     own = [one for one in _include_words(command) if one not in compiler.search]
-    search = list(dict.fromkeys((*own, *compiler.search)))
+    search = tuple(dict.fromkeys((*own, *compiler.search)))
     main, headers = read[0], [one for one in read[1:] if one != read[0]]
-    quoting = dict.fromkeys(
-        [os.path.dirname(main), *(os.path.dirname(one) for one in headers if _local(one, compiler))]
-    )
+    theirs = _folders(compiler)
+    local = [one for one in headers if not one.startswith(theirs)]
+    quoting = [os.path.join(folder, "") for folder in dict.fromkeys(os.path.dirname(one) for one in (main, *local))]
     probes: dict[str, None] = {}
     for header in headers:
-        for index, folder in enumerate(search):
-            if header.startswith(folder + os.sep):
-                spelled = header[len(folder) + 1 :]
-                for earlier in (*quoting, *search[:index]):
-                    probe = os.path.join(earlier, spelled)
-                    if probe != header:
-                        probes[probe] = None
-                # One header of the system's is not found under two names.
-                if folder in compiler.search:
-                    break
-    for one in dict.fromkeys([main, *(path for path in headers if _local(path, compiler))]):
+        for spelled, earlier in _spellings(header, search, compiler.search):
+            probes |= dict.fromkeys([f"{folder}{spelled}" for folder in (*quoting, *earlier)])
+    for one in dict.fromkeys([main, *local]):
         for spelled in _conditional_includes(one):
             for folder in (os.path.dirname(one), *search):
                 probes[os.path.join(folder, spelled)] = None
     return [probe for probe in probes if not os.path.lexists(probe)]
+
+
+@functools.lru_cache(1 << 12)
+def _spellings(header: str, search: tuple[str, ...], system: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
+    """How a header may have been spelled, and for each the search folders, with a slash, that come before its own."""
+    found: list[tuple[str, tuple[str, ...]]] = []
+    for index, folder in enumerate(search):
+        if header.startswith(folder + os.sep):
+            found.append((header[len(folder) + 1 :], tuple(os.path.join(one, "") for one in search[:index])))
+            # One header of the system's is not found under two names.
+            if folder in system:
+                break
+    return found
 
 
 def _include_words(command: Sequence[str]) -> list[str]:
@@ -625,8 +630,10 @@ def _dependencies(depfile: str, workdir: str) -> list[str]:
     except OSError:
         return []
     text = text.partition(": ")[2].replace("\\\n", " ")
-    words = re.findall(r"(?:\\[ #:\\]|\$\$|[^\s])+", text)
-    plain = [re.sub(r"\\([ #:])", r"\1", word).replace("$$", "$") for word in words]
+    plain = text.split()
+    if "\\" in text or "$" in text:
+        words = re.findall(r"(?:\\[ #:\\]|\$\$|[^\s])+", text)
+        plain = [re.sub(r"\\([ #:])", r"\1", word).replace("$$", "$") for word in words]
     # As spelled, links not resolved: where a link leads is part of what was read.
     return list(dict.fromkeys(_absolute(word, workdir) for word in plain))
 
@@ -636,9 +643,9 @@ def _absolute(word: str, workdir: str) -> str:
     return path if ".." in path.split(os.sep) else os.path.normpath(path)
 
 
-def _local(path: str, compiler: Compiler) -> bool:
-    """Whether a header is neither the system's nor Python's."""
-    return not path.startswith(tuple(folder + os.sep for folder in (*compiler.search, *_python_includes())))
+def _folders(compiler: Compiler) -> tuple[str, ...]:
+    """Where headers of the system's and Python's are, with a slash at the end."""
+    return tuple(folder + os.sep for folder in (*compiler.search, *_python_includes()))
 
 
 def _conditional_includes(path: str) -> Iterator[str]:

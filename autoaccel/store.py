@@ -293,7 +293,7 @@ class Store(Reader):
             for path in places.values():
                 _sync(path)
         _write_synced(f"{staged}/build.log", built.log)
-        _write_synced(f"{staged}/meta.json", json.dumps(meta, indent=1))
+        _write_synced(f"{staged}/meta.json", json.dumps(meta))
         _sync(f"{staged}/{name}")
         os.chmod(f"{staged}/{name}", 0o500)
         home = self.home(key)
@@ -756,6 +756,7 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
     siblings: set[str] = set()
     paths: list[str] = []
     absent: dict[str, set[str]] = {}
+    known: dict[str, tuple[str, str]] = {}
     if plan.probes:
         paths += dict.fromkeys((*plan.probes, *plan.absent, *meta["absent"]))
         return {}, (), _Far({}, (tuple(paths), "/"))
@@ -764,7 +765,11 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
             # In folders above, of which nothing else matters.
             paths.append(path)
             continue
-        folder, name = _missing_part(path)
+        folder, name = os.path.split(path)
+        if folder not in known:
+            known[folder] = _missing_part(folder)
+        # The nearest folder that exists, and the first name that is missing in it.
+        folder, name = known[folder][0], known[folder][1] or name
         (siblings if folder == own else absent.setdefault(folder, set())).add(name)
     mine: dict[str, tuple[str, ...]] = {}
     theirs: dict[str, tuple[str, ...]] = {}
@@ -810,9 +815,9 @@ def _installed(path: str) -> bool:
     return any(f"{os.sep}{place}{os.sep}" in path for place in ("site-packages", "dist-packages"))
 
 
-def _missing_part(path: str) -> tuple[str, str]:
-    """The nearest existing folder above a missing path, and the first name that is missing in it."""
-    folder, name = os.path.split(path)
+def _missing_part(folder: str) -> tuple[str, str]:
+    """The nearest folder that exists, this or one above, and the first name that is missing in it; ``""`` in this."""
+    name = ""
     while not os.path.isdir(folder) and folder != os.path.dirname(folder):
         folder, name = os.path.split(folder)
     return folder, name

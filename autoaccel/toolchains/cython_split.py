@@ -342,6 +342,12 @@ def _digest(text: str) -> bytes:
     return hashlib.blake2b(words.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
+@lru_cache(_REMEMBERED)
+def _compared(text: str) -> frozenset[str]:
+    """Names of Cython's that a text uses other than by calling them."""
+    return frozenset(_ADDRESS.findall(_IGNORED.sub("", text)))
+
+
 def _index(items: list[_Item]) -> dict[str, list[int]]:
     """For a name the places of the items that declare it."""
     index: dict[str, list[int]] = {}
@@ -531,16 +537,17 @@ def split(text: str, main: str, module: str) -> Split:
         Unsplittable: the file has something that must stay in its place.
     """
     python = text.find('Python.h" 1')
-    back = re.compile(rf'^# \d+ "{re.escape(main)}" 2$', re.MULTILINE).search(text, max(python, 0))
-    if python < 0 or back is None:
+    back = text.rfind("\n", 0, max(0, text.find(f' "{main}" 2\n', max(python, 0)))) + 1
+    if python < 0 or not back:
         raise Unsplittable("no Python.h")
-    prefix = _prefix(text[: back.start()])
+    # Only the file's name in it is another one for each file.
+    prefix = _prefix(text[:back].replace(main, ""))
     prefix.use()
-    items = _read(text, back.start())
+    items = _read(text, back)
     place = next((index for index, item in enumerate(items) if _STATE_TYPE in item.names), len(items))
     items[place + 1 : place + 1] = _fields(items)
     # Copies of an inline function have addresses of their own.
-    compared = set(_ADDRESS.findall(_IGNORED.sub("", text[back.start() :])))
+    compared = {name for item in items for name in _compared(item.text)}
     graph = _Graph(items, f"_{len(module)}{module}_", compared, prefix.structures)
     keys = graph.keys(prefix.seed)
     sizes = {name: len(items[graph.may[name]].text) for name in keys}

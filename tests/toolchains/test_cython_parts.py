@@ -225,6 +225,20 @@ def test_what_a_killed_compiler_leaves_goes_with_the_builds_folder(project: Proj
     assert places.pop().startswith(f"tmp {project.cache}/v1/builds/")
 
 
+def test_the_second_module_of_a_process_says_only_what_it_reads_of_python(project: Project) -> None:
+    compiler = project.compiler('for word; do case $word in *.half.i) wc -c < "$word" >> "$0.log.sizes";; esac; done')
+    for name in ("one", "two", "three"):
+        project.write(f"{name}.pyx", RICH)
+    project.ok("from autoaccel import ahead; ahead.build(jobs=1)")
+    sizes = [int(size) for size in Path(f"{compiler.log}.sizes").read_text().split()]
+    assert len(sizes) == 3
+    assert sizes[1] == pytest.approx(sizes[2], rel=0.01)
+    assert sizes[1] < sizes[0] - 300_000
+    assert all(halved(log) for log in logs(project).values())
+    first, *others = [project.ok(USE_RICH.replace("sample", name)).replace(name, "sample") for name in ("one", "two")]
+    assert others == [first]
+
+
 class TestWhatIsNotBelieved:
     @pytest.mark.parametrize("damage", ["cut", "gone", "changed", "list"])
     def test_a_damaged_part_is_compiled_again(self, project: Project, damage: str) -> None:
@@ -309,10 +323,16 @@ class TestKeys:
             cython_split.prepare(text)
 
 
-def test_halves_and_parts_fit_for_every_subset(tmp_path: Path) -> None:
-    """Any set of functions can be moved: the rest stays, and each finds the other."""
-    text = generated(tmp_path, SMALL.lstrip())
+@pytest.mark.parametrize("source", [SMALL, RICH], ids=["small", "rich"])
+@pytest.mark.parametrize("known", [False, True], ids=["first", "later"])
+def test_halves_and_parts_fit_for_every_subset(tmp_path: Path, source: str, known: bool) -> None:
+    """Any set of functions can be moved: the rest stays, and each finds the other; in files after the first, too."""
+    text = generated(tmp_path, source.lstrip())
+    cython_split._prefix.cache_clear()
+    if known:
+        preprocessed(tmp_path, text)
     split = preprocessed(tmp_path, text)
+    assert ("Py_SetProgramName" in split.half(())) is not known
     names = sorted(split.keys)
     include = f"-I{sysconfig.get_paths()['include']}"
     for turn, step in itertools.product(range(2), (2, 3)):
@@ -320,7 +340,7 @@ def test_halves_and_parts_fit_for_every_subset(tmp_path: Path) -> None:
         objects = []
         for stem, content in (("half", split.half(moved)), ("part", split.part(moved))):
             (tmp_path / f"{stem}.i").write_text(content, encoding="utf-8")
-            command = ["gcc", "-O1", "-fPIC", "-w", include, "-ffunction-sections", "-fdata-sections"]
+            command = ["gcc", "-O1", "-fPIC", "-Werror=implicit", include, "-ffunction-sections", "-fdata-sections"]
             subprocess.run([*command, "-c", f"{stem}.i", "-o", f"{stem}.o"], cwd=tmp_path, check=True)
             objects.append(f"{stem}.o")
         subprocess.run(["gcc", "-shared", *objects, "-Wl,--gc-sections", "-o", "out.so"], cwd=tmp_path, check=True)
