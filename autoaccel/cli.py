@@ -12,6 +12,8 @@ __all__ = ["main"]
 
 _VERBOSE = ("-v", "--verbose")
 _INTERRUPTED = 130
+#: Modules of ``commands``, each with the verb of its name.
+_VERBS = ("build", "cache", "completion", "doctor", "explain", "site", "watch")
 
 
 def main(args: "Sequence[str] | None" = None) -> None:
@@ -44,7 +46,15 @@ def main(args: "Sequence[str] | None" = None) -> None:
 
 def _dispatch(words: list[str]) -> int:
     """Run a verb other than ``run``; its exit status."""
+    import gc
+
     _leave_imports_alone()
+    if words[:1] == ["build"]:
+        # What is loaded and made from now on lasts until the end: it is not looked at again and again.
+        gc.disable()
+        from . import early
+
+        early.foresee([word for word in words[1:] if not word.startswith("-")])
     import os
 
     import click
@@ -73,6 +83,10 @@ def _dispatch(words: list[str]) -> int:
         told = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
         complain(told if error.filename or _is_somewhere() else "the current folder does not exist any more")
         return 1
+    finally:
+        # Nor when the interpreter ends.
+        gc.freeze()
+        gc.enable()
     return int(status or 0)
 
 
@@ -87,15 +101,26 @@ def _is_somewhere() -> bool:
 
 
 def _parser() -> "click.Group":
-    """All verbs."""
+    """All verbs, each loaded when it is asked for."""
+    from importlib import import_module
+
     import click
 
     from . import __version__
 
-    # upkeep adds to cache
-    from .commands import build, cache, completion, doctor, explain, site, upkeep, watch  # noqa: F401
+    class Verbs(click.Group):
+        def list_commands(self, ctx: click.Context) -> list[str]:
+            return sorted((*_VERBS, *super().list_commands(ctx)))
 
-    @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+            if cmd_name not in _VERBS:
+                return super().get_command(ctx, cmd_name)
+            if cmd_name == "cache":
+                import_module(".commands.upkeep", __package__)  # adds to it
+            command: click.Command = getattr(import_module(f".commands.{cmd_name}", __package__), cmd_name)
+            return command
+
+    @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
     @click.option(*_VERBOSE, is_flag=True, help="Tell on stderr what is built, and why.")
     @click.version_option(__version__, message="autoaccel %(version)s")
     def autoaccel(verbose: bool) -> None:
@@ -111,9 +136,6 @@ def _parser() -> "click.Group":
     def run(program: tuple[str, ...]) -> None:
         """Run a program as `python` would, with native sources importable."""
 
-    verbs = (build.build, watch.watch, explain.explain, doctor.doctor, cache.cache, site.site, completion.completion)
-    for verb in verbs:
-        autoaccel.add_command(verb)
     return autoaccel
 
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import os
 import subprocess
 import sys
 from importlib.machinery import PathFinder
 
-from . import process
+from . import BUCKET, process
+from .location import preferred
 
-__all__ = ["start", "stay", "take"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["foresee", "start", "stay", "take"]
+
+#: So many are looked at for a source.
+_FILES = 5000
 
 _SCRIPT = os.path.join(os.path.dirname(__file__), "toolchains", "cython_server.py")
 
@@ -24,6 +33,22 @@ def start(toolchain: str) -> None:
     if toolchain == "cython" and not _waiting and PathFinder.find_spec("Cython") is not None:
         with contextlib.suppress(OSError):
             _waiting.append((os.getpid(), _started()))
+
+
+def foresee(paths: list[str]) -> None:
+    """A build of ``paths`` is about to begin, and rooms are still to be imported: start where nothing is built yet."""
+    if not os.path.isdir(f"{preferred()}/{BUCKET}/artifacts"):
+        files = itertools.islice(_files(paths or [os.curdir]), _FILES)
+        if any(file.endswith(".pyx") for file in files):
+            start("cython")
+
+
+def _files(paths: list[str]) -> Iterator[str]:
+    for path in paths:
+        yield path
+        for _, folders, files in os.walk(path):
+            yield from files
+            folders[:] = [name for name in folders if not name.startswith(".")]
 
 
 #: More words for the server.

@@ -78,3 +78,16 @@ def test_a_server_that_has_died_is_replaced(project: Project) -> None:
         """,
     )
     assert out == "True None"
+
+
+@pytest.mark.parametrize(("cached", "file", "expected"), [
+    (False, "deep/er/sample.pyx", "1"), (True, "deep/er/sample.pyx", "0"), (False, ".hidden/sample.pyx", "0"),
+    (False, "sample.c", "0"),
+])  # fmt: skip
+def test_a_first_build_of_cython_sources_is_foreseen(project: Project, cached: bool, file: str, expected: str) -> None:
+    project.write(file, "value = 3\n")
+    if cached:
+        (project.cache / "v1/artifacts").mkdir(parents=True)
+    assert project.ok("from autoaccel import early; early.foresee([]); print(len(early._waiting))") == expected
+    started = project.ok(f"from autoaccel import early; early.foresee([{file!r}]); print(len(early._waiting))")
+    assert started == str(int(not cached and file.endswith(".pyx")))

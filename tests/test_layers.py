@@ -46,7 +46,7 @@ TABLE = {
     "process": set(),
     "progress": set(),
     "logs": set(),
-    "early": {"process"},
+    "early": {"location", "process"},
     "exports": set(),
     "sources": {"content"},
     "loader": set(),

@@ -111,6 +111,7 @@ def make(job: compiler.Job, module: str, bucket: str) -> compiler.Objects | None
                     return None
                 for piece, stem in zip(pieces, stems, strict=True):
                     library.add(f"{stem}.o", [split.symbol(name) for name in piece])
+        split.learn()
         if not half.result():
             return None
     objects = library.having([split.symbol(name) for name in moved])

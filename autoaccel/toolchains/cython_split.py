@@ -400,6 +400,7 @@ class _Prefix:
             raise Unsplittable("a pragma before Python.h ends")
         self._bare = _LINE.sub("", text)
         self._uses = 0
+        self._learned = False
         self._declarations: _Declarations | None = None
         self.seed = hashlib.blake2b(self._bare.encode("utf-8", "surrogateescape"), digest_size=16).digest()
         self.structures = frozenset(_STRUCTURE.findall(self._bare))
@@ -407,8 +408,11 @@ class _Prefix:
     def use(self) -> None:
         """It is the beginning of a file."""
         self._uses += 1
-        # To look into it takes as long as to compile all of it twice.
-        if self._uses == 2:
+
+    def learn(self) -> None:
+        """Look what it declares, which takes as long as to compile all of it twice, if more files begin with it."""
+        if self._uses > 1 and not self._learned:
+            self._learned = True
             self._declarations = _Declarations(self._bare)
 
     def said(self, names: Iterable[str]) -> str:
@@ -470,6 +474,10 @@ class Split:
             texts.append(_ACCESS.sub(_by_symbol, text))
         names = {name for text in texts for name in _names(text)}
         return "".join((self._prefix.said(names), self._renamed(shared), *(f"{text}\n" for text in texts)))
+
+    def learn(self) -> None:
+        """There is time to prepare for the next file."""
+        self._prefix.learn()
 
     def symbol(self, name: str) -> str:
         """What the linker calls a function."""
