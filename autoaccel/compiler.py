@@ -34,15 +34,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENV",
+    "SEARCHED",
     "Compiled",
     "Compiler",
     "Job",
     "Objects",
     "Unit",
     "build_library",
+    "dependencies",
     "diagnostics",
+    "escaped",
     "find",
     "include_probes",
+    "include_words",
     "unsaid",
 ]
 
@@ -54,7 +58,7 @@ ENV = (
 )  # fmt: skip
 
 #: Those among them that add include folders.
-_SEARCHED = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH")
+SEARCHED = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH")
 
 _CANDIDATES = {"c": ("cc", "gcc", "clang"), "c++": ("c++", "g++", "clang++")}
 
@@ -125,8 +129,8 @@ class Compiler:
     def tool(self) -> Tool:
         """As a part of plans and keys."""
         # What the user names ($CPATH, words of $CC) or installs by hand (/usr/local) is checked file by file.
-        named = [one for name in _SEARCHED for one in os.environ.get(name, "").split(os.pathsep)]
-        named = [os.path.normpath(one) for one in (*named, *_include_words(self.command))]
+        named = [one for name in SEARCHED for one in os.environ.get(name, "").split(os.pathsep)]
+        named = [os.path.normpath(one) for one in (*named, *include_words(self.command))]
         own = [one for one in self.search if os.path.normpath(one) not in named and not one.startswith("/usr/local/")]
         return Tool(self.command[0], self.version, self.identity, self.files, (*own, *_python_includes()))
 
@@ -214,7 +218,7 @@ def find(language: str, *, name: str, path: str) -> Compiler:
     """
     variable = "CC" if language == "c" else "CXX"
     told = os.environ.get(variable)
-    memo = (language, told, os.environ.get("PATH"), *(os.environ.get(name) for name in _SEARCHED))
+    memo = (language, told, os.environ.get("PATH"), *(os.environ.get(name) for name in SEARCHED))
     if memo in _found:
         return _found[memo]
     usual = sysconfig.get_config_var(variable)
@@ -291,7 +295,7 @@ def build_library(
     warnings: list[Diagnostic] = []
     for unit, job, made in zip(units, jobs, compiled, strict=True):
         log += [made.log, made.result.output]
-        read = _dependencies(job.depfile, workdir)
+        read = dependencies(job.depfile, workdir)
         inputs += [unit.path, *read]
         absent += include_probes([unit.path, *read], job.command, job.compiler)
         if made.result.status != 0:
@@ -312,7 +316,7 @@ def build_library(
         error = errors.compile_failed(name, path, "the linker", result.output, hint=_link_hint(name, result.output))
         probes = _library_probes(options)
         raise Failed(error, log="\n".join(log), inputs=inputs, absent=[*absent, *probes], complete=False)
-    inputs += [*options.extra_objects, *_libraries(_dependencies(library + ".d", workdir))]
+    inputs += [*options.extra_objects, *_libraries(dependencies(library + ".d", workdir))]
     absent += _library_probes(options)
     inputs = [one for one in dict.fromkeys(inputs) if not one.startswith(workdir + os.sep)]
     absent = [one for one in dict.fromkeys(absent) if not one.startswith(workdir + os.sep)]
@@ -357,7 +361,7 @@ def include_probes(read: Sequence[str], command: Sequence[str], compiler: Compil
         command: the compile command, whose words name search folders.
         compiler: whose own search folders come last.
     """
-    own = [one for one in _include_words(command) if one not in compiler.search]
+    own = [one for one in include_words(command) if one not in compiler.search]
     search = tuple(dict.fromkeys((*own, *compiler.search)))
     main, headers = read[0], [one for one in read[1:] if one != read[0]]
     theirs = _folders(compiler)
@@ -387,7 +391,7 @@ def _spellings(header: str, search: tuple[str, ...], system: tuple[str, ...]) ->
     return found
 
 
-def _include_words(command: Sequence[str]) -> list[str]:
+def include_words(command: Sequence[str]) -> list[str]:
     """The folders after -I and its like in a command, in their order."""
     found = []
     words = iter(command)
@@ -409,7 +413,7 @@ def _known(command: tuple[str, ...], language: str) -> Compiler | None:
     """What the compiler answers, from memory where it is the same file as then."""
     from .store import open_store, plain_file, replace
 
-    env = [os.environ.get(one) for one in (*_SEARCHED, "COMPILER_PATH", "GCC_EXEC_PREFIX", "SDKROOT")]
+    env = [os.environ.get(one) for one in (*SEARCHED, "COMPILER_PATH", "GCC_EXEC_PREFIX", "SDKROOT")]
     slot = keys.digest(command, language, _GCC_GENERATED, env)
     path = f"{open_store().bucket}/tools/{slot}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -622,7 +626,7 @@ def _library_probes(options: Options) -> list[str]:
     return [path for path in paths if not os.path.lexists(path)]
 
 
-def _dependencies(depfile: str, workdir: str) -> list[str]:
+def dependencies(depfile: str, workdir: str) -> list[str]:
     """The files that a make rule written by ``-MD`` names, absolute; [] where the compiler wrote none."""
     try:
         with open(depfile, encoding="utf-8", errors="surrogateescape") as file:
@@ -636,6 +640,11 @@ def _dependencies(depfile: str, workdir: str) -> list[str]:
         plain = [re.sub(r"\\([ #:])", r"\1", word).replace("$$", "$") for word in words]
     # As spelled, links not resolved: where a link leads is part of what was read.
     return list(dict.fromkeys(_absolute(word, workdir) for word in plain))
+
+
+def escaped(path: str) -> str:
+    """A path as a make rule has it."""
+    return re.sub(r"[ #]", r"\\\g<0>", path).replace("$", "$$")
 
 
 def _absolute(word: str, workdir: str) -> str:

@@ -14,7 +14,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from .. import compiler, keys, process, settings
-from . import builddirs, cython_split
+from . import builddirs, cython_head, cython_split
 from .cython_split import read_text, write_text
 
 TYPE_CHECKING = False
@@ -73,10 +73,15 @@ def make(job: compiler.Job, module: str, bucket: str) -> compiler.Objects | None
 
     try:
         prepared = f"{whole}.c"
-        write_text(prepared, cython_split.prepare(read_text(job.path)))
+        text = cython_split.prepare(read_text(job.path))
+        head, start = cython_head.of(job, text)
+        prefix = head.prefix
+        write_text(prepared, text if prefix is None else head.without(text, start, prepared))
         if not run(*job.compiler.command, *job.flags, "-E", prepared, "-o", f"{whole}.i"):
             return None
-        split = cython_split.split(read_text(f"{whole}.i"), prepared, module)
+        if prefix is not None:
+            head.complete(job.depfile)
+        split = cython_split.split(read_text(f"{whole}.i"), prepared, module, prefix)
     except (cython_split.Unsplittable, UnicodeError, RecursionError):
         return None
     if not split.keys:
@@ -111,7 +116,7 @@ def make(job: compiler.Job, module: str, bucket: str) -> compiler.Objects | None
                     return None
                 for piece, stem in zip(pieces, stems, strict=True):
                     library.add(f"{stem}.o", [split.symbol(name) for name in piece])
-        split.learn()
+        head.learn(job, split.prefix)
         if not half.result():
             return None
     objects = library.having([split.symbol(name) for name in moved])

@@ -387,7 +387,7 @@ class _Declarations:
         return mask
 
 
-class _Prefix:
+class Prefix:
     """What stands before a module's own text: `Python.h`.
 
     Attributes:
@@ -399,20 +399,13 @@ class _Prefix:
         if re.search(_PRAGMA.pattern, text):
             raise Unsplittable("a pragma before Python.h ends")
         self._bare = _LINE.sub("", text)
-        self._uses = 0
-        self._learned = False
         self._declarations: _Declarations | None = None
         self.seed = hashlib.blake2b(self._bare.encode("utf-8", "surrogateescape"), digest_size=16).digest()
         self.structures = frozenset(_STRUCTURE.findall(self._bare))
 
-    def use(self) -> None:
-        """It is the beginning of a file."""
-        self._uses += 1
-
-    def learn(self) -> None:
-        """Look what it declares, which takes as long as to compile all of it twice, if more files begin with it."""
-        if self._uses > 1 and not self._learned:
-            self._learned = True
+    def look(self) -> None:
+        """Find out what it declares, which takes as long as to compile all of it twice."""
+        if self._declarations is None:
             self._declarations = _Declarations(self._bare)
 
     def said(self, names: Iterable[str]) -> str:
@@ -420,7 +413,7 @@ class _Prefix:
         return self._bare if self._declarations is None else self._declarations.said(names)
 
 
-_prefix = lru_cache(4)(_Prefix)
+_known_prefix = lru_cache(4)(Prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,11 +423,12 @@ class Split:
     Attributes:
         keys: the functions that can, and for each the digest of all that its compilation reads.
         sizes: for each the length of its text.
+        prefix: what stands before the module's own text.
     """
 
     keys: dict[str, str]
     sizes: dict[str, int]
-    _prefix: _Prefix
+    prefix: Prefix
     _items: list[_Item]
     _reach: dict[str, int]
 
@@ -448,7 +442,7 @@ class Split:
         if fields:
             seen.add(f"{_STATE}_static")
         kept, names = self._kept(moved, _names(places))
-        parts = [self._prefix.said(names), self._renamed(shared)]
+        parts = [self.prefix.said(names), self._renamed(shared)]
         for item in kept:
             name = item.names[0] if item.names else ""
             text = item.text
@@ -473,11 +467,7 @@ class Split:
                 text = _outside(item) or ""
             texts.append(_ACCESS.sub(_by_symbol, text))
         names = {name for text in texts for name in _names(text)}
-        return "".join((self._prefix.said(names), self._renamed(shared), *(f"{text}\n" for text in texts)))
-
-    def learn(self) -> None:
-        """There is time to prepare for the next file."""
-        self._prefix.learn()
+        return "".join((self.prefix.said(names), self._renamed(shared), *(f"{text}\n" for text in texts)))
 
     def symbol(self, name: str) -> str:
         """What the linker calls a function."""
@@ -516,7 +506,7 @@ class Split:
             return False
         if item.kind in ("variable", "variables") or (item.kind == "function" and not (item.static and item.inline)):
             return True
-        completes = item.kind == "type" and not self._prefix.structures.isdisjoint(item.names)
+        completes = item.kind == "type" and not self.prefix.structures.isdisjoint(item.names)
         return completes or _ACTIVE.search(item.text) is not None
 
 
@@ -533,25 +523,24 @@ def _places(fields: list[_Item]) -> str:
     return f"\nstatic __attribute__((used, noinline, cold)) void _aa_places(void) {{\n{''.join(lines)}}}\n"
 
 
-def split(text: str, main: str, module: str) -> Split:
+def split(text: str, main: str, module: str, prefix: Prefix | None = None) -> Split:
     """Find out what of a preprocessed file can be compiled apart.
 
     Args:
         text: the output of the preprocessor, with its lines, for what `prepare` made.
         main: the file as the preprocessor was told it.
         module: the module's name without its package.
+        prefix: what would stand before the text, where it is known and left out.
 
     Raises:
         Unsplittable: the file has something that must stay in its place.
     """
-    python = text.find('Python.h" 1')
-    back = text.rfind("\n", 0, max(0, text.find(f' "{main}" 2\n', max(python, 0)))) + 1
-    if python < 0 or not back:
-        raise Unsplittable("no Python.h")
-    # Only the file's name in it is another one for each file.
-    prefix = _prefix(text[:back].replace(main, ""))
-    prefix.use()
-    items = _read(text, back)
+    start = 0
+    if prefix is None:
+        start = _own(text, main)
+        # Only the file's name in it is another one for each file.
+        prefix = _known_prefix(text[:start].replace(main, ""))
+    items = _read(text, start)
     place = next((index for index, item in enumerate(items) if _STATE_TYPE in item.names), len(items))
     items[place + 1 : place + 1] = _fields(items)
     # Copies of an inline function have addresses of their own.
@@ -560,6 +549,15 @@ def split(text: str, main: str, module: str) -> Split:
     keys = graph.keys(prefix.seed)
     sizes = {name: len(items[graph.may[name]].text) for name in keys}
     return Split(keys, sizes, prefix, items, {name: graph.reach[graph.may[name]] for name in keys})
+
+
+def _own(text: str, main: str) -> int:
+    """Where the module's own text begins, after Python.h."""
+    python = text.find('Python.h" 1')
+    back = text.find(f' "{main}" 2\n', max(python, 0))
+    if python < 0 or back < 0:
+        raise Unsplittable("no Python.h")
+    return text.rfind("\n", 0, back) + 1
 
 
 class _Graph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import subprocess
 import sys
@@ -236,8 +237,40 @@ def test_later_modules_of_a_process_say_only_what_they_read_of_python(project: P
     assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
     assert sizes[2] < sizes[0] - 300_000
     assert all(halved(log) for log in logs(project).values())
+    assert len({tuple(inputs(project, name)) for name in ("one", "two", "three")}) == 1
     first, *others = [project.ok(USE_RICH.replace("sample", name)).replace(name, "sample") for name in ("one", "three")]
     assert others == [first]
+
+
+def inputs(project: Project, module: str) -> list[str]:
+    """What a build has read, but for the source."""
+    (path,) = (
+        path
+        for path in project.cache.glob("v1/artifacts/*/*/*/meta.json")
+        if json.loads(path.read_text())["name"] == module
+    )
+    return [file for file, _ in json.loads(path.read_text())["inputs"] if not file.endswith(f"/{module}.pyx")]
+
+
+@pytest.mark.parametrize("change", ["appears", "changes"])
+def test_headers_that_change_while_a_process_builds_one_module_after_the_other(project: Project, change: str) -> None:
+    if change == "changes":
+        project.write("inc/limits.h", "#include_next <limits.h>\n#define NUMBER 1\n")
+    text = '# distutils: include_dirs = inc\ncdef extern from *:\n    """\n#ifndef NUMBER\n#define NUMBER 1\n#endif\n    """\n    int NUMBER\n'
+    for name in "abcd":
+        project.write(f"{name}.pyx", f"{text}{SMALL}value = NUMBER\n")
+    out = project.ok(
+        """
+        import pathlib, time
+        import autoaccel, a, b, c
+        pathlib.Path("inc").mkdir(exist_ok=True)
+        pathlib.Path("inc/limits.h").write_text("#include_next <limits.h>\\n#define NUMBER 2\\n")
+        import d
+        print(a.value, b.value, c.value, d.value)
+        """
+    )
+    assert out == "1 1 1 2"
+    assert all(halved(log) for log in logs(project).values())
 
 
 class TestWhatIsNotBelieved:
@@ -329,11 +362,12 @@ class TestKeys:
 def test_halves_and_parts_fit_for_every_subset(tmp_path: Path, source: str, known: bool) -> None:
     """Any set of functions can be moved: the rest stays, and each finds the other; in files after the first, too."""
     text = generated(tmp_path, source.lstrip())
-    cython_split._prefix.cache_clear()
+    cython_split._known_prefix.cache_clear()
     if known:
         preprocessed(tmp_path, text)
     split = preprocessed(tmp_path, text)
-    split.learn()
+    if known:
+        split.prefix.look()
     assert ("Py_SetProgramName" in split.half(())) is not known
     names = sorted(split.keys)
     include = f"-I{sysconfig.get_paths()['include']}"
