@@ -367,24 +367,37 @@ def include_probes(read: Sequence[str], command: Sequence[str], compiler: Compil
     theirs = _folders(compiler)
     local = [one for one in headers if not one.startswith(theirs)]
     quoting = [os.path.join(folder, "") for folder in dict.fromkeys(os.path.dirname(one) for one in (main, *local))]
+    names = {folder: _names_in(folder) for folder in (*quoting, *(os.path.join(folder, "") for folder in search))}
     probes: dict[str, None] = {}
     for header in headers:
-        for spelled, earlier in _spellings(header, search, compiler.search):
-            probes |= dict.fromkeys([f"{folder}{spelled}" for folder in (*quoting, *earlier)])
+        for spelled, first, earlier in _spellings(header, search, compiler.search):
+            for folder in (*quoting, *earlier):
+                # Where there is nothing of that beginning, there is no need to look.
+                if first not in names[folder] or not os.path.lexists(f"{folder}{spelled}"):
+                    probes[f"{folder}{spelled}"] = None
     for one in dict.fromkeys([main, *local]):
         for spelled in _conditional_includes(one):
-            for folder in (os.path.dirname(one), *search):
-                probes[os.path.join(folder, spelled)] = None
-    return [probe for probe in probes if not os.path.lexists(probe)]
+            paths = [os.path.join(folder, spelled) for folder in (os.path.dirname(one), *search)]
+            probes |= dict.fromkeys(path for path in paths if not os.path.lexists(path))
+    return list(probes)
+
+
+def _names_in(folder: str) -> frozenset[str]:
+    try:
+        return frozenset(map(os.path.normcase, os.listdir(folder)))
+    except OSError:
+        return frozenset()
 
 
 @functools.lru_cache(1 << 12)
-def _spellings(header: str, search: tuple[str, ...], system: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
-    """How a header may have been spelled, and for each the search folders, with a slash, that come before its own."""
-    found: list[tuple[str, tuple[str, ...]]] = []
+def _spellings(header: str, search: tuple[str, ...], system: tuple[str, ...]) -> list[tuple[str, str, tuple[str, ...]]]:
+    """How a header may have been spelled: that, its first part, and the search folders that come before its own."""
+    found = []
     for index, folder in enumerate(search):
         if header.startswith(folder + os.sep):
-            found.append((header[len(folder) + 1 :], tuple(os.path.join(one, "") for one in search[:index])))
+            spelled = header[len(folder) + 1 :]
+            first = os.path.normcase(spelled.partition(os.sep)[0])
+            found.append((spelled, first, tuple(os.path.join(one, "") for one in search[:index])))
             # One header of the system's is not found under two names.
             if folder in system:
                 break

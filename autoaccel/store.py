@@ -761,11 +761,11 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
         paths += dict.fromkeys((*plan.probes, *plan.absent, *meta["absent"]))
         return {}, (), _Far({}, (tuple(paths), "/"))
     for path in dict.fromkeys((*plan.absent, *meta["absent"])):
-        if os.path.basename(path) in ("pyproject.toml", "setup.py") and os.path.dirname(path) != own:
+        folder, name = os.path.split(path)
+        if name in ("pyproject.toml", "setup.py") and folder != own:
             # In folders above, of which nothing else matters.
             paths.append(path)
             continue
-        folder, name = os.path.split(path)
         if folder not in known:
             known[folder] = _missing_part(folder)
         # The nearest folder that exists, and the first name that is missing in it.

@@ -17,6 +17,8 @@ from .cython_split import Unsplittable, read_text, write_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .cython_split import Prefix
 
 __all__ = ["Head", "of"]
@@ -43,15 +45,21 @@ class Head:
         self._macros = ""
         self._prefix: Prefix | None = None
         self._seen: dict[str, manifest.Identity | None] = {}
+        #: paths where nothing is, and their folders
         self._absent: list[str] = []
+        self._folders: dict[str, manifest.Identity | None] = {}
         self._learned = False
 
     @property
     def prefix(self) -> Prefix | None:
         """What its declarations are, where the preprocessor need not read it again; None: it must."""
-        if self._prefix is None or any(os.path.lexists(path) for path in self._absent):
+        if self._prefix is None or any(manifest.identity(path) != seen for path, seen in self._seen.items()):
             return None
-        return self._prefix if all(manifest.identity(path) == seen for path, seen in self._seen.items()) else None
+        if any(manifest.identity(path) != seen for path, seen in self._folders.items()):
+            if any(os.path.lexists(path) for path in self._absent):
+                return None
+            self._folders = _settled(self._folders)
+        return self._prefix
 
     def without(self, text: str, start: int, path: str) -> str:
         """``text``, to be written to ``path``, with macros in the place of its head, which ends at ``start``."""
@@ -81,16 +89,33 @@ class Head:
         if process.run(command, cwd=job.cwd, env=job.env).status != 0:
             return
         read = [one for one in compiler.dependencies(f"{path}.d", job.cwd) if one != path]
-        seen = {one: manifest.identity(one) for one in read}
-        # What has just been written may be written again under the same stamps.
-        if all(identity is not None and started - identity[1] > COARSE_GRAIN_NS for identity in seen.values()):
+        probes = compiler.include_probes([path, *read], command, job.compiler)
+        seen = _settled(read, started)
+        if None not in seen.values():
             self._macros = _macros(read_text(f"{path}.i"), path)
-            self._seen, self._absent = seen, compiler.include_probes([path, *read], command, job.compiler)
+            self._seen = seen
+            # Each file has a folder of work of its own.
+            self._absent = [probe for probe in probes if not probe.startswith(job.cwd)]
+            self._folders = dict.fromkeys(map(_existing, dict.fromkeys(map(os.path.dirname, self._absent))))
             self._prefix = prefix
 
 
 #: Stands for the file's own name.
 _HERE = "\0"
+
+
+def _existing(folder: str) -> str:
+    """The folder, or the nearest one above it that exists."""
+    while not os.path.isdir(folder) and folder != os.path.dirname(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def _settled(paths: Iterable[str], when: int | None = None) -> dict[str, manifest.Identity | None]:
+    """Stat identities; None where a file has been written so recently that it may be again, under the same stamps."""
+    moment = when or time.time_ns()
+    found = {path: manifest.identity(path) for path in paths}
+    return {path: seen if seen and moment - seen[1] > COARSE_GRAIN_NS else None for path, seen in found.items()}
 
 
 def _macros(text: str, path: str) -> str:

@@ -183,13 +183,15 @@ def _spans(text: str, position: int) -> Iterator[tuple[int, int, int]]:
 def _body(text: str, position: int) -> int:
     """Where the function's body ends that begins before ``position``."""
     depth = 1
-    while depth:
-        token = _BRACE.search(text, position)
-        if token is None:
-            raise Unsplittable("a function without an end")
-        position = token.end()
-        depth += (token[0] == "{") - (token[0] == "}")
-    return position
+    for token in _BRACE.finditer(text, position):
+        what = token[0]
+        if what == "}":
+            depth -= 1
+            if not depth:
+                return token.end()
+        elif what == "{":
+            depth += 1
+    raise Unsplittable("a function without an end")
 
 
 def _plain(text: str) -> str:
