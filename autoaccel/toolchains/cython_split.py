@@ -18,6 +18,7 @@ What a half and a part say of types, prototypes and inline functions is what the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from dataclasses import dataclass, replace
@@ -408,7 +409,9 @@ class Prefix:
     def look(self) -> None:
         """Find out what it declares, which takes as long as to compile all of it twice."""
         if self._declarations is None:
-            self._declarations = _Declarations(self._bare)
+            # What can't be taken apart is said whole.
+            with contextlib.suppress(Unsplittable):
+                self._declarations = _Declarations(self._bare)
 
     def said(self, names: Iterable[str]) -> str:
         """What it says of names; all that it says, as long as nobody has looked."""

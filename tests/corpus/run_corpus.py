@@ -1,6 +1,6 @@
 """Cython's own test modules through the hook: each imported from source in a fresh interpreter, its doctests run.
 
-    python tests/corpus/run_corpus.py [--limit N] [--shard I/N] [--peer no|failed|all] [--jobs N] [NAME ...]
+    python tests/corpus/run_corpus.py [--limit N] [--shard I/N] [--peer no|failed|all] [--jobs N] [--ahead] [NAME ...]
 
 Every file of ``tests/run/*.pyx`` and ``Demos/*.pyx`` in the sdist of the installed Cython is a candidate. Which are taken,
 and with which options, is what Cython's ``runtests.py`` does with them; the rules are in `choose` and `options_for`, and
@@ -278,16 +278,31 @@ def _child(how: str, folder: str, name: str, answer: str) -> None:
     os._exit(0)
 
 
+def environ(work: Path) -> dict[str, str]:
+    """The environment of an interpreter with the hook."""
+    env = {**os.environ, "AUTOACCEL_CACHE_DIR": str(work / "cache"), "AUTOACCEL_JOBS": "1"}
+    env["PYTHONPATH"] = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)])
+    for name in ("PYTHONDONTWRITEBYTECODE", "AUTOACCEL"):
+        env.pop(name, None)
+    return env
+
+
+def build_all(candidates: list[Candidate], sdist: Path, work: Path, jobs: int) -> None:
+    """Build all of them in one process, as `autoaccel build` does; the imports then find them."""
+    for one in candidates:
+        lay_out(one, sdist, work / "ours" / one.name, "ours")
+    folders = [str(work / "ours" / one.name) for one in candidates]
+    code = f"from autoaccel import ahead; ahead.build(*{folders!r}, jobs={jobs})"
+    subprocess.run([sys.executable, "-c", code], env=environ(work), stdin=subprocess.DEVNULL, check=True)
+
+
 def run_one(one: Candidate, sdist: Path, work: Path, how: str) -> Outcome:
     """A module in a fresh interpreter."""
     folder = work / how / one.name
     lay_out(one, sdist, folder, how)
     answer = work / how / f"{one.name}.json"
     answer.unlink(missing_ok=True)
-    env = {**os.environ, "AUTOACCEL_CACHE_DIR": str(work / "cache"), "AUTOACCEL_JOBS": "1"}
-    env["PYTHONPATH"] = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)])
-    for name in ("PYTHONDONTWRITEBYTECODE", "AUTOACCEL"):
-        env.pop(name, None)
+    env = environ(work)
     command = [sys.executable, __file__, "--child", how, str(folder), one.name, str(answer)]
     with open(work / how / f"{one.name}.log", "w+") as log:
         try:
@@ -356,6 +371,7 @@ def main() -> int:
         "--peer", choices=("no", "failed", "all"), default="failed", help="which to try with pyximport too"
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--ahead", action="store_true", help="build all in one process first")
     parser.add_argument("--sdist", type=Path, help="Cython's unpacked sdist (else pip downloads it)")
     parser.add_argument("--work", type=Path, help="where to build (else a temporary folder)")
     parser.add_argument("--json", type=Path, help="write the results there")
@@ -379,6 +395,8 @@ def main() -> int:
     )
     with tempfile.TemporaryDirectory() as temporary:
         work = given.work or Path(temporary)
+        if given.ahead:
+            build_all(taken, sdist, work, given.jobs)
         ours = run(taken, sdist, work, "ours", given.jobs)
         again = [
             one for one in taken if given.peer == "all" or (given.peer == "failed" and ours[one.name].kind != "passed")

@@ -358,6 +358,16 @@ class TestKeys:
             cython_split.prepare(text)
 
 
+def test_a_python_h_that_cannot_be_taken_apart_is_said_whole() -> None:
+    text = 'extern int used;\n_Static_assert(1, "");\nextern int unused;\n'
+    prefix = cython_split.Prefix(text)
+    prefix.look()
+    assert prefix.said({"used"}) == text
+    prefix = cython_split.Prefix(text.replace('_Static_assert(1, "");\n', "struct s { int used; };\n"))
+    prefix.look()
+    assert prefix.said({"used"}) == "extern int used;\n"
+
+
 @pytest.mark.parametrize("source", [SMALL, RICH], ids=["small", "rich"])
 @pytest.mark.parametrize("known", [False, True], ids=["first", "later"])
 def test_halves_and_parts_fit_for_every_subset(tmp_path: Path, source: str, known: bool) -> None:
