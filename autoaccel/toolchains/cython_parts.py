@@ -81,7 +81,9 @@ def make(job: compiler.Job, module: str, bucket: str) -> compiler.Objects | None
             return None
         if prefix is not None:
             head.complete(job.depfile)
-        split = cython_split.split(read_text(f"{whole}.i"), prepared, module, prefix)
+        # As if the file itself had been preprocessed: it may tell its name.
+        text = read_text(f"{whole}.i").replace(f'"{prepared}"', f'"{job.path}"')
+        split = cython_split.split(text, job.path, module, prefix)
     except (cython_split.Unsplittable, UnicodeError, RecursionError):
         return None
     if not split.keys:

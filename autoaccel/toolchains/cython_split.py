@@ -72,14 +72,18 @@ _MARKS = {
 #: From here on, nobody needs the module's name as a literal.
 _NAMED = """static const char _aa_name[] = __Pyx_MODULE_NAME;
 #undef __Pyx_MODULE_NAME
-#define __Pyx_MODULE_NAME _aa_name"""
+#define __Pyx_MODULE_NAME _aa_name
+"""
 _FACE = re.compile(
-    r"^static [^\n;]*\b__pyx_\w*(?:memoryview|array|15View_dot_MemoryView_)\w*\([^\n;]*\) \{$", re.MULTILINE
+    r"^static [^\n;]*\b__pyx_\w*(?:memoryview|array|15View_dot_MemoryView_)\w*\([^\n;]*\) \{\n.*?^\}\n",
+    re.MULTILINE | re.DOTALL,
 )
 
 
 def prepare(text: str) -> str:
     """Generated C with names for the places of constants, and marks around functions that may be Cython's own.
+
+    What is added moves no line, for tracebacks may tell them; but those of functions that lines would tell apart.
 
     Raises:
         Unsplittable: the file is not laid out as it would have to be.
@@ -89,12 +93,21 @@ def prepare(text: str) -> str:
     slots = [f"_aa_i{name} = {number}" for name, _, number in _SLOT.findall(text)]
     text = _SLOT.sub(r"#define \1 \2[_aa_i\1]", text)
     if slots:
-        text = text.replace(_SLOTS, f"{_SLOTS}\nenum {{ {', '.join(slots)} }};")
+        text = text.replace(_SLOTS, f"{_SLOTS} enum {{ {', '.join(slots)} }};")
     for section, mark in _MARKS.items():
-        text = text.replace(section, f"{section}\nextern int {mark};")
-    text = text.replace(_UTILITIES, f"{_UTILITIES}\n{_NAMED}")
+        text = text.replace(section, f"{section} extern int {mark};")
+    named = text.index("\n", text.index(_UTILITIES)) + 1
     # The face of memoryviews tells its lines, which are others in each file.
-    return _FACE.sub("#line 1\n\\g<0>", text)
+    places = [(named, named), *(face.span() for face in _FACE.finditer(text))]
+    pieces = []
+    position = 0
+    line = 1
+    for start, end in sorted(places):
+        line += text.count("\n", position, end)
+        added = f"#line 1\n{text[start:end]}" if start < end else _NAMED
+        pieces += [text[position:start], added, f"#line {line}\n"]
+        position = end
+    return "".join((*pieces, text[position:]))
 
 
 # what stands at the top level
@@ -103,7 +116,8 @@ _TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|[{}();]|^#[^\n]
 _LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'')
 _BRACE = re.compile(r'[{}]|"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'')
 _ATTRIBUTE = re.compile(r"__(?:attribute|asm)(?:__)?\s*\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)|__extension__")
-_LINE = re.compile(r"^#[^\n]*(?:\n|$)", re.MULTILINE)
+#: Lines of the preprocessor's. Pragmas that do more than keep a compiler quiet are code.
+_LINE = re.compile(r"^#(?!\s*pragma\s+(?!GCC diagnostic))[^\n]*(?:\n|$)", re.MULTILINE)
 _PRAGMA = re.compile(r"#\s*pragma\s+(?!GCC diagnostic)")
 _NAME = re.compile(r"\b[A-Za-z_]\w*")
 _TAG = re.compile(r"\b(?:struct|union|enum)\s+(\w+)(?=\s*[{;])")
@@ -577,7 +591,11 @@ class _Graph:
         self.may = {
             item.names[0]: number
             for number, item in enumerate(items)
-            if item.shareable and item.static and not item.inline and own not in item.names[0]
+            if item.shareable
+            and item.static
+            and not item.inline
+            and own not in item.names[0]
+            and not _PRAGMA.search(item.text)
         }
         self._texts: dict[int, str] = {}
         needs, spoiled = self._needs(items, compared, before)

@@ -242,6 +242,48 @@ def test_later_modules_of_a_process_say_only_what_they_read_of_python(project: P
     assert others == [first]
 
 
+def test_pragmas_in_the_authors_functions_are_kept(project: Project) -> None:
+    project.write(
+        "sample.pyx",
+        """
+        # distutils: extra_compile_args = -fopenmp
+        # distutils: extra_link_args = -fopenmp
+        from cython.parallel cimport parallel, threadid
+        def threads():
+            cdef int[3] seen
+            seen[:] = [0, 0, 0]
+            with nogil, parallel(num_threads=3):
+                seen[threadid()] = 1
+            return list(seen)
+        """,
+    )
+    assert project.ok("import autoaccel, sample; print(sample.threads())") == "[1, 1, 1]"
+    assert halved(logs(project)["sample"])
+
+
+def test_tracebacks_tell_lines_of_the_generated_file(project: Project) -> None:
+    project.write(
+        "sample.pyx",
+        "# distutils: define_macros = CYTHON_CLINE_IN_TRACEBACK=1\ncimport cython\n"
+        "def view(int[:] values): return values.shape\ndef broken(): raise ValueError(1)\n",
+    )
+    code = """
+        import re, traceback
+        import autoaccel, sample
+        try:
+            sample.broken()
+        except ValueError:
+            print(re.findall(r"/sample\\.c:[0-9]+", traceback.format_exc()))
+        """
+    told = project.ok(code)
+    assert halved(logs(project)["sample"])
+    assert told.startswith("['/sample.c:")
+    # Compiled whole, it is the same line.
+    project.env["AUTOACCEL_CACHE_DIR"] = str(project.cache.parent / "other")
+    project.write("pyproject.toml", '[tool.autoaccel]\ncflags = ["-frandom-seed=1"]\n')
+    assert project.ok(code) == told
+
+
 def inputs(project: Project, module: str) -> list[str]:
     """What a build has read, but for the source."""
     (path,) = (
