@@ -216,12 +216,12 @@ class TestWhatIsCompiledWhole:
 
 
 def test_what_a_killed_compiler_leaves_goes_with_the_builds_folder(project: Project) -> None:
-    compiler = project.compiler('echo "tmp $TMPDIR" >> "$0.log"')
+    compiler = project.compiler('echo "tmp $TMPDIR of $*" >> "$0.log"')
     project.write("sample.pyx", SMALL)
     assert project.ok("import autoaccel, sample; print(sample.runs([1, 1]))") == "[2]"
     assert halved(logs(project)["sample"])
-    lines = compiler.log.read_text().splitlines()
-    places = {after for before, after in itertools.pairwise(lines) if " -c " in before or " -E /" in before}
+    lines = [line for line in compiler.log.read_text().splitlines() if line.startswith("tmp ")]
+    places = {line.partition(" of ")[0] for line in lines if " -c " in line or " -E /" in line}
     assert len(places) == 1
     assert places.pop().startswith(f"tmp {project.cache}/v1/builds/")
 
