@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .plan import Plan
 
-__all__ = ["Contents", "bytes_digest", "digest", "file_digest", "plan_key", "variant_key"]
+__all__ = ["Contents", "bytes_digest", "digest", "file_digest", "folder_row", "nearest", "plan_key", "variant_key"]
 
 _VERSION = "autoaccel/1"
 
@@ -72,6 +72,21 @@ class Contents:
         """Whether the file's change time is not before a moment of the wall clock (nanoseconds)."""
         self.digest(path)
         return self._seen[path][0][1] >= moment_ns
+
+
+def folder_row(folder: str) -> manifest.Folder:
+    """(folder, change time, inode); a folder that has just changed is listed at the next look, whatever its stamp."""
+    seen = manifest.identity(folder) or manifest.FRESH
+    settled = time.time_ns() - seen[1] > COARSE_GRAIN_NS
+    return folder, seen[1] if settled else 0, seen[3]
+
+
+def nearest(folder: str) -> tuple[str, str]:
+    """The nearest folder that exists, this or one above, and the first name that is missing in it; ``""`` in this."""
+    name = ""
+    while not os.path.isdir(folder) and folder != os.path.dirname(folder):
+        folder, name = os.path.split(folder)
+    return folder, name
 
 
 def plan_key(plan: Plan, contents: Contents) -> str:

@@ -767,7 +767,7 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
             paths.append(path)
             continue
         if folder not in known:
-            known[folder] = _missing_part(folder)
+            known[folder] = keys.nearest(folder)
         # The nearest folder that exists, and the first name that is missing in it.
         folder, name = known[folder][0], known[folder][1] or name
         (siblings if folder == own else absent.setdefault(folder, set())).add(name)
@@ -797,14 +797,7 @@ def _variables(plan: Plan, meta: Meta) -> tuple[tuple[str, str | None], ...]:
 
 
 def _folder_rows(folders: Iterable[str]) -> tuple[manifest.Folder, ...]:
-    return tuple(_folder_row(folder) for folder in folders)
-
-
-def _folder_row(folder: str) -> manifest.Folder:
-    """(folder, change time, inode); a folder that has just changed is listed at the next look, whatever its stamp."""
-    seen = manifest.identity(folder) or manifest.FRESH
-    settled = time.time_ns() - seen[1] > keys.COARSE_GRAIN_NS
-    return folder, seen[1] if settled else 0, seen[3]
+    return tuple(keys.folder_row(folder) for folder in folders)
 
 
 #: Where package managers put headers and libraries, outside of what belongs to a compiler.
@@ -813,14 +806,6 @@ _SYSTEM = ("/usr/",) if sys.platform != "win32" else ("C:\\Program Files",)
 
 def _installed(path: str) -> bool:
     return any(f"{os.sep}{place}{os.sep}" in path for place in ("site-packages", "dist-packages"))
-
-
-def _missing_part(folder: str) -> tuple[str, str]:
-    """The nearest folder that exists, this or one above, and the first name that is missing in it; ``""`` in this."""
-    name = ""
-    while not os.path.isdir(folder) and folder != os.path.dirname(folder):
-        folder, name = os.path.split(folder)
-    return folder, name
 
 
 def _holds(told: Meta, contents: keys.Contents) -> bool:

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import os
 import re
-import time
 
-from .. import compiler, manifest, process
-from ..keys import COARSE_GRAIN_NS
+from .. import compiler, keys, manifest, process
 from .cython_split import Unsplittable, read_text, write_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from .cython_split import Prefix
 
 __all__ = ["Head", "of"]
@@ -44,10 +40,10 @@ class Head:
         self._uses = 0
         self._macros = ""
         self._prefix: Prefix | None = None
-        self._seen: dict[str, manifest.Identity | None] = {}
+        self._seen: dict[str, manifest.Identity] = {}
         #: paths where nothing is, and their folders
         self._absent: list[str] = []
-        self._folders: dict[str, manifest.Identity | None] = {}
+        self._folders: tuple[manifest.Folder, ...] = ()
         self._learned = False
 
     @property
@@ -55,10 +51,11 @@ class Head:
         """What its declarations are, where the preprocessor need not read it again; None: it must."""
         if self._prefix is None or any(manifest.identity(path) != seen for path, seen in self._seen.items()):
             return None
-        if any(manifest.identity(path) != seen for path, seen in self._folders.items()):
+        folders = tuple(keys.folder_row(folder) for folder, _, _ in self._folders)
+        if folders != self._folders or not all(changed for _, changed, _ in folders):
             if any(os.path.lexists(path) for path in self._absent):
                 return None
-            self._folders = _settled(self._folders)
+            self._folders = folders
         return self._prefix
 
     def without(self, text: str, start: int, path: str) -> str:
@@ -71,8 +68,14 @@ class Head:
         told = read_text(depfile).rstrip()
         write_text(depfile, " \\\n ".join([told, *map(compiler.escaped, self._seen)]) + "\n")
 
-    def learn(self, job: compiler.Job, prefix: Prefix) -> None:
-        """Find out what there is to know, which takes as long as three readings, if more files begin like this one."""
+    def learn(self, job: compiler.Job, prefix: Prefix, started: int) -> None:
+        """Find out what there is to know, which takes as long as three readings, if more files begin like this one.
+
+        Args:
+            job: how such a file is compiled.
+            prefix: what the head's declarations were.
+            started: before they were read, in nanoseconds; macros of later headers would not fit them.
+        """
         self._uses += 1
         if self._uses < 2 or self._learned:
             return
@@ -81,7 +84,6 @@ class Head:
         folders = compiler.include_words(job.flags)
         if any(job.env.get(name) for name in compiler.SEARCHED) or not all(map(os.path.isabs, folders)):
             return  # another folder of work is another place
-        started = time.time_ns()
         path = f"{job.output}.head.c"
         write_text(path, self._text)
         flags = [f"{path}.d" if word == job.depfile else word for word in job.flags]
@@ -90,32 +92,20 @@ class Head:
             return
         read = [one for one in compiler.dependencies(f"{path}.d", job.cwd) if one != path]
         probes = compiler.include_probes([path, *read], command, job.compiler)
-        seen = _settled(read, started)
-        if None not in seen.values():
+        contents = keys.Contents()
+        # What has just been written may be written again under the same stamps.
+        if not any(contents.changed_since(one, started - keys.COARSE_GRAIN_NS) for one in read):
             self._macros = _macros(read_text(f"{path}.i"), path)
-            self._seen = seen
+            self._seen = {one: contents.identity(one) for one in read}
             # Each file has a folder of work of its own.
             self._absent = [probe for probe in probes if not probe.startswith(job.cwd)]
-            self._folders = dict.fromkeys(map(_existing, dict.fromkeys(map(os.path.dirname, self._absent))))
+            near = dict.fromkeys(keys.nearest(os.path.dirname(probe))[0] for probe in self._absent)
+            self._folders = tuple((folder, 0, 0) for folder in near)
             self._prefix = prefix
 
 
 #: Stands for the file's own name.
 _HERE = "\0"
-
-
-def _existing(folder: str) -> str:
-    """The folder, or the nearest one above it that exists."""
-    while not os.path.isdir(folder) and folder != os.path.dirname(folder):
-        folder = os.path.dirname(folder)
-    return folder
-
-
-def _settled(paths: Iterable[str], when: int | None = None) -> dict[str, manifest.Identity | None]:
-    """Stat identities; None where a file has been written so recently that it may be again, under the same stamps."""
-    moment = when or time.time_ns()
-    found = {path: manifest.identity(path) for path in paths}
-    return {path: seen if seen and moment - seen[1] > COARSE_GRAIN_NS else None for path, seen in found.items()}
 
 
 def _macros(text: str, path: str) -> str:

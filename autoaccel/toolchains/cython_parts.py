@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from .. import compiler, keys, process, settings
@@ -71,6 +72,7 @@ def make(job: compiler.Job, module: str, bucket: str) -> compiler.Objects | None
         log.append(process.shown(words))
         return process.run(words, cwd=job.cwd, env=job.env).status == 0
 
+    started = time.time_ns()
     try:
         prepared = f"{whole}.c"
         text = cython_split.prepare(read_text(job.path))
@@ -118,7 +120,7 @@ def make(job: compiler.Job, module: str, bucket: str) -> compiler.Objects | None
                     return None
                 for piece, stem in zip(pieces, stems, strict=True):
                     library.add(f"{stem}.o", [split.symbol(name) for name in piece])
-        head.learn(job, split.prefix)
+        head.learn(job, split.prefix, started)
         if not half.result():
             return None
     objects = library.having([split.symbol(name) for name in moved])
