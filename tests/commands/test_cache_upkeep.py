@@ -31,7 +31,7 @@ def filled(project):
 
 def age(project, name, seconds):
     """Have a module been built, and used last, so many seconds ago."""
-    for folder in project.cache.glob("v1/artifacts/*/*/*"):
+    for folder in project.cache.glob("v2/artifacts/*"):
         meta = json.loads((folder / "meta.json").read_text())
         if meta["name"] == name:
             then = time.time() - seconds
@@ -79,7 +79,7 @@ def test_list_filters_and_sorts(accel, filled):
 
 @pytest.mark.core
 def test_a_cache_that_can_only_be_read_is_listed(accel, filled):
-    builds = filled.cache / "v1" / "builds"
+    builds = filled.cache / "v2" / "builds"
     builds.rmdir()
     builds.touch()
     assert names(accel("cache", "list", "--json")) == ["one", "pkg.three", "two"]
@@ -110,13 +110,13 @@ class TestVerify:
         assert repaired.status == 0
         assert f"set aside: {library.parent}: " in repaired.out
         assert accel("cache", "verify").status == 0
-        assert len(list(filled.cache.glob("v1/quarantine/*"))) == 1
+        assert len(list(filled.cache.glob("v2/quarantine/*"))) == 1
         assert filled.ok("import autoaccel, one, two; print(one.value(), two.value())") == "1 2"
 
     def test_every_kind_of_note(self, accel, filled):
         spoilt = []
         for folder in ("manifests", "packs", "contexts", "tools"):
-            path = min((filled.cache / "v1" / folder).iterdir())
+            path = min((filled.cache / "v2" / folder).iterdir())
             path.chmod(0o600)
             path.write_bytes(path.read_bytes()[:-3])
             spoilt.append(str(path))
@@ -209,7 +209,7 @@ class TestPrune:
         assert [(item.name, item.current) for item in done.items] == [("one", False)]
 
     def test_leavings_go(self, filled):
-        bucket = filled.cache / "v1"
+        bucket = filled.cache / "v2"
         then = time.time() - 40 * DAY
         for path in ("failures/ab.json", "failures/ab.log", "manifests/.new-x", "locks/old.lock", "contexts/0123"):
             (bucket / path).write_text("{}")
@@ -220,16 +220,16 @@ class TestPrune:
         os.utime(bucket / "quarantine" / "1-x", (then, then))
         upkeep.prune(store.Store(str(filled.cache)), upkeep.Caps(None, None))
         left = {str(path.relative_to(filled.cache)) for path in filled.cache.rglob("*")}
-        gone = {"cleared-1-2", "v1/builds/999999999-x", "v1/quarantine/1-x", "v1/failures/ab.json", "v1/contexts/0123"}
-        assert not left & (gone | {"v1/manifests/.new-x", "v1/locks/old.lock", "v1/failures/ab.log"})
+        gone = {"cleared-1-2", "v2/builds/999999999-x", "v2/quarantine/1-x", "v2/failures/ab.json", "v2/contexts/0123"}
+        assert not left & (gone | {"v2/manifests/.new-x", "v2/locks/old.lock", "v2/failures/ab.log"})
         assert len(filled.artifacts()) == 3
 
     def test_build_folders_of_cargo_and_functions_of_numba_count(self, accel, filled):
-        folder = filled.cache / "v1" / "cargo" / ("a" * 40)
+        folder = filled.cache / "v2" / "cargo" / ("a" * 40)
         folder.mkdir()
         (folder / "autoaccel.json").write_text(json.dumps({"local": ["crate"], "libraries": {"x": "/src/Cargo.toml"}}))
         (folder / "big").write_bytes(bytes(3_000_000))
-        functions = filled.cache / "v1" / "numba" / ("b" * 20)
+        functions = filled.cache / "v2" / "numba" / ("b" * 20)
         functions.mkdir(parents=True)
         (functions / "heat.step-5.py311.nbi").write_bytes(bytes(2_000_000))
         then = time.time() - 100 * DAY
@@ -262,7 +262,7 @@ class TestPrune:
 
     def test_a_build_starts_the_upkeep_and_nobody_waits(self, filled):
         age(filled, "two", 100 * DAY)
-        stamp = filled.cache / "v1" / "upkeep"
+        stamp = filled.cache / "v2" / "upkeep"
         os.utime(stamp, (1, 1))
         filled.c("four.c", 4)
         assert filled.ok("import autoaccel, four; print(four.value())") == "4"
@@ -274,7 +274,7 @@ class TestPrune:
         assert len(filled.artifacts()) == 3
 
     def test_a_hit_starts_no_upkeep(self, filled):
-        stamp = filled.cache / "v1" / "upkeep"
+        stamp = filled.cache / "v2" / "upkeep"
         os.utime(stamp, (1, 1))
         filled.ok("import autoaccel, one")
         assert stamp.stat().st_mtime == 1
