@@ -167,7 +167,7 @@ class AccelFinder:
             self.attach()
         packed = self.packed
         if packed and fullname in packed and self.direct and fullname[:2] != "__":
-            # The interpreter has `__hello__` and such itself. Where the first directory of the path has it, nobody else is to be asked.
+            # Where the first directory of the path has it, nobody else is to be asked (but for `__hello__` and such).
             finder = packed[fullname]
             try:
                 first = (sys.path if path is None else path)[0]
@@ -352,7 +352,8 @@ def directory_spec(self, fullname, target=None, depth=5):
         self._listed = names
     # Cargo's names have hyphens where Python's have none.
     hyphened = stem.replace("_", "-") if "_" in stem else stem
-    stems = self._stems
+    # Where there is nothing but native sources, nobody asks for these.
+    stems = self._stems or (_stems(self) if self.odd or building else None)
     if stems is not None and stem not in stems and hyphened not in names and not self.foreign:
         return None
     if self.odd or building:
@@ -365,9 +366,8 @@ def directory_spec(self, fullname, target=None, depth=5):
             source = f"{self.base}{stem}{suffix}"
             break
     else:
-        if stems is None:
-            # Whoever looks for one name that is not ours here looks for more.
-            self._stems = frozenset([name.partition(".")[0] for name in names])
+        if stems is None and stem not in _stems(self) and hyphened not in names and not self.foreign:
+            return None
         # What `FileFinder.find_spec` does after its `stat`.
         directory = self.base[:-1]
         pack = packs.get(directory)
@@ -410,6 +410,13 @@ def directory_spec(self, fullname, target=None, depth=5):
     spec = ModuleSpec(fullname, None)
     spec.submodule_search_locations = [namespace]
     return spec
+
+
+def _stems(finder):
+    # type: (DirectoryFinder) -> frozenset[str]
+    """What the names in a directory begin with, by which most searches end."""
+    stems = finder._stems = frozenset([name.partition(".")[0] for name in finder._path_cache])
+    return stems
 
 
 class NativeLoader(_external.ExtensionFileLoader):

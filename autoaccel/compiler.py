@@ -276,7 +276,9 @@ def build_library(
             raise Failed(missing, log=str(missing), absent=[unit.path])
     # What a killed compiler leaves goes with the folder.
     env = process.environment(TMPDIR=workdir)
-    jobs = [job_of(unit, index, options, compilers[unit.language], how, workdir, env) for index, unit in enumerate(units)]
+    jobs = [
+        job_of(unit, index, options, compilers[unit.language], how, workdir, env) for index, unit in enumerate(units)
+    ]
     log: list[str] = []
     inputs: list[str] = []
     absent: list[str] = []

@@ -89,6 +89,14 @@ class Head:
     def look(self, job: compiler.Job, prefix: Prefix, started: int) -> None:
         """As `learn`, now."""
         self.learned = True
+        try:
+            self._look(job, prefix, started)
+        except BaseException:
+            # It was broken off; the next may try.
+            self.learned = False
+            raise
+
+    def _look(self, job: compiler.Job, prefix: Prefix, started: int) -> None:
         prefix.look()
         folders = compiler.include_words(job.flags)
         if any(job.env.get(name) for name in compiler.SEARCHED) or not all(map(os.path.isabs, folders)):
@@ -141,7 +149,7 @@ def foresee(job: compiler.Job, utilities: str) -> None:
         utilities: Cython's folder of that name, which has what it writes.
     """
     with _foreseeing, contextlib.suppress(Unsplittable, UnicodeError, OSError):
-        head, start = of(job, _usual(utilities))
+        head, _ = of(job, _usual(utilities))
         if head.learned:
             return
         started = time.time_ns()

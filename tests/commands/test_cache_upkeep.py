@@ -395,7 +395,7 @@ class TestArchive:
         assert ended.status == 1
         assert "is not the archive that was meant" in ended.err
 
-    @pytest.mark.parametrize("name", ["../evil", "/evil", "artifacts/../../evil/x", "artifacts/a/b/../../../evil"])
+    @pytest.mark.parametrize("name", ["../evil", "/evil", "artifacts/../../evil/x", "artifacts/a/../../evil"])
     def test_members_outside_of_the_archive_s_place(self, accel, filled, tmp_path, name):
         import hashlib
         import io
@@ -403,7 +403,7 @@ class TestArchive:
 
         file = tmp_path / "evil.tar.gz"
         digest = hashlib.sha256(b"x").hexdigest()
-        index = json.dumps({"schema": 1, "files": {name: digest}, "manifests": []}).encode()
+        index = json.dumps({"schema": 2, "files": {name: digest}, "manifests": []}).encode()
         with tarfile.open(file, "w:gz") as tar:
             for member, content in (("autoaccel.json", index), (name, b"x")):
                 told = tarfile.TarInfo(member)
