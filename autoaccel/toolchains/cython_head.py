@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .cython_split import Prefix
 
-__all__ = ["Head", "foresee", "of"]
+__all__ = ["Head", "foresee", "known", "of"]
 
 #: Cython's own files have the second kind too.
 _COMMENT = re.compile(r"/\*.*?\*/|^\s*//[^\n]*", re.DOTALL | re.MULTILINE)
@@ -139,6 +139,11 @@ def _macros(text: str, path: str) -> str:
 _heads: dict[tuple[object, ...], Head] = {}
 #: Held while a head is looked at that files will have which Cython has yet to write.
 _foreseeing = threading.RLock()
+
+
+def known() -> bool:
+    """Whether one has been looked at."""
+    return any(head.learned for head in list(_heads.values()))
 
 
 def foresee(job: compiler.Job, utilities: str) -> None:

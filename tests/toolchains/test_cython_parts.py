@@ -242,7 +242,7 @@ def test_later_modules_of_a_process_say_only_what_they_read_of_python(project: P
     assert others == [first]
 
 
-def test_modules_that_are_built_at_once_say_only_what_they_read_of_python_from_the_first_on(project: Project) -> None:
+def test_what_modules_that_are_built_at_once_begin_with_is_foreseen(project: Project) -> None:
     compiler = project.compiler('for word; do case $word in *.half.i) wc -c < "$word" >> "$0.log.sizes";; esac; done')
     for name in ("one", "two"):
         project.write(f"{name}.pyx", RICH)
@@ -253,7 +253,8 @@ def test_modules_that_are_built_at_once_say_only_what_they_read_of_python_from_t
     project.write("apart/solo.pyx", RICH)
     project.ok("import sys; sys.path.insert(0, 'apart'); import autoaccel, solo")
     whole_head = int(Path(f"{compiler.log}.sizes").read_text().split()[-1])
-    assert max(sizes) < whole_head - 300_000
+    # The other one may have come before anybody knew that there are two.
+    assert min(sizes) < whole_head - 300_000
     assert all(halved(log) for log in logs(project).values())
     assert len({tuple(inputs(project, name)) for name in ("one", "two")}) == 1
     first, *others = [
