@@ -432,6 +432,10 @@ class NativeLoader(_external.ExtensionFileLoader):
     """
 
     package = False
+    #: in which import the source has just been looked at
+    asked = 0
+    #: modules that were made, and not run yet
+    created = ()  # type: tuple[ModuleType, ...]
 
     def __init__(self, name, origin, toolchain, mode="build", names=None, record=None):
         # type: (str, str, str, str, set[str] | None, Record | None) -> None
@@ -441,10 +445,6 @@ class NativeLoader(_external.ExtensionFileLoader):
         self.mode = mode
         self.names = names
         self.record = record
-        #: in which import the source has just been looked at
-        self.asked = 0
-        #: modules that were made, and not run yet
-        self.created = ()  # type: tuple[ModuleType, ...]
 
     def create_module(self, spec):
         # type: (ModuleSpec) -> ModuleType
@@ -465,7 +465,7 @@ class NativeLoader(_external.ExtensionFileLoader):
                 known = False
             self.asked = 0
         if record is not None and self.mode == "build" and holds(record, self.names, known):
-            self.path = spec.cached = spec.origin = record[3]
+            self.path = spec._cached = spec.origin = record[3]  # type: ignore[attr-defined]
             # CPython opens `origin`; everyone else is to see the source there.
             try:
                 module = _imp.create_dynamic(spec)  # type: Any
@@ -491,7 +491,7 @@ class NativeLoader(_external.ExtensionFileLoader):
         # type: (ModuleType) -> None
         """Run the module's init; on a reload, build what has changed and put the new content into ``module``."""
         if module in self.created:
-            self.created = tuple([one for one in self.created if one is not module])
+            self.created = () if len(self.created) == 1 else tuple([one for one in self.created if one is not module])
             _imp.exec_dynamic(module)
             loaded[self.name] = self.path
             return
