@@ -15,6 +15,7 @@ from typing import ClassVar
 import click
 
 from .. import process
+from ..bytecode import distrust
 from ..errors import AccelError
 from ..live.affected import key_of
 from ..live.command import Keeper, Program, exit_code
@@ -151,6 +152,8 @@ class _Session:
         self._interactive = interactive
         self._stale = True
         self._good = False
+        #: changed since the program was started
+        self._python: set[str] = set()
 
     def put(self, event: object) -> None:
         """An event, from any thread."""
@@ -214,6 +217,7 @@ class _Session:
             self._view.tell(event)
             if isinstance(event, Round):
                 self._stale = self._stale or bool(event.built or event.python)
+                self._python.update(event.python)
                 self._run_again(event)
             elif isinstance(event, _Ran) and self._interactive and event.status in (-signal.SIGINT, 130):
                 return
@@ -249,6 +253,10 @@ class _Session:
         self._stale = False
         again = program.running
         program.stop()
+        # After its end: it may just have written bytecode of what was changed since.
+        for path in self._python:
+            distrust(path)
+        self._python.clear()
         try:
             program.start()
         except OSError as problem:

@@ -11,6 +11,7 @@ import tokenize
 from types import ModuleType
 
 from .. import NativeLoader, loaded
+from ..bytecode import distrust
 from ..loader import forget
 from ..packaged import FolderLoader
 from ..reload import Fresh, commit, prepared
@@ -70,6 +71,7 @@ def swap(ready: Mapping[str, tuple[Source, Artifact]], python: Collection[str] =
         if jitted:
             forget()
         for module in again:
+            distrust(str(module.__file__))
             importlib.reload(module)
     except BaseException:
         for names, kept in before:

@@ -106,6 +106,27 @@ class TestEveryToolchain:
         )
         assert out == "done"
 
+    @pytest.mark.parametrize("renewed", ["importlib.reload(sample)", "autoaccel.sync(wait=None)"])
+    def test_numba_edited_twice_within_one_second(self, project: Project, renewed: str) -> None:
+        need("numba")
+        out = project.ok(
+            f"""
+            import importlib, os, pathlib, time
+            path, second = pathlib.Path("sample.py"), int(time.time()) + 1000
+            def edit(number):
+                path.write_text(f"from numba import njit\\n@njit\\ndef value():\\n    return {{number}}\\n")
+                os.utime(path, ns=(0, second * 10**9 + number))
+            edit(100)
+            import autoaccel, sample
+            with autoaccel.watch():
+                for number in range(101, 105):
+                    edit(number)
+                    {renewed}
+                    print(sample.value())
+            """
+        )
+        assert out.split() == ["101", "102", "103", "104"]
+
 
 WATCH = """
 import importlib, os, pathlib, sys, threading, time

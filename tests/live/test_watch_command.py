@@ -274,6 +274,24 @@ class TestProgram:
             assert watching.end() == 5
             gone(pid)
 
+    def test_a_python_file_that_is_saved_twice_within_one_second(self, project: Project) -> None:
+        project.c("sample.c", 1)
+        project.write("app.py", "import time, helper\nopen('ran', 'a').write(f'{helper.X}\\n')\ntime.sleep(300)\n")
+        second = int(time.time()) + 1000
+
+        def save(number: int) -> None:
+            path = project.write("helper.py", f"X = {number}\n")
+            os.utime(path, ns=(0, second * 10**9 + number))
+
+        save(100)
+        with Watching(project, "--", sys.executable, "app.py") as watching:
+            ran(project, "100")
+            save(101)
+            ran(project, "100", "101")
+            save(102)
+            ran(project, "100", "101", "102")
+            assert watching.end() == 130
+
     def test_one_that_does_not_listen_is_killed_with_all_that_it_started(self, project: Project) -> None:
         source = project.c("sample.c", 1)
         project.write(
