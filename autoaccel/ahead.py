@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Outcome", "build", "build_sources", "mistakes", "sources_below"]
+__all__ = ["Outcome", "build", "build_sources", "mistakes", "source_at", "sources_below"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,18 @@ def sources_below(
                 yield source
 
 
+def source_at(path: str, top: str, root: str | None = None) -> Source | None:
+    """What `sources_below` gives for one file, were it asked for the folder ``top`` above it; nothing is logged."""
+    walk = _Walk(top, os.path.abspath(root) if root is not None else None, silent=True)
+    folder = os.path.dirname(path)
+    above = folder
+    while above.startswith(top):
+        if os.path.isfile(os.path.join(above, "pyvenv.cfg")):
+            return None
+        above = os.path.dirname(above)
+    return walk.wanted(path, walk.project(folder))
+
+
 def mistakes(paths: Sequence[str]) -> list[str]:
     """What is wrong with the pyproject.toml files that govern paths, beside what the builds of their modules tell."""
     found: dict[str, None] = {}
@@ -188,13 +200,20 @@ class _Walk:
                     if os.path.isfile(file):
                         yield Source(name, file, toolchain, package)
             for file in sorted(files):
-                if file in _CRATE_FILES and folder == self._top:
-                    continue
-                source = self.source_of(os.path.join(folder, file), project)
-                if source is not None and project is not None and _matches(source.name, project.exclude):
-                    self._pass_over(source.path, f"`exclude` names {source.name}")
-                elif source is not None:
+                source = self.wanted(os.path.join(folder, file), project)
+                if source is not None:
                     yield source
+
+    def wanted(self, path: str, project: Project | None) -> Source | None:
+        """The module that a file in or below the folder is the source of; None where nobody imports it from there."""
+        folder, file = os.path.split(path)
+        if file in _CRATE_FILES and folder == self._top:
+            return None
+        source = self.source_of(path, project)
+        if source is not None and project is not None and _matches(source.name, project.exclude):
+            self._pass_over(source.path, f"`exclude` names {source.name}")
+            return None
+        return source
 
     def project(self, folder: str) -> Project | None:
         """What the pyproject.toml that governs a folder declares."""

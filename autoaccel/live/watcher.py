@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from .. import CRATE_SOURCES, SUFFIXES, early, errors, pipeline, process, settings
-from ..ahead import sources_below
+from ..ahead import source_at, sources_below
 from ..logs import log
 from ..roots import SKIPPED
 from ..store import open_store
@@ -336,8 +336,11 @@ class Watcher:
         self._python |= python
         keys = {key for key in keys if key in self._sources} | appeared
         if keys or python:
-            shown = [path for path in changed if os.path.isfile(path) and (path in python or self._known.knows(path))]
-            self._told(Changed(tuple(sorted(shown))))
+            # Also what is gone; a folder only where it is all that there is to tell.
+            shown = [
+                path for path in changed if path in python or (self._known.knows(path) and not os.path.isdir(path))
+            ]
+            self._told(Changed(tuple(sorted(shown or changed))))
         for key in keys:
             self._want(key)
 
@@ -362,14 +365,16 @@ class Watcher:
             return self._search_all()
         found: set[Key] = set()
         for path in changed - paths:
-            if not path.endswith(_SUFFIXES) or not os.path.isfile(path) or self._top_of(path) is None:
+            top = self._top_of(path)
+            if not path.endswith(_SUFFIXES) or not os.path.isfile(path) or top is None:
                 continue
             try:
-                sources = list(sources_below([path], self._root, silent=True))
+                come = source_at(path, top, self._root)
             except (errors.AccelError, OSError):
                 continue
-            self._below.update(map(key_of, sources))
-            found |= {key_of(source) for source in sources if self._add(source)}
+            if come is not None:
+                self._below.add(key_of(come))
+                found |= {key_of(come)} if self._add(come) else set()
         if found:
             self._follow()
         return found
@@ -377,19 +382,24 @@ class Watcher:
     def _search_all(self) -> set[Key]:
         # First: what comes into a new folder from now on is told.
         self._follow()
-        try:
-            now = {key_of(source): source for source in sources_below(self.paths, self._root, silent=True)}
-        except (errors.AccelError, OSError) as problem:
-            # A folder that is being replaced; the next change of it comes soon.
-            log.info("the search for sources broke off: %s", problem)
-            return set()
+        now: dict[Key, Source] = {}
+        for top in self.paths:
+            try:
+                found = list(sources_below([top], self._root, silent=True))
+            except (errors.AccelError, OSError) as problem:
+                # A folder that is being replaced, whose next change comes soon, or one that is gone.
+                log.info("the search for sources broke off: %s", problem)
+                inside = (self._sources[key] for key in self._below if key in self._sources)
+                found = [source for source in inside if (source.path + os.sep).startswith(top + os.sep)]
+            known = {path for _, path in now}
+            now.update((key_of(source), source) for source in found if source.path not in known)
         for key in self._below - now.keys():
             if key in self._sources:
                 self._drop(self._sources[key])
         self._below = set(now)
-        found = {key for key, source in now.items() if self._add(source)}
+        new = {key for key, source in now.items() if self._add(source)}
         self._follow()
-        return found
+        return new
 
     def _adopt(self) -> None:
         """Take in what has been imported since."""
@@ -415,6 +425,8 @@ class Watcher:
         self._sources.pop(key, None)
         self._known.forget(key)
         self._waiting.pop(key, None)
+        # What was broken is no more.
+        self._news = self._news or key in self._failures
         self._failures.pop(key, None)
         self._artifacts.pop(key, None)
         if key in self._running:

@@ -86,6 +86,16 @@ class TestRounds:
             watching.round()
             assert watching.end() == 1
 
+    def test_a_header_that_goes_is_named(self, project: Project) -> None:
+        header = project.write("part.h", "#define N 1\n")
+        project.c("sample.c", "N", before='#include "part.h"')
+        with Watching(project) as watching:
+            watching.round()
+            header.unlink()
+            events = watching.round()
+            assert events[0] == {"event": "changed", "paths": [str(header)], "time": events[0]["time"]}
+            assert names(events, "failed") == ["sample"]
+
     def test_a_header_that_was_missing_appears(self, project: Project) -> None:
         project.c("sample.c", "LATE", before='#include "late.h"')
         with Watching(project) as watching:
@@ -115,6 +125,41 @@ class TestRounds:
             assert names(watching.round(), "built") == ["deep.er.three"]
             (project.root / "two.c").unlink()
             assert watching.until("gone")[-1]["name"] == "two"
+
+    def test_a_new_file_is_the_module_that_it_would_be_from_the_start(self, project: Project) -> None:
+        project.write("pyproject.toml", '[tool.autoaccel]\nexclude = ["legacy.*"]\n')
+        project.c("deep/er/one.c", 1)
+        (project.root / "legacy").mkdir()
+        with Watching(project) as watching:
+            watching.round()
+            project.c("legacy/left.c", 1)
+            project.c("deep/er/two.c", 2)
+            assert names(watching.round(), "built") == ["deep.er.two"]
+            assert watching.settled() == []
+
+    def test_one_of_two_folders_is_away(self, project: Project) -> None:
+        project.c("first/one.c", 1)
+        project.c("second/two.c", 1)
+        with Watching(project, "first", "second") as watching:
+            watching.round()
+            (project.root / "first").rename(project.root / "away")
+            assert names(watching.round(), "failed") == ["one"]
+            project.c("second/three.c", 1)
+            assert names(watching.round(), "built") == ["three"]
+            (project.root / "second" / "two.c").unlink()
+            assert watching.until("gone")[-1]["name"] == "two"
+            (project.root / "away").rename(project.root / "first")
+            while watching.round()[-1]["failed"]:
+                pass
+
+    def test_what_does_not_build_is_removed(self, project: Project) -> None:
+        project.c("good.c", 1)
+        bad = project.c("bad.c", "nowhere")
+        with Watching(project, "--", sys.executable, "-c", "raise SystemExit(3)") as watching:
+            assert watching.until("command")[-1]["state"] == "waiting"
+            bad.unlink()
+            assert watching.round()[-1]["failed"] == []
+            assert watching.until("command")[-1]["state"] == "started"
 
     def test_many_files_at_once_are_one_round(self, project: Project) -> None:
         for number in range(12):
