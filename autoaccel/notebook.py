@@ -199,7 +199,7 @@ def _due(shell: Any) -> Iterator[str]:
     reloader = getattr(magics, "_reloader", None)
     if reloader is None or not reloader.enabled:
         return
-    for source in imported():
+    for source, _ in imported():
         name = source.name
         if not (reloader.check_all or name in reloader.modules) or name in reloader.skip_modules:
             continue

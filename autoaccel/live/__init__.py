@@ -183,9 +183,9 @@ def sync(wait: float | None = 0.0) -> tuple[str, ...]:
     return _current.sync(wait)
 
 
-def imported() -> Iterator[Source]:
-    """The native modules of this process."""
-    for name in list(loaded):
+def imported() -> Iterator[tuple[Source, str]]:
+    """The native modules of this process, and the library that each of them has its content from."""
+    for name, artifact in list(loaded.items()):
         loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)
         if isinstance(loader, NativeLoader):
-            yield source_of(loader)
+            yield source_of(loader), artifact

@@ -123,7 +123,7 @@ class Watcher:
         jobs: how many builds at once; None: one for each core.
         poll: see `events.Events`.
         told: is told every event, by the watcher's own thread.
-        more: further modules, asked now and then.
+        more: further modules and what is loaded of each, asked now and then.
         also: further ``.py`` files, asked now and then.
     """
 
@@ -135,7 +135,7 @@ class Watcher:
         jobs: int | None = None,
         poll: bool | None = None,
         told: Callable[[object], None] | None = None,
-        more: Callable[[], Iterable[Source]] = tuple,
+        more: Callable[[], Iterable[tuple[Source, str]]] = tuple,
         also: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self.paths = tuple(os.path.abspath(path) for path in paths)
@@ -403,11 +403,11 @@ class Watcher:
 
     def _adopt(self) -> None:
         """Take in what has been imported since."""
-        found = [source for source in self._more() if self._add(source, want=False)]
+        found = [pair for pair in self._more() if self._add(pair[0], want=False)]
         if self._known.also(self._also()) or found:
             self._follow()
-            for source in found:
-                if self._known.learn(source):
+            for source, artifact in found:
+                if self._known.learn(source, loaded=artifact):
                     self._want(key_of(source))
 
     def _add(self, source: Source, *, want: bool = True) -> bool:

@@ -229,6 +229,20 @@ print(sample.value())
         )
         assert out == "2"
 
+    def test_what_somebody_else_has_built_before_it_watches(self, project: Project) -> None:
+        project.c("sample.c", 1)
+        out = project.ok(
+            WATCH
+            + f"""
+import sample
+edit("sample.c", {c_module("sample", 2)!r})
+autoaccel.build("sample.c")
+with autoaccel.watch():
+    print(autoaccel.sync(wait=None), sample.value(), autoaccel.sync(wait=None))
+"""
+        )
+        assert out == "('sample',) 2 ()"
+
     def test_a_module_that_is_imported_while_it_watches(self, project: Project) -> None:
         project.c("late.c", 1)
         out = project.ok(
