@@ -229,6 +229,31 @@ print(sample.value())
         )
         assert out == "2"
 
+    def test_a_callback_that_fails_tells_why(self, project: Project) -> None:
+        project.c("sample.c", 1)
+        done = project.run(
+            WATCH
+            + f"""
+import sample
+def told(one):
+    try:
+        autoaccel.sync()
+    finally:
+        rounds.set()
+rounds = threading.Event()
+with autoaccel.watch(callback=told):
+    autoaccel.sync(wait=None)
+    rounds.clear()
+    edit("sample.c", {c_module("sample", "nowhere")!r})
+    assert rounds.wait(60)
+    time.sleep(0.2)
+"""
+        )
+        assert done.status == 0
+        assert "autoaccel: the callback of autoaccel.watch() has failed\nTraceback" in done.err
+        assert "BuildError: sample: " in done.err
+        assert "nowhere" in done.err
+
     def test_what_somebody_else_has_built_before_it_watches(self, project: Project) -> None:
         project.c("sample.c", 1)
         out = project.ok(
