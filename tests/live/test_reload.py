@@ -335,6 +335,23 @@ def test_dependents_are_imported_again(project: Project) -> None:
     assert out == ["5 2 2", "('user', 'user_of_user') 10 10 [1]"]
 
 
+def test_dependents_that_take_names_from_each_other_run_in_that_order(project: Project) -> None:
+    project.c("native.c", 1)
+    project.write("middle.py", "from native import value\nimport last\n")
+    project.write("last.py", "import middle\nfrom native import value as first\n")
+    # Its value is of the native module too, but it has it from another one.
+    project.write("a_user.py", "from middle import value\n")
+    out = project.ok(
+        f"""
+        import importlib, pathlib, autoaccel, native, middle, a_user
+        pathlib.Path("native.c").write_text({c_module("native", 5)!r})
+        importlib.reload(native)
+        print(sorted(autoaccel.reload_dependents(native)), middle.value(), a_user.value())
+        """
+    )
+    assert out == "['a_user', 'last', 'middle'] 5 5"
+
+
 def test_a_native_dependent_is_run_again(project: Project) -> None:
     need("Cython")
     project.write("helper.py", "def number(): return 1\n")
