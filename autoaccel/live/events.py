@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -131,8 +132,7 @@ class Events:
                 self._followed.add((folder, deep))
             except OSError as problem:
                 if os.path.isdir(folder):
-                    hint = "; sysctl fs.inotify.max_user_watches sets how many" if sys.platform == "linux" else ""
-                    self._give_up(f"the system gives no events of {folder} ({problem}{hint})")
+                    self._give_up(f"the system gives no events of {folder} ({_shown(problem)})")
 
     def _give_up(self, reason: str) -> None:
         if not self.polling:
@@ -155,8 +155,13 @@ class Events:
                 events.heard(event)
 
         self._handler = Handler()
-        self._observer = Observer()
-        self._observer.start()
+        try:
+            observer = Observer()
+            observer.start()
+        except (OSError, RuntimeError) as problem:  # too many of them on this machine, or too many threads
+            self._give_up(f"the system gives no events ({_shown(problem)})")
+        else:
+            self._observer = observer
 
     def heard(self, event: Any) -> None:
         """An event of watchdog's."""
@@ -166,6 +171,13 @@ class Events:
         for path in (event.src_path, getattr(event, "dest_path", "")):
             if path:
                 self._touched(os.fsdecode(path))
+
+
+def _shown(problem: Exception) -> str:
+    """What keeps events from us, and what to do about it."""
+    number = getattr(problem, "errno", None) if sys.platform == "linux" else None
+    limit = {errno.ENOSPC: "max_user_watches", errno.EMFILE: "max_user_instances"}.get(number or 0)
+    return f"{problem}; sysctl fs.inotify.{limit} sets how many" if limit else str(problem)
 
 
 def _names(folder: str) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -200,6 +202,22 @@ class TestRounds:
             assert names(watching.round(), "built") == ["one"]
             project.c("two.c", 2)
             assert names(watching.round(), "built") == ["two"]
+
+    @pytest.mark.parametrize("limit", ["max_inotify_watches", "max_inotify_instances"])
+    def test_the_system_has_no_more_events_to_give(self, project: Project, limit: str) -> None:
+        project.c("deep/sample.c", 1)
+        # In a namespace of its own, which has its own limits.
+        shell = f"echo 0 > /proc/sys/user/{limit} && exec "
+        words = ["unshare", "-Ur", "sh", "-c", f'{shell} "$@"', "sh"]
+        if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
+            pytest.skip("needs user namespaces")
+        with Watching(project, before=words) as watching:
+            told = watching.until("watching")[-1]
+            assert f"sysctl fs.inotify.{limit.replace('inotify', 'user')} sets how many" in told["polling"]
+            watching.round()
+            project.c("deep/sample.c", 2)
+            assert names(watching.round(), "built") == ["deep.sample"]
+            assert watching.end() == 0
 
     def test_a_header_outside_of_the_watched_folder(self, project: Project) -> None:
         header = project.write("include/far.h", "#define FAR 1\n")
