@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Outcome", "build", "build_sources", "mistakes", "source_at", "sources_below"]
+__all__ = ["Outcome", "build", "build_sources", "folders_below", "mistakes", "source_at", "sources_below"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,16 @@ def sources_below(
                 yield source
 
 
+def folders_below(top: str) -> Iterator[tuple[str, list[str]]]:
+    """A folder and those below it in which sources are looked for, and the files in each."""
+    for folder, folders, files in os.walk(top):
+        if "pyvenv.cfg" in files:
+            folders.clear()
+            continue
+        folders[:] = sorted(one for one in folders if one not in SKIPPED and not one.startswith("."))
+        yield folder, files
+
+
 def source_at(path: str, top: str, root: str | None = None) -> Source | None:
     """What `sources_below` gives for one file, were it asked for the folder ``top`` above it; nothing is logged."""
     walk = _Walk(top, os.path.abspath(root) if root is not None else None, silent=True)
@@ -189,11 +199,7 @@ class _Walk:
         bare = projects.declared(os.path.join(self._top, "Cargo.toml"))
         for name, told in sorted(bare.modules.items()) if bare is not None else ():
             yield Source(name, *told)
-        for folder, folders, files in os.walk(self._top):
-            if "pyvenv.cfg" in files:
-                folders.clear()
-                continue
-            folders[:] = sorted(one for one in folders if one not in SKIPPED and not one.startswith("."))
+        for folder, files in folders_below(self._top):
             project = self.project(folder)
             if project is not None and "pyproject.toml" in files:
                 for name, (file, toolchain, package) in sorted(project.modules.items()):

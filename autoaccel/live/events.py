@@ -69,7 +69,7 @@ class Events:
         self._followed: set[tuple[str, bool]] = set()
         #: why we look instead of listening; "" while we listen
         self.polling = "it was asked for" if poll else ""
-        #: whether every folder has events
+        #: whether there was no folder too many
         self._complete = True
         self._heard = self._heard_before = 0
         self._suspected = False
@@ -77,9 +77,14 @@ class Events:
             self._listen()
 
     @property
+    def complete(self) -> bool:
+        """Whether every folder that is followed has events; else they have to be looked at."""
+        return not self.polling and self._complete
+
+    @property
     def interval(self) -> float:
         """Seconds after which to look at the files again."""
-        return POLL if self.polling or not self._complete else RARELY
+        return RARELY if self.complete else POLL
 
     def looked(self, found: bool) -> None:
         """Somebody has looked: changes that he has found and no event told of mean that none will."""

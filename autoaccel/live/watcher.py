@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from .. import CRATE_SOURCES, SUFFIXES, early, errors, pipeline, process, settings
-from ..ahead import source_at, sources_below
+from ..ahead import folders_below, source_at, sources_below
 from ..logs import log
 from ..roots import SKIPPED
 from ..store import open_store
@@ -167,6 +167,8 @@ class Watcher:
         self._waiters: list[threading.Event] = []
         self._look_at = 0.0
         self._events: Events | None = None
+        #: whether every folder is looked at
+        self._looks = False
         #: daemons, other than those of a pool: a process that ends does not wait for what is being built
         self._builders: set[threading.Thread] = set()
         self.thread = threading.Thread(target=self._run, name="autoaccel-watch", daemon=True)
@@ -183,8 +185,14 @@ class Watcher:
             FileNotFoundError: a path does not exist.
             AccelError: a path is a file and no source.
         """
-        found = list(sources_below(self.paths, self._root)) if self.paths else []
         self._events = Events(lambda path: self._messages.put(("touched", path)), self._poll)
+        try:
+            # First: what comes during the search is told.
+            self._follow_all()
+            found = list(sources_below(self.paths, self._root)) if self.paths else []
+        except BaseException:
+            self._events.stop()
+            raise
         early.stay()
         self._began = time.monotonic()
         for source in found:
@@ -308,6 +316,9 @@ class Watcher:
         assert self._events is not None
         before = time.thread_time()
         self._adopt()
+        if not self._looks and not self._events.complete:
+            # What has come up to now, no event has told of.
+            self._search_all()
         found = [path for path in self._known.look() if self._concerns(path)]
         for path in found:
             self._touch(path)
@@ -381,7 +392,7 @@ class Watcher:
 
     def _search_all(self) -> set[Key]:
         # First: what comes into a new folder from now on is told.
-        self._follow()
+        self._follow_all()
         now: dict[Key, Source] = {}
         for top in self.paths:
             try:
@@ -440,6 +451,15 @@ class Watcher:
         near = {folder for folder in folders if not _foreign(folder)}
         self._events.follow(tops, near)
         self._known.notice([*tops, *near])
+
+    def _follow_all(self) -> None:
+        """Follow also the folders in which no source is yet, where no event would tell of one."""
+        assert self._events is not None
+        self._follow()
+        self._looks = not self._events.complete
+        if self._looks:
+            for top in filter(os.path.isdir, self.paths):
+                self._known.notice(folder for folder, _ in folders_below(top))
 
     def _want(self, key: Key) -> None:
         """Have a module built, again if it is being built."""

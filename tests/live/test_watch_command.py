@@ -203,6 +203,20 @@ class TestRounds:
             project.c("two.c", 2)
             assert names(watching.round(), "built") == ["two"]
 
+    def test_new_folders_where_no_events_come(self, project: Project) -> None:
+        project.c("sample.c", 1)
+        (project.root / "empty" / "yet").mkdir(parents=True)
+        with Watching(project, "--poll") as watching:
+            watching.round()
+            project.c("empty/yet/one.c", 1)
+            assert names(watching.round(), "built") == ["empty.yet.one"]
+            (project.root / "new" / "er").mkdir(parents=True)
+            watching.settled()
+            project.c("new/er/two.c", 2)
+            assert names(watching.round(), "built") == ["new.er.two"]
+            (project.root / "new").rename(project.root / "other")
+            assert names(watching.round(), "built") == ["other.er.two"]
+
     @pytest.mark.parametrize("limit", ["max_inotify_watches", "max_inotify_instances"])
     def test_the_system_has_no_more_events_to_give(self, project: Project, limit: str) -> None:
         project.c("deep/sample.c", 1)
