@@ -203,6 +203,7 @@ with autoaccel.watch():
         autoaccel.sync(wait=None)
     except KeyError as error:
         print(repr(error), box.Box().n, user.value(), sys.modules["box"] is box, sys.modules["user"] is user)
+    assert autoaccel.sync(wait=None) == autoaccel.sync() == ()
     edit("user.pyx", "from box cimport Box\\nimport box\\ndef value(): return 10 * (<Box>box.Box()).n\\n")
     print(sorted(autoaccel.sync(wait=None)), user.value())
 """
