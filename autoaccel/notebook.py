@@ -88,6 +88,7 @@ class AccelMagics(Magics):
             built, seconds = _waited(
                 lambda: cells.build(found), f"compiling {found.name}", shown=self._draws and not args.quiet
             )
+            before = sys.modules.get(found.name)
             module = self._loaded(found, where)
         except BuildError as error:
             told = cells.located(error, found.path, where)
@@ -96,7 +97,9 @@ class AccelMagics(Magics):
             ) from None
         except AccelError as error:
             raise UsageError(error.msg) from None
-        self.shell.push(cells.names_of(module))
+        # A cell that was edited: who has imported it by its name has it under that name.
+        names = {name: module for name, value in self.shell.user_ns.items() if before is not None and value is before}
+        self.shell.push({**names, **cells.names_of(module)})
         if built and not args.quiet:
             print(f"compiled {found.name} in {seconds:.2f} s")  # noqa: T201
         if args.annotate:

@@ -151,6 +151,18 @@ class TestMagics:
         assert [line for line in out.splitlines() if line.isdigit()] == ["2", "2", "2", "3", "3", "4"]
         assert out.count("autoaccel: sample: ") == 2
 
+    def test_a_cell_with_a_name_that_is_edited(self, project: Project) -> None:
+        need("Cython")
+        script = """
+            %load_ext autoaccel
+            run = get_ipython().run_cell
+            run("%%accel cython -q -n mine\\ndef value(): return 1")
+            run("import mine as other")
+            run("%%accel cython -q -n mine\\ndef value(): return 2")
+            run("import mine\\nprint('now', value(), mine.value(), other.value())")
+            """
+        assert "now 2 2 2" in ipython(project, script)
+
     def test_what_a_cell_raises_is_shown_with_its_lines_and_without_ours(self, project: Project) -> None:
         need("Cython", "numba")
         script = """
