@@ -171,10 +171,15 @@ class _Session:
     def run(self, watcher: Watcher) -> int:
         """Until the user has enough; the exit status."""
         asked = signal.SIGINT
-        for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-            signal.signal(number, _raise_ended)
-        if hasattr(signal, "SIGTSTP"):
-            signal.signal(signal.SIGTSTP, lambda *_: self.put(_SUSPENDED))
+        for name, handler in (
+            ("SIGTERM", _raise_ended),
+            ("SIGHUP", _raise_ended),
+            ("SIGTSTP", lambda *_: self.put(_SUSPENDED)),
+        ):
+            number = getattr(signal, name, None)
+            # What whoever has started this has it ignore (nohup), it ignores.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
         try:
             watcher.start()
             self._view.tell(_Watching(len(watcher.sources), watcher.polling))

@@ -395,6 +395,23 @@ class TestProgram:
             assert (ended["state"], ended["status"]) == ("ended", 3)
             assert watching.end() == 3
 
+    @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no nohup")
+    def test_a_terminal_that_is_closed(self, project: Project) -> None:
+        source = project.c("sample.c", 1)
+        project.write("app.py", PROGRAM)
+        with Watching(project, "--", sys.executable, "app.py") as watching:
+            ran(project, "1")
+            assert watching.end(signal.SIGHUP) == 129
+        (project.root / "ran").unlink()
+        need("nohup")
+        with Watching(project, "--", sys.executable, "app.py", before=["nohup"]) as watching:
+            ran(project, "1")
+            watching.process.send_signal(signal.SIGHUP)
+            time.sleep(0.3)
+            edit(source, c_module("sample", 2))
+            ran(project, "1", "asked", "2")
+            assert watching.end(signal.SIGTERM) == 5
+
     def test_a_command_that_does_not_exist(self, project: Project) -> None:
         project.c("sample.c", 1)
         with Watching(project, "--", "no-such-program") as watching:
