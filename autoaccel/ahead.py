@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Outcome", "build", "build_sources", "mistakes", "sources_below"]
+__all__ = ["Outcome", "build", "build_sources", "folders_below", "mistakes", "source_at", "sources_below"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,28 @@ def sources_below(
                 yield source
 
 
+def folders_below(top: str) -> Iterator[tuple[str, list[str]]]:
+    """A folder and those below it in which sources are looked for, and the files in each."""
+    for folder, folders, files in os.walk(top):
+        if "pyvenv.cfg" in files:
+            folders.clear()
+            continue
+        folders[:] = sorted(one for one in folders if one not in SKIPPED and not one.startswith("."))
+        yield folder, files
+
+
+def source_at(path: str, top: str, root: str | None = None) -> Source | None:
+    """What `sources_below` gives for one file, were it asked for the folder ``top`` above it; nothing is logged."""
+    walk = _Walk(top, os.path.abspath(root) if root is not None else None, silent=True)
+    folder = os.path.dirname(path)
+    above = folder
+    while above.startswith(top):
+        if os.path.isfile(os.path.join(above, "pyvenv.cfg")):
+            return None
+        above = os.path.dirname(above)
+    return walk.wanted(path, walk.project(folder))
+
+
 def mistakes(paths: Sequence[str]) -> list[str]:
     """What is wrong with the pyproject.toml files that govern paths, beside what the builds of their modules tell."""
     found: dict[str, None] = {}
@@ -177,24 +199,27 @@ class _Walk:
         bare = projects.declared(os.path.join(self._top, "Cargo.toml"))
         for name, told in sorted(bare.modules.items()) if bare is not None else ():
             yield Source(name, *told)
-        for folder, folders, files in os.walk(self._top):
-            if "pyvenv.cfg" in files:
-                folders.clear()
-                continue
-            folders[:] = sorted(one for one in folders if one not in SKIPPED and not one.startswith("."))
+        for folder, files in folders_below(self._top):
             project = self.project(folder)
             if project is not None and "pyproject.toml" in files:
                 for name, (file, toolchain, package) in sorted(project.modules.items()):
                     if os.path.isfile(file):
                         yield Source(name, file, toolchain, package)
             for file in sorted(files):
-                if file in _CRATE_FILES and folder == self._top:
-                    continue
-                source = self.source_of(os.path.join(folder, file), project)
-                if source is not None and project is not None and _matches(source.name, project.exclude):
-                    self._pass_over(source.path, f"`exclude` names {source.name}")
-                elif source is not None:
+                source = self.wanted(os.path.join(folder, file), project)
+                if source is not None:
                     yield source
+
+    def wanted(self, path: str, project: Project | None) -> Source | None:
+        """The module that a file in or below the folder is the source of; None where nobody imports it from there."""
+        folder, file = os.path.split(path)
+        if file in _CRATE_FILES and folder == self._top:
+            return None
+        source = self.source_of(path, project)
+        if source is not None and project is not None and _matches(source.name, project.exclude):
+            self._pass_over(source.path, f"`exclude` names {source.name}")
+            return None
+        return source
 
     def project(self, folder: str) -> Project | None:
         """What the pyproject.toml that governs a folder declares."""

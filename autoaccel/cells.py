@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import keyword
+import linecache
 import os
 import re
 import shutil
@@ -127,7 +129,7 @@ def _name(cell: Cell, usual: str) -> str:
     if own and cell.name and own != cell.name:
         raise ValueError(f"the cell defines the module {own}, and --name says {cell.name}")
     name = own or cell.name or usual
-    if not name.isidentifier():
+    if not name.isidentifier() or keyword.iskeyword(name):
         raise ValueError(f"{name!r} can't be the name of a module")
     there = sys.modules.get(name)
     if there is not None and not _is_cell(there):
@@ -184,6 +186,10 @@ def load(found: Found) -> ModuleType:
     if there is not None and getattr(there, "__file__", None) == found.path:
         return there
     assert found.spec.loader is not None
+    # Cython names files relative to the folder that it works in, where no traceback would find the lines.
+    with open(found.path, encoding="utf-8", errors="surrogateescape") as file:
+        lines = file.readlines()
+    linecache.cache[os.path.basename(found.path)] = sum(map(len, lines)), None, lines, found.path
     module = module_from_spec(found.spec)
     sys.modules[found.name] = module
     try:

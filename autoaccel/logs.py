@@ -20,9 +20,11 @@ class _Handler(logging.Handler):
         # Like logging's own last resort, which would not say who speaks.
         heard = log.propagate and (len(log.handlers) > 1 or logging.getLogger().handlers)
         if not heard and sys.stderr is not None:
-            sys.stderr.write(f"autoaccel: {record.getMessage()}\n")
+            trace = f"\n{_formatter.formatException(record.exc_info)}" if record.exc_info else ""
+            sys.stderr.write(f"autoaccel: {record.getMessage()}{trace}\n")
 
 
+_formatter = logging.Formatter()
 _handler = _Handler(logging.WARNING)
 log.addHandler(_handler)
 

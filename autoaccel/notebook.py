@@ -8,11 +8,14 @@ import shlex
 import sys
 import threading
 import time
+import traceback
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from IPython.display import HTML, display
+
+import autoaccel
 
 from . import cells, manifest, process
 from .errors import AccelError, BuildError
@@ -22,6 +25,7 @@ from .live.watcher import message
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import ModuleType
     from typing import Any
 
 __all__ = ["load_ipython_extension", "unload_ipython_extension"]
@@ -63,16 +67,18 @@ class AccelMagics(Magics):
         The same cell is compiled once: later kernels take it from the cache. A cell is a module of its own, which
         imports what it needs and sees no name of the notebook's.
         """
-        args = parse_argstring(self.accel, line)
-        wanted = cells.Cell(
-            args.language,
-            cell,
-            args.name,
-            tuple(word for one in args.flags for word in shlex.split(_bare(one))),
-            tuple(word for one in args.link for word in shlex.split(_bare(one))),
-            args.annotate,
-        )
+        # What the cell itself raises is shown from the cell's own lines on.
+        __tracebackhide__ = True
         try:
+            args = parse_argstring(self.accel, line)
+            wanted = cells.Cell(
+                args.language,
+                cell,
+                args.name,
+                tuple(word for one in args.flags for word in shlex.split(_bare(one))),
+                tuple(word for one in args.link for word in shlex.split(_bare(one))),
+                args.annotate,
+            )
             found = cells.find(wanted)
         except ValueError as problem:
             raise UsageError(str(problem)) from None
@@ -82,7 +88,8 @@ class AccelMagics(Magics):
             built, seconds = _waited(
                 lambda: cells.build(found), f"compiling {found.name}", shown=self._draws and not args.quiet
             )
-            module = cells.load(found)
+            before = sys.modules.get(found.name)
+            module = self._loaded(found, where)
         except BuildError as error:
             told = cells.located(error, found.path, where)
             raise CellError(
@@ -90,11 +97,34 @@ class AccelMagics(Magics):
             ) from None
         except AccelError as error:
             raise UsageError(error.msg) from None
-        self.shell.push(cells.names_of(module))
+        # A cell that was edited: who has imported it by its name has it under that name.
+        names = {name: module for name, value in self.shell.user_ns.items() if before is not None and value is before}
+        self.shell.push({**names, **cells.names_of(module)})
         if built and not args.quiet:
             print(f"compiled {found.name} in {seconds:.2f} s")  # noqa: T201
         if args.annotate:
             self._show(module, wanted)
+
+    def _loaded(self, found: cells.Found, where: str) -> ModuleType:
+        __tracebackhide__ = True
+        try:
+            return cells.load(found)
+        except AccelError:
+            raise
+        except SyntaxError as problem:
+            if problem.filename != found.path:
+                raise
+            problem.filename = where
+            told = "".join(traceback.format_exception_only(problem))
+            raise BuildError(f"{found.name}: Python failed on {where}\n\n{told}", name=found.name) from None
+        except BaseException as problem:  # noqa: BLE001  (raised again)
+            trace = problem.__traceback__
+            own = {__file__, cells.__file__, autoaccel.__file__}
+            while trace is not None and (
+                trace.tb_frame.f_code.co_filename in own or trace.tb_frame.f_code.co_filename.startswith("<frozen imp")
+            ):
+                trace = trace.tb_next
+            raise problem.with_traceback(trace)  # noqa: B904  (the same)
 
     def _show(self, module: Any, cell: cells.Cell) -> None:
         page = cells.page(module) if cell.language == "cython" else None
@@ -116,7 +146,10 @@ class AccelMagics(Magics):
         ``%accel_watch`` watches the modules that are imported, ``%accel_watch PATH…`` everything below some folders,
         and ``%accel_watch off`` ends it.
         """
-        words = shlex.split(line)
+        try:
+            words = shlex.split(line)
+        except ValueError as problem:
+            raise UsageError(str(problem)) from None
         self.stop()
         if words in (["off"], ["stop"]):
             return
@@ -155,8 +188,12 @@ class AccelMagics(Magics):
             try:
                 importlib.reload(sys.modules[name])
             except Exception as problem:  # noqa: BLE001  (a module's own init may raise anything)
-                _tell(problem)
+                text = _text(problem)
+                if _broken.get(name) != text:
+                    _broken[name] = text
+                    _tell(problem)
             else:
+                _broken.pop(name, None)
                 self._followed((name,))
 
     def _followed(self, names: tuple[str, ...]) -> None:
@@ -185,12 +222,15 @@ def _bare(words: str) -> str:
 
 def _tell(problem: Exception) -> None:
     """A failure that is not the cell's own: the old code stays, and the cell runs."""
-    text = message(problem) if isinstance(problem, AccelError) else f"{type(problem).__name__}: {problem}"
-    print(f"autoaccel: {text}", file=sys.stderr)  # noqa: T201
+    print(f"autoaccel: {_text(problem)}", file=sys.stderr)  # noqa: T201
 
 
-#: Module -> its source's identity when it was last found to be broken: told once.
-_broken: dict[str, object] = {}
+def _text(problem: Exception) -> str:
+    return message(problem) if isinstance(problem, AccelError) else f"{type(problem).__name__}: {problem}"
+
+
+#: Module -> what was told of it when it was last found to be broken: once.
+_broken: dict[str, str] = {}
 
 
 def _due(shell: Any) -> Iterator[str]:
@@ -199,14 +239,13 @@ def _due(shell: Any) -> Iterator[str]:
     reloader = getattr(magics, "_reloader", None)
     if reloader is None or not reloader.enabled:
         return
-    for source in imported():
+    for source, _ in imported():
         name = source.name
         if not (reloader.check_all or name in reloader.modules) or name in reloader.skip_modules:
             continue
         known = manifest.read(name, source.path)
-        seen = manifest.identity(source.path)
-        if (known is None or manifest.stale_reason(known) is not None) and _broken.get(name) != seen:
-            _broken[name] = seen
+        # A failed build that nothing has changed since is remembered, and costs little.
+        if known is None or manifest.stale_reason(known) is not None:
             yield name
 
 

@@ -37,6 +37,7 @@ TABLE = {
     "errors": set(),
     "csource": set(),
     "watched": set(),
+    "bytecode": set(),
     "content": set(),
     "crates": set(),
     "rustsource": set(),
@@ -113,7 +114,7 @@ TABLE = {
     "numba.threads": set(),
     "numba.source": set(),
     "numba.stamp": set(),
-    "numba.tier1": {"finder", "numba.stamp", "store"},
+    "numba.tier1": {"bytecode", "finder", "numba.stamp", "store"},
     "numba.watch": {"logs", "numba", "watched"},
     "numba.emit": {"numba", "numba.source", "numba.stamp"},
     "numba.harvest": {

@@ -7,6 +7,7 @@ import os
 import queue
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,6 +15,7 @@ from typing import ClassVar
 import click
 
 from .. import process
+from ..bytecode import distrust
 from ..errors import AccelError
 from ..live.affected import key_of
 from ..live.command import Keeper, Program, exit_code
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 
         def tick(self) -> None:
             """Time has passed."""
+
+        def open(self) -> None:
+            """It goes on after a `close`."""
 
         def close(self) -> None:
             """It is over."""
@@ -136,11 +141,19 @@ class _Session:
         self._program: Program | None = None
         if command is not None:
             self._program = Program(
-                command, grace, self._keeper, self._program_ended, interactive=interactive, quiet_stdout=as_json
+                command,
+                grace,
+                self._keeper,
+                self._program_ended,
+                self._program_stopped,
+                interactive=interactive,
+                quiet_stdout=as_json,
             )
         self._interactive = interactive
         self._stale = True
         self._good = False
+        #: changed since the program was started
+        self._python: set[str] = set()
 
     def put(self, event: object) -> None:
         """An event, from any thread."""
@@ -149,11 +162,24 @@ class _Session:
     def _program_ended(self, program: Program, status: int) -> None:
         self.put(_Ran("ended", program.command, 0, status))
 
+    def _program_stopped(self, program: Program, number: int) -> None:
+        if program.has_terminal:
+            self.put(_SUSPENDED)
+        elif number in (signal.SIGTTIN, signal.SIGTTOU):
+            self.put(_Ran("stopped", program.command, program.number, None))
+
     def run(self, watcher: Watcher) -> int:
         """Until the user has enough; the exit status."""
         asked = signal.SIGINT
-        for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-            signal.signal(number, _raise_ended)
+        for name, handler in (
+            ("SIGTERM", _raise_ended),
+            ("SIGHUP", _raise_ended),
+            ("SIGTSTP", lambda *_: self.put(_SUSPENDED)),
+        ):
+            number = getattr(signal, name, None)
+            # What whoever has started this has it ignore (nohup), it ignores.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
         try:
             watcher.start()
             self._view.tell(_Watching(len(watcher.sources), watcher.polling))
@@ -187,17 +213,38 @@ class _Session:
             except queue.Empty:
                 self._view.tick()
                 continue
+            if event is _SUSPENDED:
+                self._suspend()
+                continue
             if isinstance(event, Round):
                 # Before anybody is told, who may end this at once and ask how it went.
                 self._good = event.good
             self._view.tell(event)
             if isinstance(event, Round):
                 self._stale = self._stale or bool(event.built or event.python)
+                self._python.update(event.python)
                 self._run_again(event)
             elif isinstance(event, _Ran) and self._interactive and event.status in (-signal.SIGINT, 130):
                 return
         if watcher.problem is not None:
             raise watcher.problem
+
+    def _suspend(self) -> None:
+        """Stop as Ctrl-Z does, the program too, until the shell has us go on."""
+        self._view.close()
+        if self._program is not None:
+            self._program.pause()
+        woken = threading.Event()
+        asked = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        before = signal.signal(signal.SIGCONT, lambda *_: woken.set())
+        os.kill(0, signal.SIGTSTP)
+        # Another thread may be the one that is told. Where there is no shell, nothing stops, and we go on.
+        woken.wait(0.3)
+        signal.signal(signal.SIGCONT, before)
+        signal.signal(signal.SIGTSTP, asked)
+        if self._program is not None:
+            self._program.resume()
+        self._view.open()
 
     def _run_again(self, event: Round) -> None:
         program = self._program
@@ -211,11 +258,19 @@ class _Session:
         self._stale = False
         again = program.running
         program.stop()
+        # After its end: it may just have written bytecode of what was changed since.
+        for path in self._python:
+            distrust(path)
+        self._python.clear()
         try:
             program.start()
         except OSError as problem:
             raise click.ClickException(f"{program.command[0]} can't be started: {problem.strerror}") from None
         self._view.tell(_Ran("restarted" if again else "started", program.command, program.number, None))
+
+
+#: Ctrl-Z, for this process or for the program.
+_SUSPENDED = object()
 
 
 def _raise_ended(number: int, _: object) -> None:
@@ -242,6 +297,7 @@ class _Ran:
     def __str__(self) -> str:
         shown = process.shown(self.command)
         return {
+            "stopped": f"{shown} waits for the terminal; --interactive gives it that",
             "kept": "not restarted before everything builds",
             "waiting": f"not started before everything builds: {shown}",
             "ended": f"{shown} has ended with status {exit_code(self.status or 0)}; waiting for a change",
@@ -253,8 +309,11 @@ def _summary(event: Round, cached: int = 0) -> str:
     parts = [f"{built} built"] if built else []
     parts += [f"{cached} cached"] if cached else []
     parts += [f"{len(event.failed)} failed"] if event.failed else []
-    text = ", ".join(parts) or ("changed" if event.python else "all is well again" if event.good else "nothing new")
-    return f"{text} in {duration(event.seconds)}"
+    if not parts and event.python:
+        parts.append("changed")
+    if not parts:
+        parts.append("all is well again" if event.good and not event.first else "nothing new")
+    return f"{', '.join(parts)} in {duration(event.seconds)}"
 
 
 class _Plain:
@@ -293,6 +352,9 @@ class _Plain:
             self._say(str(event))
 
     def tick(self) -> None:
+        pass
+
+    def open(self) -> None:
         pass
 
     def close(self) -> None:
@@ -348,6 +410,9 @@ class _Json:
         return data
 
     def tick(self) -> None:
+        pass
+
+    def open(self) -> None:
         pass
 
     def close(self) -> None:
@@ -412,6 +477,10 @@ class _Live:
 
     def tick(self) -> None:
         self._live.update(self._picture(), refresh=True)
+
+    def open(self) -> None:
+        self._live.start()
+        self.tick()
 
     def close(self) -> None:
         self._live.stop()

@@ -48,6 +48,8 @@ class Watch:
         self._python: set[str] = set()
         self._failed: tuple[Done, ...] = ()
         self._untold: list[Done] = []
+        #: whether what is ready has raised an error already
+        self._refused = False
         self.watcher = Watcher(
             paths, root=root, jobs=jobs, poll=poll, told=self._tell, more=imported, also=swap.jitted_files
         )
@@ -67,6 +69,7 @@ class Watch:
             self._python.update(event.python)
             self._untold += [done for done in event.failed if done.news and done not in self._failed]
             self._failed = event.failed
+            self._refused = self._refused and not (event.built or event.python)
         if self._callback is not None:
             try:
                 self._callback(event)
@@ -89,8 +92,12 @@ class Watch:
                     raise untold[0]
                 return ()
             self._untold.clear()
+            if self._refused:
+                return ()
             ready = {name: pair for name, pair in self._ready.items() if name in sys.modules}
+            self._refused = True
             names = swap.swap(ready, self._python)
+            self._refused = False
             self._ready.clear()
             self._python.clear()
         return names
@@ -175,7 +182,8 @@ def sync(wait: float | None = 0.0) -> tuple[str, ...]:
         The names of the modules with new code; none where nothing has changed, or something is broken.
 
     Raises:
-        BuildError: a changed source does not compile; the old code stays. Raised once for each failure.
+        BuildError: a changed source does not compile; the old code stays. Raised once for each failure, as is what the
+            new code of a module raises when it starts.
         RuntimeError: `autoaccel.watch` was not called.
     """
     if _current is None:
@@ -183,9 +191,9 @@ def sync(wait: float | None = 0.0) -> tuple[str, ...]:
     return _current.sync(wait)
 
 
-def imported() -> Iterator[Source]:
-    """The native modules of this process."""
-    for name in list(loaded):
+def imported() -> Iterator[tuple[Source, str]]:
+    """The native modules of this process, and the library that each of them has its content from."""
+    for name, artifact in list(loaded.items()):
         loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)
         if isinstance(loader, NativeLoader):
-            yield source_of(loader)
+            yield source_of(loader), artifact

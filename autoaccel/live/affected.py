@@ -50,12 +50,13 @@ class Dependents:
         #: folder -> its identity, and the names in it, at the last look
         self._folders: dict[str, tuple[Identity | None, frozenset[str]]] = {}
 
-    def learn(self, source: Source, error: AccelError | None = None) -> bool:
+    def learn(self, source: Source, error: AccelError | None = None, loaded: str | None = None) -> bool:
         """Take what the manifest of a module tells; whether one of its files has changed since it was written.
 
         Args:
             source: the module.
             error: why it did not build, if it did not: then the manifest tells of an earlier build, if of any.
+            loaded: the library that is in use; if it is not the one that the manifest tells of, that is a change too.
         """
         key = key_of(source)
         known = manifest.read(*key)
@@ -65,7 +66,7 @@ class Dependents:
             files.update(row[0] for row in known.inputs)
             absent.update(_absent(known))
             folders.update(row[0] for row in known.folders if row[0] not in known.missing)
-            stale = error is None and any(map(self._differs, known.inputs))
+            stale = error is None and (loaded not in (None, known.artifact) or any(map(self._differs, known.inputs)))
         if isinstance(error, BuildError):
             # A compiler's message names files that the build before had not, and what is wrong in them.
             files.update(filter(os.path.isabs, (*(one.file for one in error.diagnostics), *error.inputs)))

@@ -11,9 +11,15 @@ import threading
 
 from .. import process
 
+try:
+    import termios
+except ImportError:  # Windows
+    termios = None  # type: ignore[assignment]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
 
 __all__ = ["Keeper", "Program", "exit_code"]
 
@@ -71,6 +77,52 @@ class Keeper:
             self._child.stdin.flush()
 
 
+class Terminal:
+    """The terminal of this process, lent to a program's process group and taken back, with the modes that it had."""
+
+    def __init__(self) -> None:
+        self._number = sys.stdin.fileno()
+        self._modes = self._get()
+        #: the modes of the program that was stopped
+        self._theirs: Any = None
+
+    def lend(self, group: int) -> None:
+        """Put a process group into the foreground, if this process is there."""
+        with contextlib.suppress(OSError):
+            if os.tcgetpgrp(self._number) == os.getpgrp():
+                self._set(self._theirs)
+                self._put(group)
+        self._theirs = None
+
+    def take_back(self, group: int, *, stopped: bool = False) -> None:
+        """Be in the foreground again, if a process group is; with the modes that were there before it.
+
+        Args:
+            group: who has the terminal.
+            stopped: whether it will want its own modes again.
+        """
+        with contextlib.suppress(OSError):
+            if os.tcgetpgrp(self._number) == group:
+                self._theirs = self._get() if stopped else None
+                self._put(os.getpgrp())
+                # A line editor that was killed leaves a terminal that shows nothing of what is typed.
+                self._set(self._modes)
+
+    def _put(self, group: int) -> None:
+        with _unstopped():
+            os.tcsetpgrp(self._number, group)
+
+    def _get(self) -> Any:
+        with contextlib.suppress(termios.error):
+            return termios.tcgetattr(self._number)
+        return None
+
+    def _set(self, modes: Any) -> None:
+        if modes is not None:
+            with _unstopped(), contextlib.suppress(termios.error):
+                termios.tcsetattr(self._number, termios.TCSADRAIN, modes)
+
+
 class Program:
     """A command that is run, and run again.
 
@@ -79,7 +131,8 @@ class Program:
         grace: seconds between the question to end and the kill.
         keeper: who ends it if we can't.
         ended: is told by a thread that it has ended by itself.
-        interactive: whether it gets the terminal, with Ctrl-C.
+        stopped: is told by a thread which signal has stopped it.
+        interactive: whether it gets the terminal, with Ctrl-C and Ctrl-Z.
         quiet_stdout: whether what it prints goes to stderr.
     """
 
@@ -89,6 +142,7 @@ class Program:
         grace: float,
         keeper: Keeper,
         ended: Callable[[Program, int], None],
+        stopped: Callable[[Program, int], None],
         *,
         interactive: bool = False,
         quiet_stdout: bool = False,
@@ -97,7 +151,9 @@ class Program:
         self._grace = grace
         self._keeper = keeper
         self._ended = ended
-        self._terminal = interactive and _POSIX and sys.stdin is not None and sys.stdin.isatty()
+        self._stopped = stopped
+        at_terminal = interactive and _POSIX and sys.stdin is not None and sys.stdin.isatty()
+        self._terminal = Terminal() if at_terminal else None
         self._stdout = sys.stderr if quiet_stdout else None
         self._child: subprocess.Popen[bytes] | None = None
         self._asked = threading.Event()
@@ -114,6 +170,11 @@ class Program:
         """Its process's number."""
         return self._child.pid if self._child is not None else 0
 
+    @property
+    def has_terminal(self) -> bool:
+        """Whether it is what somebody at the terminal talks to."""
+        return self._terminal is not None
+
     def start(self) -> None:
         """Run it.
 
@@ -128,13 +189,16 @@ class Program:
         asked = self._asked = threading.Event()
         child = self._child = subprocess.Popen(self.command, stdin=stdin, stdout=self._stdout, **options)  # type: ignore[call-overload]
         self._keeper.program(child.pid, True)
-        if self._terminal:
-            _foreground(child.pid)
-            with contextlib.suppress(OSError):
-                os.killpg(child.pid, signal.SIGCONT)
+        if self._terminal is not None:
+            self._terminal.lend(child.pid)
+            # It may have read before it was allowed to.
+            self._signal(child, signal.SIGCONT)
         threading.Thread(target=self._wait, args=(child, asked), name="autoaccel-program", daemon=True).start()
 
     def _wait(self, child: subprocess.Popen[bytes], asked: threading.Event) -> None:
+        while (number := _stop_of(child)) is not None:
+            if self._child is child:
+                self._stopped(self, number)
         status = child.wait()
         self._over(child, status)
         if not asked.is_set():
@@ -143,13 +207,26 @@ class Program:
     def _over(self, child: subprocess.Popen[bytes], status: int) -> None:
         if self._child is child:
             self._child, self.status = None, status
-            if self._terminal:
-                _foreground(os.getpgrp())
+            if self._terminal is not None:
+                self._terminal.take_back(child.pid)
             if _POSIX:
                 # What it has started and left goes with it.
-                with contextlib.suppress(OSError):
-                    os.killpg(child.pid, signal.SIGKILL)
+                self._signal(child, signal.SIGKILL)
             self._keeper.program(child.pid, False)
+
+    def pause(self) -> None:
+        """Stop it for a while, as Ctrl-Z does, and have the terminal."""
+        if (child := self._child) is not None:
+            self._signal(child, signal.SIGTSTP)
+            if self._terminal is not None:
+                self._terminal.take_back(child.pid, stopped=True)
+
+    def resume(self) -> None:
+        """Have it go on."""
+        if (child := self._child) is not None:
+            if self._terminal is not None:
+                self._terminal.lend(child.pid)
+            self._signal(child, signal.SIGCONT)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Ask it to end with a signal, wait, and kill it and all that it has started."""
@@ -157,10 +234,12 @@ class Program:
         if child is None:
             return
         self._asked.set()
-        with contextlib.suppress(OSError):
-            if _POSIX:
-                os.killpg(child.pid, number)
-            else:
+        if _POSIX:
+            self._signal(child, number)
+            # A stopped program hears nothing.
+            self._signal(child, signal.SIGCONT)
+        else:
+            with contextlib.suppress(OSError):
                 child.terminate()
         try:
             status = child.wait(self._grace)
@@ -168,6 +247,26 @@ class Program:
             process.end(child)
             status = child.wait()
         self._over(child, status)
+
+    @staticmethod
+    def _signal(child: subprocess.Popen[bytes], number: int) -> None:
+        with contextlib.suppress(OSError):
+            os.killpg(child.pid, number)
+
+
+def _stop_of(child: subprocess.Popen[bytes]) -> int | None:
+    """The signal by which a program is stopped next; None when it ends before, or that can't be told."""
+    if not hasattr(os, "waitid"):
+        return None
+    try:
+        # Its end is left to be waited for.
+        told = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+        if told is None or told.si_code != os.CLD_STOPPED:
+            return None
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return told.si_status
 
 
 def exit_code(status: int) -> int:
@@ -183,9 +282,3 @@ def _unstopped() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _foreground(group: int) -> None:
-    """Give the terminal to a process group."""
-    with _unstopped(), contextlib.suppress(OSError):
-        os.tcsetpgrp(sys.stdin.fileno(), group)

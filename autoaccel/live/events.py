@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -68,7 +69,7 @@ class Events:
         self._followed: set[tuple[str, bool]] = set()
         #: why we look instead of listening; "" while we listen
         self.polling = "it was asked for" if poll else ""
-        #: whether every folder has events
+        #: whether there was no folder too many
         self._complete = True
         self._heard = self._heard_before = 0
         self._suspected = False
@@ -76,9 +77,14 @@ class Events:
             self._listen()
 
     @property
+    def complete(self) -> bool:
+        """Whether every folder that is followed has events; else they have to be looked at."""
+        return not self.polling and self._complete
+
+    @property
     def interval(self) -> float:
         """Seconds after which to look at the files again."""
-        return POLL if self.polling or not self._complete else RARELY
+        return RARELY if self.complete else POLL
 
     def looked(self, found: bool) -> None:
         """Somebody has looked: changes that he has found and no event told of mean that none will."""
@@ -131,8 +137,7 @@ class Events:
                 self._followed.add((folder, deep))
             except OSError as problem:
                 if os.path.isdir(folder):
-                    hint = "; sysctl fs.inotify.max_user_watches sets how many" if sys.platform == "linux" else ""
-                    self._give_up(f"the system gives no events of {folder} ({problem}{hint})")
+                    self._give_up(f"the system gives no events of {folder} ({_shown(problem)})")
 
     def _give_up(self, reason: str) -> None:
         if not self.polling:
@@ -155,8 +160,13 @@ class Events:
                 events.heard(event)
 
         self._handler = Handler()
-        self._observer = Observer()
-        self._observer.start()
+        try:
+            observer = Observer()
+            observer.start()
+        except (OSError, RuntimeError) as problem:  # too many of them on this machine, or too many threads
+            self._give_up(f"the system gives no events ({_shown(problem)})")
+        else:
+            self._observer = observer
 
     def heard(self, event: Any) -> None:
         """An event of watchdog's."""
@@ -166,6 +176,13 @@ class Events:
         for path in (event.src_path, getattr(event, "dest_path", "")):
             if path:
                 self._touched(os.fsdecode(path))
+
+
+def _shown(problem: Exception) -> str:
+    """What keeps events from us, and what to do about it."""
+    number = getattr(problem, "errno", None) if sys.platform == "linux" else None
+    limit = {errno.ENOSPC: "max_user_watches", errno.EMFILE: "max_user_instances"}.get(number or 0)
+    return f"{problem}; sysctl fs.inotify.{limit} sets how many" if limit else str(problem)
 
 
 def _names(folder: str) -> list[str]:

@@ -11,6 +11,7 @@ import tokenize
 from types import ModuleType
 
 from .. import NativeLoader, loaded
+from ..bytecode import distrust
 from ..loader import forget
 from ..packaged import FolderLoader
 from ..reload import Fresh, commit, prepared
@@ -70,6 +71,7 @@ def swap(ready: Mapping[str, tuple[Source, Artifact]], python: Collection[str] =
         if jitted:
             forget()
         for module in again:
+            distrust(str(module.__file__))
             importlib.reload(module)
     except BaseException:
         for names, kept in before:
@@ -182,17 +184,18 @@ def reload_dependents(module: ModuleType) -> tuple[str, ...]:
         if name != "__main__" and _is_users(other):
             for taken in _taken_from(other):
                 users.setdefault(taken, []).append(name)
-    order: list[str] = []
+    seen, order = set[str](), list[str]()
 
-    def visit(name: str, above: tuple[str, ...]) -> None:
+    def visit(name: str) -> None:
+        seen.add(name)
         for user in users.get(name, ()):
-            if user not in above:
-                visit(user, (*above, name))
-        if name in order:
-            order.remove(name)
-        order.insert(0, name)
+            if user not in seen:
+                visit(user)
+        order.append(name)
 
-    visit(module.__name__, ())
+    visit(module.__name__)
+    # Who is left last comes first: those that it has names from have been run by then, but for circles.
+    order.reverse()
     order = [name for name in order if name != module.__name__]
     for name in order:
         _run_again(sys.modules[name])

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from .. import CRATE_SOURCES, SUFFIXES, early, errors, pipeline, process, settings
-from ..ahead import sources_below
+from ..ahead import folders_below, source_at, sources_below
 from ..logs import log
 from ..roots import SKIPPED
 from ..store import open_store
@@ -123,7 +123,7 @@ class Watcher:
         jobs: how many builds at once; None: one for each core.
         poll: see `events.Events`.
         told: is told every event, by the watcher's own thread.
-        more: further modules, asked now and then.
+        more: further modules and what is loaded of each, asked now and then.
         also: further ``.py`` files, asked now and then.
     """
 
@@ -135,7 +135,7 @@ class Watcher:
         jobs: int | None = None,
         poll: bool | None = None,
         told: Callable[[object], None] | None = None,
-        more: Callable[[], Iterable[Source]] = tuple,
+        more: Callable[[], Iterable[tuple[Source, str]]] = tuple,
         also: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self.paths = tuple(os.path.abspath(path) for path in paths)
@@ -167,6 +167,8 @@ class Watcher:
         self._waiters: list[threading.Event] = []
         self._look_at = 0.0
         self._events: Events | None = None
+        #: whether every folder is looked at
+        self._looks = False
         #: daemons, other than those of a pool: a process that ends does not wait for what is being built
         self._builders: set[threading.Thread] = set()
         self.thread = threading.Thread(target=self._run, name="autoaccel-watch", daemon=True)
@@ -183,8 +185,14 @@ class Watcher:
             FileNotFoundError: a path does not exist.
             AccelError: a path is a file and no source.
         """
-        found = list(sources_below(self.paths, self._root)) if self.paths else []
         self._events = Events(lambda path: self._messages.put(("touched", path)), self._poll)
+        try:
+            # First: what comes during the search is told.
+            self._follow_all()
+            found = list(sources_below(self.paths, self._root)) if self.paths else []
+        except BaseException:
+            self._events.stop()
+            raise
         early.stay()
         self._began = time.monotonic()
         for source in found:
@@ -308,6 +316,9 @@ class Watcher:
         assert self._events is not None
         before = time.thread_time()
         self._adopt()
+        if not self._looks and not self._events.complete:
+            # What has come up to now, no event has told of.
+            self._search_all()
         found = [path for path in self._known.look() if self._concerns(path)]
         for path in found:
             self._touch(path)
@@ -336,8 +347,11 @@ class Watcher:
         self._python |= python
         keys = {key for key in keys if key in self._sources} | appeared
         if keys or python:
-            shown = [path for path in changed if os.path.isfile(path) and (path in python or self._known.knows(path))]
-            self._told(Changed(tuple(sorted(shown))))
+            # Also what is gone; a folder only where it is all that there is to tell.
+            shown = [
+                path for path in changed if path in python or (self._known.knows(path) and not os.path.isdir(path))
+            ]
+            self._told(Changed(tuple(sorted(shown or changed))))
         for key in keys:
             self._want(key)
 
@@ -362,42 +376,49 @@ class Watcher:
             return self._search_all()
         found: set[Key] = set()
         for path in changed - paths:
-            if not path.endswith(_SUFFIXES) or not os.path.isfile(path) or self._top_of(path) is None:
+            top = self._top_of(path)
+            if not path.endswith(_SUFFIXES) or not os.path.isfile(path) or top is None:
                 continue
             try:
-                sources = list(sources_below([path], self._root, silent=True))
+                come = source_at(path, top, self._root)
             except (errors.AccelError, OSError):
                 continue
-            self._below.update(map(key_of, sources))
-            found |= {key_of(source) for source in sources if self._add(source)}
+            if come is not None:
+                self._below.add(key_of(come))
+                found |= {key_of(come)} if self._add(come) else set()
         if found:
             self._follow()
         return found
 
     def _search_all(self) -> set[Key]:
         # First: what comes into a new folder from now on is told.
-        self._follow()
-        try:
-            now = {key_of(source): source for source in sources_below(self.paths, self._root, silent=True)}
-        except (errors.AccelError, OSError) as problem:
-            # A folder that is being replaced; the next change of it comes soon.
-            log.info("the search for sources broke off: %s", problem)
-            return set()
+        self._follow_all()
+        now: dict[Key, Source] = {}
+        for top in self.paths:
+            try:
+                found = list(sources_below([top], self._root, silent=True))
+            except (errors.AccelError, OSError) as problem:
+                # A folder that is being replaced, whose next change comes soon, or one that is gone.
+                log.info("the search for sources broke off: %s", problem)
+                inside = (self._sources[key] for key in self._below if key in self._sources)
+                found = [source for source in inside if (source.path + os.sep).startswith(top + os.sep)]
+            known = {path for _, path in now}
+            now.update((key_of(source), source) for source in found if source.path not in known)
         for key in self._below - now.keys():
             if key in self._sources:
                 self._drop(self._sources[key])
         self._below = set(now)
-        found = {key for key, source in now.items() if self._add(source)}
+        new = {key for key, source in now.items() if self._add(source)}
         self._follow()
-        return found
+        return new
 
     def _adopt(self) -> None:
         """Take in what has been imported since."""
-        found = [source for source in self._more() if self._add(source, want=False)]
+        found = [pair for pair in self._more() if self._add(pair[0], want=False)]
         if self._known.also(self._also()) or found:
             self._follow()
-            for source in found:
-                if self._known.learn(source):
+            for source, artifact in found:
+                if self._known.learn(source, loaded=artifact):
                     self._want(key_of(source))
 
     def _add(self, source: Source, *, want: bool = True) -> bool:
@@ -415,6 +436,8 @@ class Watcher:
         self._sources.pop(key, None)
         self._known.forget(key)
         self._waiting.pop(key, None)
+        # What was broken is no more.
+        self._news = self._news or key in self._failures
         self._failures.pop(key, None)
         self._artifacts.pop(key, None)
         if key in self._running:
@@ -428,6 +451,15 @@ class Watcher:
         near = {folder for folder in folders if not _foreign(folder)}
         self._events.follow(tops, near)
         self._known.notice([*tops, *near])
+
+    def _follow_all(self) -> None:
+        """Follow also the folders in which no source is yet, where no event would tell of one."""
+        assert self._events is not None
+        self._follow()
+        self._looks = not self._events.complete
+        if self._looks:
+            for top in filter(os.path.isdir, self.paths):
+                self._known.notice(folder for folder, _ in folders_below(top))
 
     def _want(self, key: Key) -> None:
         """Have a module built, again if it is being built."""

@@ -137,6 +137,20 @@ class _Texts:
 
     def __init__(self) -> None:
         self._told: dict[str, source.Module | None] = {}
+        self._codes: dict[str, set[object]] = {}
+
+    def say(self, function: Any) -> bool:
+        """Whether a function is what its file has: Python may have taken it from bytecode of another content."""
+        path = function.__code__.co_filename
+        if path not in self._codes:
+            with open(path, "rb") as file:
+                waiting = [compile(file.read(), path, "exec", dont_inherit=True)]
+            found = self._codes[path] = set()
+            while waiting:
+                code = waiting.pop()
+                found.add(stamp.code_digest(code))
+                waiting.extend(one for one in code.co_consts if isinstance(one, type(code)))
+        return stamp.code_digest(function.__code__) in self._codes[path]
 
     def of(self, path: str) -> source.Module | None:
         """What there is of numba's in a file."""
@@ -240,6 +254,8 @@ def _row(
         path = one.__code__.co_filename
         if not os.path.isfile(path) or _young(path):
             raise NotNative(f"it calls {one.__qualname__}, whose file is new or missing")
+        if not texts.say(one):
+            raise NotNative(f"{one.__qualname__} is not what its file says: it was changed, or made in another way")
         files.setdefault(path, manifest.identity(path))
     needed = emit.dependencies(dispatcher, texts.lazy_of(functions))
     return emit.function_row(dispatcher, told), needed

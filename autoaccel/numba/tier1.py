@@ -14,6 +14,7 @@ import weakref
 from contextlib import suppress
 from importlib import import_module
 
+from ..bytecode import distrust
 from ..finder import excludes, is_adopted
 from ..store import open_store
 from . import stamp
@@ -39,6 +40,8 @@ _enrolled: list[weakref.ref[Any]] = []
 
 def enrol(dispatcher: Any) -> None:
     """A function of the user's is jitted."""
+    # What is compiled from it, and published under the file's identity, has to be what the file says.
+    distrust(os.path.abspath(dispatcher.py_func.__code__.co_filename))
     _enrolled.append(weakref.ref(dispatcher))
 
 

@@ -132,6 +132,57 @@ class TestMagics:
         assert lines == ["1 1", "2 2", "2 2", "2 2", "3 3", "3 3"]
         assert out.count("autoaccel: sample: Cython failed") == 1
 
+    def test_autoreload_follows_a_header_that_breaks_and_is_mended(self, project: Project) -> None:
+        project.write("part.h", "#define N 1\n")
+        project.c("sample.c", "N", before='#include "part.h"')
+        script = """
+            %load_ext autoaccel
+            %load_ext autoreload
+            %autoreload 2
+            import pathlib, sample
+            run = get_ipython().run_cell
+            for text in ("2", "nowhere", "nowhere", "3", "gone", "4"):
+                pathlib.Path("part.h").write_text(f"#define N {text}\\n")
+                if text == "gone":
+                    pathlib.Path("part.h").unlink()
+                run("print(sample.value())")
+            """
+        out = ipython(project, script)
+        assert [line for line in out.splitlines() if line.isdigit()] == ["2", "2", "2", "3", "3", "4"]
+        assert out.count("autoaccel: sample: ") == 2
+
+    def test_a_cell_with_a_name_that_is_edited(self, project: Project) -> None:
+        need("Cython")
+        script = """
+            %load_ext autoaccel
+            run = get_ipython().run_cell
+            run("%%accel cython -q -n mine\\ndef value(): return 1")
+            run("import mine as other")
+            run("%%accel cython -q -n mine\\ndef value(): return 2")
+            run("import mine\\nprint('now', value(), mine.value(), other.value())")
+            """
+        assert "now 2 2 2" in ipython(project, script)
+
+    def test_what_a_cell_raises_is_shown_with_its_lines_and_without_ours(self, project: Project) -> None:
+        need("Cython", "numba")
+        script = """
+            %load_ext autoaccel
+            run = get_ipython().run_cell
+            run("%%accel cython\\ndef half(x):\\n    return 1 / x")
+            run("half(0)")
+            run("%%accel cython\\nimport no_such_module")
+            run("%%accel numba\\ndef f(:\\n    pass")
+            run("%%accel numba\\nfrom numba import njit\\nno_such_name()")
+            """
+        out = ipython(project, script)
+        assert "----> 3     return 1 / x" in out
+        assert "----> 2 import no_such_module" in out
+        assert "In[" in out.partition("Python failed on Cell")[2].splitlines()[0]
+        assert "line 2\n    def f(:" in out
+        assert "----> 3 no_such_name()" in out
+        assert "notebook.py" not in out
+        assert "cells.py" not in out
+
     @pytest.mark.parametrize(
         ("cell", "told"),
         [
@@ -141,7 +192,10 @@ class TestMagics:
             ("%%accel c --name other\nPyInit_x(void)", "the cell defines the module x, and --name says other"),
             ("%%accel cython --name json\nx = 1", "a module of the name json has been imported already"),
             ("%%accel cython --name no-name\nx = 1", "'no-name' can't be the name of a module"),
+            ("%%accel cython --name class\nx = 1", "'class' can't be the name of a module"),
+            ("%%accel cython -f '-O2\nx = 1", "UsageError: No closing quotation"),
             ("%accel_watch nowhere", "nowhere does not exist"),
+            ("%accel_watch 'src", "UsageError: No closing quotation"),
         ],
     )
     def test_what_can_not_be_done(self, project: Project, cell: str, told: str) -> None:

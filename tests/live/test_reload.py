@@ -106,6 +106,27 @@ class TestEveryToolchain:
         )
         assert out == "done"
 
+    @pytest.mark.parametrize("renewed", ["importlib.reload(sample)", "autoaccel.sync(wait=None)"])
+    def test_numba_edited_twice_within_one_second(self, project: Project, renewed: str) -> None:
+        need("numba")
+        out = project.ok(
+            f"""
+            import importlib, os, pathlib, time
+            path, second = pathlib.Path("sample.py"), int(time.time()) + 1000
+            def edit(number):
+                path.write_text(f"from numba import njit\\n@njit\\ndef value():\\n    return {{number}}\\n")
+                os.utime(path, ns=(0, second * 10**9 + number))
+            edit(100)
+            import autoaccel, sample
+            with autoaccel.watch():
+                for number in range(101, 105):
+                    edit(number)
+                    {renewed}
+                    print(sample.value())
+            """
+        )
+        assert out.split() == ["101", "102", "103", "104"]
+
 
 WATCH = """
 import importlib, os, pathlib, sys, threading, time
@@ -182,6 +203,7 @@ with autoaccel.watch():
         autoaccel.sync(wait=None)
     except KeyError as error:
         print(repr(error), box.Box().n, user.value(), sys.modules["box"] is box, sys.modules["user"] is user)
+    assert autoaccel.sync(wait=None) == autoaccel.sync() == ()
     edit("user.pyx", "from box cimport Box\\nimport box\\ndef value(): return 10 * (<Box>box.Box()).n\\n")
     print(sorted(autoaccel.sync(wait=None)), user.value())
 """
@@ -207,6 +229,45 @@ print(sample.value())
 """
         )
         assert out == "2"
+
+    def test_a_callback_that_fails_tells_why(self, project: Project) -> None:
+        project.c("sample.c", 1)
+        done = project.run(
+            WATCH
+            + f"""
+import sample
+def told(one):
+    try:
+        autoaccel.sync()
+    finally:
+        rounds.set()
+rounds = threading.Event()
+with autoaccel.watch(callback=told):
+    autoaccel.sync(wait=None)
+    rounds.clear()
+    edit("sample.c", {c_module("sample", "nowhere")!r})
+    assert rounds.wait(60)
+    time.sleep(0.2)
+"""
+        )
+        assert done.status == 0
+        assert "autoaccel: the callback of autoaccel.watch() has failed\nTraceback" in done.err
+        assert "BuildError: sample: " in done.err
+        assert "nowhere" in done.err
+
+    def test_what_somebody_else_has_built_before_it_watches(self, project: Project) -> None:
+        project.c("sample.c", 1)
+        out = project.ok(
+            WATCH
+            + f"""
+import sample
+edit("sample.c", {c_module("sample", 2)!r})
+autoaccel.build("sample.c")
+with autoaccel.watch():
+    print(autoaccel.sync(wait=None), sample.value(), autoaccel.sync(wait=None))
+"""
+        )
+        assert out == "('sample',) 2 ()"
 
     def test_a_module_that_is_imported_while_it_watches(self, project: Project) -> None:
         project.c("late.c", 1)
@@ -273,6 +334,23 @@ def test_dependents_are_imported_again(project: Project) -> None:
         """
     ).splitlines()
     assert out == ["5 2 2", "('user', 'user_of_user') 10 10 [1]"]
+
+
+def test_dependents_that_take_names_from_each_other_run_in_that_order(project: Project) -> None:
+    project.c("native.c", 1)
+    project.write("middle.py", "from native import value\nimport last\n")
+    project.write("last.py", "import middle\nfrom native import value as first\n")
+    # Its value is of the native module too, but it has it from another one.
+    project.write("a_user.py", "from middle import value\n")
+    out = project.ok(
+        f"""
+        import importlib, pathlib, autoaccel, native, middle, a_user
+        pathlib.Path("native.c").write_text({c_module("native", 5)!r})
+        importlib.reload(native)
+        print(sorted(autoaccel.reload_dependents(native)), middle.value(), a_user.value())
+        """
+    )
+    assert out == "['a_user', 'last', 'middle'] 5 5"
 
 
 def test_a_native_dependent_is_run_again(project: Project) -> None:

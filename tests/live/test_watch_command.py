@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -86,6 +88,16 @@ class TestRounds:
             watching.round()
             assert watching.end() == 1
 
+    def test_a_header_that_goes_is_named(self, project: Project) -> None:
+        header = project.write("part.h", "#define N 1\n")
+        project.c("sample.c", "N", before='#include "part.h"')
+        with Watching(project) as watching:
+            watching.round()
+            header.unlink()
+            events = watching.round()
+            assert events[0] == {"event": "changed", "paths": [str(header)], "time": events[0]["time"]}
+            assert names(events, "failed") == ["sample"]
+
     def test_a_header_that_was_missing_appears(self, project: Project) -> None:
         project.c("sample.c", "LATE", before='#include "late.h"')
         with Watching(project) as watching:
@@ -115,6 +127,41 @@ class TestRounds:
             assert names(watching.round(), "built") == ["deep.er.three"]
             (project.root / "two.c").unlink()
             assert watching.until("gone")[-1]["name"] == "two"
+
+    def test_a_new_file_is_the_module_that_it_would_be_from_the_start(self, project: Project) -> None:
+        project.write("pyproject.toml", '[tool.autoaccel]\nexclude = ["legacy.*"]\n')
+        project.c("deep/er/one.c", 1)
+        (project.root / "legacy").mkdir()
+        with Watching(project) as watching:
+            watching.round()
+            project.c("legacy/left.c", 1)
+            project.c("deep/er/two.c", 2)
+            assert names(watching.round(), "built") == ["deep.er.two"]
+            assert watching.settled() == []
+
+    def test_one_of_two_folders_is_away(self, project: Project) -> None:
+        project.c("first/one.c", 1)
+        project.c("second/two.c", 1)
+        with Watching(project, "first", "second") as watching:
+            watching.round()
+            (project.root / "first").rename(project.root / "away")
+            assert names(watching.round(), "failed") == ["one"]
+            project.c("second/three.c", 1)
+            assert names(watching.round(), "built") == ["three"]
+            (project.root / "second" / "two.c").unlink()
+            assert watching.until("gone")[-1]["name"] == "two"
+            (project.root / "away").rename(project.root / "first")
+            while watching.round()[-1]["failed"]:
+                pass
+
+    def test_what_does_not_build_is_removed(self, project: Project) -> None:
+        project.c("good.c", 1)
+        bad = project.c("bad.c", "nowhere")
+        with Watching(project, "--", sys.executable, "-c", "raise SystemExit(3)") as watching:
+            assert watching.until("command")[-1]["state"] == "waiting"
+            bad.unlink()
+            assert watching.round()[-1]["failed"] == []
+            assert watching.until("command")[-1]["state"] == "started"
 
     def test_many_files_at_once_are_one_round(self, project: Project) -> None:
         for number in range(12):
@@ -155,6 +202,36 @@ class TestRounds:
             assert names(watching.round(), "built") == ["one"]
             project.c("two.c", 2)
             assert names(watching.round(), "built") == ["two"]
+
+    def test_new_folders_where_no_events_come(self, project: Project) -> None:
+        project.c("sample.c", 1)
+        (project.root / "empty" / "yet").mkdir(parents=True)
+        with Watching(project, "--poll") as watching:
+            watching.round()
+            project.c("empty/yet/one.c", 1)
+            assert names(watching.round(), "built") == ["empty.yet.one"]
+            (project.root / "new" / "er").mkdir(parents=True)
+            watching.settled()
+            project.c("new/er/two.c", 2)
+            assert names(watching.round(), "built") == ["new.er.two"]
+            (project.root / "new").rename(project.root / "other")
+            assert names(watching.round(), "built") == ["other.er.two"]
+
+    @pytest.mark.parametrize("limit", ["max_inotify_watches", "max_inotify_instances"])
+    def test_the_system_has_no_more_events_to_give(self, project: Project, limit: str) -> None:
+        project.c("deep/sample.c", 1)
+        # In a namespace of its own, which has its own limits.
+        shell = f"echo 0 > /proc/sys/user/{limit} && exec "
+        words = ["unshare", "-Ur", "sh", "-c", f'{shell} "$@"', "sh"]
+        if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
+            pytest.skip("needs user namespaces")
+        with Watching(project, before=words) as watching:
+            told = watching.until("watching")[-1]
+            assert f"sysctl fs.inotify.{limit.replace('inotify', 'user')} sets how many" in told["polling"]
+            watching.round()
+            project.c("deep/sample.c", 2)
+            assert names(watching.round(), "built") == ["deep.sample"]
+            assert watching.end() == 0
 
     def test_a_header_outside_of_the_watched_folder(self, project: Project) -> None:
         header = project.write("include/far.h", "#define FAR 1\n")
@@ -274,6 +351,24 @@ class TestProgram:
             assert watching.end() == 5
             gone(pid)
 
+    def test_a_python_file_that_is_saved_twice_within_one_second(self, project: Project) -> None:
+        project.c("sample.c", 1)
+        project.write("app.py", "import time, helper\nopen('ran', 'a').write(f'{helper.X}\\n')\ntime.sleep(300)\n")
+        second = int(time.time()) + 1000
+
+        def save(number: int) -> None:
+            path = project.write("helper.py", f"X = {number}\n")
+            os.utime(path, ns=(0, second * 10**9 + number))
+
+        save(100)
+        with Watching(project, "--", sys.executable, "app.py") as watching:
+            ran(project, "100")
+            save(101)
+            ran(project, "100", "101")
+            save(102)
+            ran(project, "100", "101", "102")
+            assert watching.end() == 130
+
     def test_one_that_does_not_listen_is_killed_with_all_that_it_started(self, project: Project) -> None:
         source = project.c("sample.c", 1)
         project.write(
@@ -299,6 +394,23 @@ class TestProgram:
             ended = watching.until("command")[-1]
             assert (ended["state"], ended["status"]) == ("ended", 3)
             assert watching.end() == 3
+
+    @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no nohup")
+    def test_a_terminal_that_is_closed(self, project: Project) -> None:
+        source = project.c("sample.c", 1)
+        project.write("app.py", PROGRAM)
+        with Watching(project, "--", sys.executable, "app.py") as watching:
+            ran(project, "1")
+            assert watching.end(signal.SIGHUP) == 129
+        (project.root / "ran").unlink()
+        need("nohup")
+        with Watching(project, "--", sys.executable, "app.py", before=["nohup"]) as watching:
+            ran(project, "1")
+            watching.process.send_signal(signal.SIGHUP)
+            time.sleep(0.3)
+            edit(source, c_module("sample", 2))
+            ran(project, "1", "asked", "2")
+            assert watching.end(signal.SIGTERM) == 5
 
     def test_a_command_that_does_not_exist(self, project: Project) -> None:
         project.c("sample.c", 1)

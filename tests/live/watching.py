@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from tests.conftest import Project
@@ -23,10 +23,10 @@ PATIENCE = 40.0
 class Watching:
     """``autoaccel watch --json`` in a project."""
 
-    def __init__(self, project: Project, *words: str, **env: str) -> None:
+    def __init__(self, project: Project, *words: str, before: Sequence[str] = (), **env: str) -> None:
         # A fresh process group, as a terminal gives it.
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "autoaccel", "watch", "--json", *words],
+            [*before, sys.executable, "-m", "autoaccel", "watch", "--json", *words],
             cwd=project.root,
             env=project.environ(**env),
             stdout=subprocess.PIPE,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 
 from tests.conftest import Project, need
@@ -89,6 +92,23 @@ def test_a_module_attribute_is_edited(project: Project, how: str) -> None:
     ask(project, how, "2.5")
     project.write("cfg.py", "N = 20\n")
     ask(project, how, "21.5", theirs="2.5")
+
+
+def test_bytecode_of_an_earlier_content_does_not_outlive_its_file(project: Project) -> None:
+    need("numba")
+
+    def edit(number: int) -> None:
+        path = project.write("mod.py", f"from numba import njit\n@njit\ndef value(): return {number}\n")
+        os.utime(path, ns=(number, 10**18 + number))
+
+    edit(100)
+    project.ok("import py_compile; py_compile.compile('mod.py')")
+    edit(200)  # of one size, and within the second that Python compares
+    # Python's own import takes the one for the other; what is published does not.
+    assert project.ok("import autoaccel, mod; print(mod.value())", AUTOACCEL_NUMBA="wait") == "100"
+    shutil.rmtree(project.root / "__pycache__")
+    for _ in range(3):
+        assert project.ok("import autoaccel, mod; print(mod.value())", AUTOACCEL_NUMBA="wait") == "200"
 
 
 def test_a_setting_of_numbas_is_another(project: Project, how: str) -> None:
