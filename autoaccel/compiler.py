@@ -19,7 +19,7 @@ import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from . import errors, keys, manifest, process, settings
+from . import errors, keys, manifest, process, settings, whereabouts
 from .errors import Diagnostic
 from .plan import Tool
 from .toolchains.base import Failed
@@ -300,7 +300,7 @@ def build_library(
         absent += include_probes([unit.path, *read], job.command, job.compiler)
         if made.result.status != 0:
             raise _compile_failure(
-                plan, unit, job.command, made.result, options, job.compiler, inputs, absent, "\n".join(log)
+                plan, unit, job.command, made.result, options, job.compiler, inputs, absent, "\n".join(log), how.root
             )
         warnings += diagnostics(made.result.output)
     library = f"{workdir}/{name.rpartition('.')[2]}{sysconfig.get_config_var('EXT_SUFFIX')}"
@@ -689,6 +689,7 @@ def _compile_failure(
     inputs: Sequence[str],
     absent: Sequence[str],
     log: str,
+    root: str,
 ) -> Failed:
     name, path = plan.source.name, plan.source.path
     missing = _MISSING.search(result.output)
@@ -703,9 +704,13 @@ def _compile_failure(
         if unit.language == "c" and "." not in header:
             hint = f"`{header}` is a header of C++. {errors.advice(name, 'language = c++')}"
         else:
+            places = whereabouts.folders_with(root, header)
+            there = [os.path.relpath(one, root) for one in places]
             hint = (
                 f"`{header}` was looked for beside the source, then in: {', '.join(options.include_dirs)}. "
-                f"If it is elsewhere, name its folder. {errors.advice(name, 'include_dirs = …')}"
+                + (f"The project has it in {' and in '.join(there)}. " if there else "")
+                + ("" if there else "If it is elsewhere, name its folder. ")
+                + errors.advice(name, f"include_dirs = {there[0] if there else '…'}")
             )
         absent = [
             *absent,

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+from types import MappingProxyType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["AccelError", "BuildError", "ConfigError", "Diagnostic", "LoadError", "ToolchainMissing"]
 
@@ -96,6 +97,19 @@ class BuildError(AccelError):
         self.log = log
         self.inputs: tuple[str, ...] = ()
         self.absent: tuple[str, ...] = ()
+
+
+def declaration(name: str, path: str) -> str:
+    """What to write for a module whose source does not look like one, or is somewhere else."""
+    from .settings import governing
+
+    pyproject, _ = governing(os.path.dirname(path))
+    root = os.path.dirname(pyproject) if pyproject is not None else os.path.dirname(path)
+    source = os.path.relpath(path, root).replace(os.sep, "/")
+    return (
+        f"declare it in {pyproject or os.path.join(root, 'pyproject.toml')}: `[[tool.setuptools.ext-modules]]`, "
+        f'`name = "{name}"`, `sources = ["{source}"]`'
+    )
 
 
 def advice(name: str, setting: str) -> str:
@@ -241,7 +255,8 @@ def ambiguous(name: str, paths: Sequence[str]) -> BuildError:
 
 def unclaimed(name: str, path: str) -> ModuleNotFoundError:
     """A C file of the right name that does not define the module, and nothing else does."""
-    from .csource import init_name
+    from .csource import init_name, is_generated
+    from .whereabouts import includes, inits
 
     stem = name.rpartition(".")[2]
     if path.endswith(".rs"):
@@ -253,11 +268,22 @@ def unclaimed(name: str, path: str) -> ModuleNotFoundError:
             f"No module named {name!r} ({path} is there, but {reason}, so it is not the source of this module)",
             name=name,
         )
-    return ModuleNotFoundError(
+    if is_generated(path):
+        return ModuleNotFoundError(
+            f"No module named {name!r} ({path} is there, but Cython has generated it, and what it is from is not "
+            f"beside it. If there is nothing else: {declaration(name, path)})",
+            name=name,
+        )
+    told = (
         f"No module named {name!r} ({path} is there, but it defines neither {init_name(stem)} nor "
-        f"PYBIND11_MODULE({stem}, …) nor NB_MODULE({stem}, …), so it is not the source of this module)",
-        name=name,
+        f"PYBIND11_MODULE({stem}, …) nor NB_MODULE({stem}, …), so it is not the source of this module"
     )
+    others = inits(path)
+    if others:
+        told += f"; it defines {' and '.join(others)}"
+    elif includes(path):
+        told += f". If a macro or an included file defines the module: {declaration(name, path)}"
+    return ModuleNotFoundError(f"{told})", name=name)
 
 
 def not_built(name: str, path: str, reason: str) -> LoadError:
@@ -277,11 +303,25 @@ def not_built(name: str, path: str, reason: str) -> LoadError:
     )
 
 
-def not_loadable(name: str, path: str, artifact: str, reason: str) -> LoadError:
-    """The dynamic loader refuses a library that is intact."""
+def not_loadable(
+    name: str, path: str, artifact: str, reason: str, definers: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> LoadError:
+    """The dynamic loader refuses a library that is intact.
+
+    Args:
+        name, path, artifact: the module, its source and the library.
+        reason: what the loader said.
+        definers: sources that define what the library lacks, and what of it.
+    """
     hint = ""
     missing = re.search(r"undefined symbol: (\S+)|symbol not found[^']*'(\S+?)'", reason)
-    if missing is not None:
+    if missing is not None and definers:
+        names = ", ".join(f"`{one}`" for one in dict.fromkeys(one for found in definers.values() for one in found))
+        hint = (
+            f"\n{names}: defined in {' and '.join(definers)}, and not compiled in. "
+            f"{advice(name, 'sources = ' + ' '.join(definers))}"
+        )
+    elif missing is not None:
         symbol = missing[1] or missing[2]
         hint = (
             f"\n`{symbol}` is declared and used, and no compiled source or library has it. Name the source "

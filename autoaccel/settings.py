@@ -21,12 +21,14 @@ __all__ = [
     "CYTHON_VARIABLE",
     "Settings",
     "blamed",
+    "expanded",
     "governing",
     "jobs",
     "load",
     "lock_timeout",
     "mistakes",
     "options_from",
+    "project_folder",
     "read_project",
     "tables",
     "unknown_option",
@@ -128,6 +130,12 @@ def governing(directory: str) -> tuple[str | None, list[str]]:
         if above == here or os.path.exists(os.path.join(here, _TOP)):
             return None, absent
         here = above
+
+
+def project_folder(directory: str) -> str:
+    """The folder of the project that a directory is in: that of its pyproject.toml or setup.py, else itself."""
+    path, _ = governing(directory)
+    return os.path.dirname(path) if path is not None else _top(directory)[0]
 
 
 def _governing(source: Source) -> Settings:
@@ -267,6 +275,11 @@ def options_from(table: Mapping[str, object], bases: Sequence[str], where: str) 
     return Options(**values, absent=tuple(search.absent), folders=tuple(search.folders))  # type: ignore[arg-type]
 
 
+def expanded(root: str, word: str) -> list[str]:
+    """The files that an entry of ``sources`` names, absolute: one, or those of a pattern."""
+    return _Search((root,)).expanded(word)
+
+
 def unknown_option(key: str) -> bool:
     """Whether setuptools has no such argument of an extension."""
     return key.replace("-", "_") not in (*_OPTION_KEYS, *_SETUPTOOLS_ONLY)
@@ -299,8 +312,9 @@ class _Search:
         """A file, or the files that a pattern names."""
         if not glob.has_magic(word):
             return [self.resolved(word)]
-        for pattern in self._paths(word):
-            self.folders.update(dict.fromkeys(_searched(pattern)))
+        for base in self._bases if not os.path.isabs(word) else ("",):
+            pattern = os.path.normpath(os.path.join(glob.escape(base), word))
+            self.folders.update(dict.fromkeys(_searched(base, word)))
             found = sorted(glob.glob(pattern, recursive=True))
             if found:
                 return found
@@ -312,14 +326,15 @@ class _Search:
         ]
 
 
-def _searched(pattern: str) -> list[str]:
-    """The folders whose content decides what a pattern names."""
+def _searched(base: str, pattern: str) -> list[str]:
+    """The folders whose content decides what a pattern names that is relative to ``base``."""
     here = os.path.dirname(pattern)
     while glob.has_magic(here):
         here = os.path.dirname(here)
+    top = os.path.normpath(os.path.join(base, here))
     if here == os.path.dirname(pattern):
-        return [here] if os.path.isdir(here) else []
-    return [folder for folder, _, _ in os.walk(here)]
+        return [top] if os.path.isdir(top) else []
+    return [folder for folder, _, _ in os.walk(top)]
 
 
 def _from_project(source: Source, path: str, absent: Iterable[str]) -> Settings:
