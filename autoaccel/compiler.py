@@ -529,6 +529,7 @@ def _link_command(
     flags = _words("LDSHARED", told) if told else _own_link_flags(compiler)
     return [
         *flags,
+        *_linked_words(language),
         *objects,
         *options.extra_objects,
         *(f"-L{folder}" for folder in options.library_dirs),
@@ -541,6 +542,27 @@ def _link_command(
         *_link_trace(compiler, library),
         "-o", library,
     ]  # fmt: skip
+
+
+#: What in a compiler's flags says something to the linker, or to the compiler when it links.
+_LINKED = (
+    "-f", "-m", "-O", "-g", "-p", "-B", "-L", "-l", "-Wl,", "-coverage", "--coverage", "-stdlib=", "--sysroot", "-static",
+    "-shared-", "-nostd", "--target=", "--gcc-toolchain=",
+)  # fmt: skip
+_LINKED_PAIRS = ("-arch", "-isysroot", "-target")
+_ONLY_COMPILED = ("-fsyntax-only", "-pipe", "-pedantic")
+
+
+def _linked_words(language: str) -> list[str]:
+    """The user's compiler flags as setuptools hands them to the linker too: sanitizers, coverage, LTO, machine, OpenMP."""
+    kept = []
+    words = iter([*_user_flags(), *(_words("CXXFLAGS") if language == "c++" else [])])
+    for word in words:
+        if word in _LINKED_PAIRS:
+            kept += [word, next(words, "")]
+        elif word.startswith(_LINKED) and not word.startswith(_ONLY_COMPILED):
+            kept.append(word)
+    return kept
 
 
 def _python_library() -> list[str]:

@@ -99,6 +99,20 @@ class BuildError(AccelError):
         self.absent: tuple[str, ...] = ()
 
 
+#: Symbols that no source of a user's defines -> whose they are, and what has them linked.
+_RUNTIMES = (
+    (r"GOMP_|omp_|__kmpc_", ("OpenMP's library", "extra_link_args = -fopenmp")),
+    (r"__(a|hwa|t|m|l)san_", ("the sanitizer's library", "extra_link_args = -fsanitize=…")),
+    (r"__ubsan_", ("the sanitizer's library", "extra_link_args = -fsanitize=undefined")),
+    (r"__gcov_|__llvm_prof", ("the coverage library", "extra_link_args = --coverage")),
+    (r"_ZT[VI]N10__cxxabiv1|__gxx_personality|__cxa_|_ZN?K?S[taosd]|_Z(nw|na|dl|da)", ("C++'s library", "language = c++")),
+    (r"a?(sin|cos|tan)h?f?$|(sqrt|pow|exp|log|log2|log10|floor|ceil|fmod|round|atan2|hypot|cbrt|lgamma|tgamma|erfc?)f?$",
+        ("the C library's mathematics", "libraries = m")),
+    (r"(de|in)flate|adler32$|crc32$|compress2?$|uncompress$|gz(open|read|write|close)", ("zlib", "libraries = z")),
+    (r"cblas_|[sdcz](gemm|gemv|axpy|dot|scal|nrm2)_$", ("a BLAS", "libraries = openblas")),
+)  # fmt: skip
+
+
 def declaration(name: str, path: str) -> str:
     """What to write for a module whose source does not look like one, or is somewhere else."""
     from .settings import governing
@@ -212,7 +226,7 @@ def wrong_export(name: str, path: str, wanted: str, found: Sequence[str]) -> Bui
     if found:
         told = f"it exports {', '.join(found)}: rename the function, or the file and the import"
     else:
-        told = "it exports no init function: is the macro or function that defines the module compiled in?"
+        told = "it exports no init function: let the function or macro that defines the module be compiled in"
     return BuildError(
         f"{name}: the library built from {path} does not define {wanted}, which `import {name}` calls; {told}.",
         name=name,
@@ -323,9 +337,14 @@ def not_loadable(
         )
     elif missing is not None:
         symbol = missing[1] or missing[2]
+        known = next((setting for pattern, setting in _RUNTIMES if re.match(pattern, symbol)), None)
         hint = (
-            f"\n`{symbol}` is declared and used, and no compiled source or library has it. Name the source "
-            f"or the library (`libraries = …`). {advice(name, 'sources = …')}"
+            f"\n`{symbol}` is of {known[0]}. {advice(name, known[1])}"
+            if known is not None
+            else (
+                f"\n`{symbol}` is declared and used, and no compiled source or library has it. Name the source "
+                f"or the library (`libraries = …`). {advice(name, 'sources = …')}"
+            )
         )
     elif "cannot open shared object file" in reason or "image not found" in reason:
         hint = (

@@ -83,7 +83,7 @@ TABLE = {
     "toolchains.cython": {
         "compiler", "early", "errors", "keys", "plan", "process", "settings",
         "toolchains.base", "toolchains.cython_cold", "toolchains.cython_parts", "toolchains.cython_server",
-        "toolchains.cython_split", "toolchains.headers",
+        "toolchains.cython_split", "toolchains.headers", "whereabouts",
     },
     "toolchains.rustc": {"errors", "keys", "manifest", "plan", "process"},
     "toolchains.builddirs": {"keys", "locks"},

@@ -181,3 +181,42 @@ def test_what_is_not_the_projects_is_not_looked_at(tmp_path: Path) -> None:
     assert whereabouts.folders_with(str(tmp_path), "b/own.h") == [f"{tmp_path}/a"]
     assert whereabouts.folders_with(str(tmp_path), "c/own.h") == []
     assert whereabouts.folders_with(str(tmp_path), "../own.h") == []
+
+
+class TestCython:
+    """Files that Cython includes and cimports."""
+
+    @pytest.fixture
+    def halves(self, project: Project) -> Project:
+        need("Cython", "gcc")
+        project.write("pyproject.toml", "")
+        project.write("shared/lib/__init__.pxd", "")
+        project.write("shared/lib/units.pxd", "cdef enum:\n    UNIT = 5\n")
+        project.write("shared/values.pxi", "VALUE = 7\n")
+        return project
+
+    @pytest.mark.parametrize(
+        "text", ["from lib.units cimport UNIT\n", "from lib cimport units\n", 'include "values.pxi"\n']
+    )
+    def test_a_folder_of_the_project_that_is_not_searched(self, halves: Project, text: str) -> None:
+        halves.write("sample.pyx", text)
+        run = halves.run("import autoaccel, sample")
+        assert "in shared. Write `# distutils: include_dirs = shared` (`//` in C)" in run.err
+        halves.write("sample.pyx", f"# distutils: include_dirs = shared\n{text}")
+        halves.ok("import autoaccel, sample")
+
+    def test_what_is_neither_in_the_project_nor_installed(self, halves: Project) -> None:
+        halves.write("sample.pyx", "from not_there.deep cimport thing\n")
+        run = halves.run("import autoaccel, sample")
+        assert "`not_there` is neither in the project nor installed: install it, or name the folder" in run.err
+        halves.write("sample.pyx", 'include "not_there.pxi"\n')
+        assert "The project has it nowhere." in halves.run("import autoaccel, sample").err
+
+    def test_the_projects_folder_is_searched_as_by_cythonize(self, halves: Project) -> None:
+        halves.write("src/pkg/__init__.py", "")
+        halves.write("src/pkg/sample.pyx", 'include "shared/values.pxi"\ndef value():\n    return VALUE\n')
+        code = "import autoaccel, sys\nsys.path.insert(0, 'src')\nimport pkg.sample\nprint(pkg.sample.value())"
+        assert halves.ok(code) == "7"
+        # What is nearer comes first, also when it appears later.
+        halves.write("src/shared/values.pxi", "VALUE = 8\n")
+        assert halves.ok(code) == "8"
