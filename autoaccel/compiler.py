@@ -546,15 +546,15 @@ def _link_command(
 
 #: What in a compiler's flags says something to the linker, or to the compiler when it links.
 _LINKED = (
-    "-f", "-m", "-O", "-g", "-p", "-B", "-L", "-l", "-Wl,", "-coverage", "--coverage", "-stdlib=", "--sysroot", "-static",
-    "-shared-", "-nostd", "--target=", "--gcc-toolchain=",
+    "-f", "-m", "-O", "-g", "-p", "-B", "-L", "-l", "-Wl,", "-coverage", "--coverage", "-stdlib=", "--sysroot",
+    "-static", "-shared-", "-nostd", "--target=", "--gcc-toolchain=",
 )  # fmt: skip
 _LINKED_PAIRS = ("-arch", "-isysroot", "-target")
 _ONLY_COMPILED = ("-fsyntax-only", "-pipe", "-pedantic")
 
 
 def _linked_words(language: str) -> list[str]:
-    """The user's compiler flags as setuptools hands them to the linker too: sanitizers, coverage, LTO, machine, OpenMP."""
+    """The user's compiler flags as setuptools hands them to the linker too: sanitizers, coverage, OpenMP, machine."""
     kept = []
     words = iter([*_user_flags(), *(_words("CXXFLAGS") if language == "c++" else [])])
     for word in words:

@@ -105,7 +105,7 @@ _RUNTIMES = (
     (r"__(a|hwa|t|m|l)san_", ("the sanitizer's library", "extra_link_args = -fsanitize=…")),
     (r"__ubsan_", ("the sanitizer's library", "extra_link_args = -fsanitize=undefined")),
     (r"__gcov_|__llvm_prof", ("the coverage library", "extra_link_args = --coverage")),
-    (r"_ZT[VI]N10__cxxabiv1|__gxx_personality|__cxa_|_ZN?K?S[taosd]|_Z(nw|na|dl|da)", ("C++'s library", "language = c++")),
+    (r"_ZT[VI]N10__cxxabiv1|__gxx_|__cxa_|_ZN?K?S[taosd]|_Z(nw|na|dl|da)", ("C++'s library", "language = c++")),
     (r"a?(sin|cos|tan)h?f?$|(sqrt|pow|exp|log|log2|log10|floor|ceil|fmod|round|atan2|hypot|cbrt|lgamma|tgamma|erfc?)f?$",
         ("the C library's mathematics", "libraries = m")),
     (r"(de|in)flate|adler32$|crc32$|compress2?$|uncompress$|gz(open|read|write|close)", ("zlib", "libraries = z")),
