@@ -9,6 +9,7 @@ import re
 import tomllib
 from dataclasses import dataclass, field, replace
 
+from . import staleness
 from .errors import ConfigError, no_such_module, unknown_key
 from .plan import Options
 from .sources import Source
@@ -272,7 +273,7 @@ def options_from(table: Mapping[str, object], bases: Sequence[str], where: str) 
             elif key in _PATHS:
                 words = [search.resolved(word) for word in words]
             values[key] = tuple(words)
-    return Options(**values, absent=tuple(search.absent), folders=tuple(search.folders))  # type: ignore[arg-type]
+    return Options(**values, absent=tuple(search.absent), folders=tuple(search.folders.items()))  # type: ignore[arg-type]
 
 
 def expanded(root: str, word: str) -> list[str]:
@@ -291,7 +292,7 @@ class _Search:
     def __init__(self, bases: Sequence[str]) -> None:
         self._bases = tuple(dict.fromkeys(bases))
         self.absent: dict[str, None] = {}
-        self.folders: dict[str, None] = {}
+        self.folders: dict[str, tuple[str, ...]] = {}
 
     def resolved(self, word: str) -> str:
         """The first that exists, else where it should be."""
@@ -314,7 +315,9 @@ class _Search:
             return [self.resolved(word)]
         for base in self._bases if not os.path.isabs(word) else ("",):
             pattern = os.path.normpath(os.path.join(glob.escape(base), word))
-            self.folders.update(dict.fromkeys(_searched(base, word)))
+            for folder in _searched(base, word):
+                # Before the pattern is looked for: what appears in between is a change.
+                self.folders.setdefault(folder, tuple(sorted(staleness.listed(folder))))
             found = sorted(glob.glob(pattern, recursive=True))
             if found:
                 return found

@@ -61,7 +61,7 @@ TABLE = {
     "listing": {"finder", "sources", "watched"},
     "reload": {"errors", "loader"},
     "manifest": {"loader", "location", "staleness"},
-    "settings": {"errors", "plan", "sources"},
+    "settings": {"errors", "plan", "sources", "staleness"},
     "keys": {"manifest", "plan"},
     "locks": set(),
     "store": {"errors", "keys", "locks", "logs", "manifest", "plan", "process"},
