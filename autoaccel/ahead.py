@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 from . import CRATE_SOURCES, SUFFIXES, errors, pipeline, process, projects, settings
 from .content import claims
+from .csource import is_generated
 from .finder import Project
 from .loader import ColdRoom
 from .logs import log
 from .roots import SKIPPED, Roots
 from .sources import Source, claimed
+from .whereabouts import inits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -259,7 +261,7 @@ class _Walk:
         if suffix == ".py":
             pure = project is not None and first is None and name and _matches(name, project.pure)
             return Source(name, path, "cython", stem == "__init__") if pure else None
-        reason = f"{first.path} comes first" if first is not None else "it does not define a module of its name"
+        reason = f"{first.path} comes first" if first is not None else self._unlike(path)
         self._pass_over(path, reason)
         return None
 
@@ -272,6 +274,15 @@ class _Walk:
         name = os.path.relpath(folder, root).replace(os.sep, ".").replace("-", "_")
         importable = all(map(str.isidentifier, name.split(".")))
         return Source(name, path, _CRATE_FILES[os.path.basename(path)]) if importable and claims(name, path) else None
+
+    def _unlike(self, path: str) -> str:
+        """Why a file of a module's suffix is not the module of its name."""
+        found = [] if self._silent or is_generated(path) else inits(path)
+        if not found:
+            return "it does not define a module of its name"
+        return (
+            f"it defines {' and '.join(found)}, not a module of its name; `autoaccel explain` tells how to declare it"
+        )
 
     def _pass_over(self, path: str, reason: str) -> None:
         if not self._silent:

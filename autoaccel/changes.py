@@ -104,7 +104,9 @@ def _moment(nanoseconds: int) -> str:
 def _appeared(meta: Meta, known: manifest.Manifest | None) -> Iterator[Change]:
     paths = {str(path) for path in meta["absent"]}
     if known is not None:
-        paths.update(os.path.join(folder, name) for folder, names in known.missing.items() for name in names)
+        paths.update(
+            os.path.join(folder, name) for folder, names in known.missing.items() for name in manifest.absent(names)
+        )
         paths.update(os.path.join(os.path.dirname(known.source), name) for name in known.siblings)
     for path in sorted(paths):
         if os.path.lexists(path):

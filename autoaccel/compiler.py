@@ -19,7 +19,7 @@ import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from . import errors, keys, manifest, process, settings
+from . import errors, keys, manifest, process, settings, whereabouts
 from .errors import Diagnostic
 from .plan import Tool
 from .toolchains.base import Failed
@@ -303,7 +303,7 @@ def build_library(
         absent += include_probes([unit.path, *read], job.command, job.compiler)
         if made.result.status != 0:
             raise _compile_failure(
-                plan, unit, job.command, made.result, options, job.compiler, inputs, absent, "\n".join(log)
+                plan, unit, job.command, made.result, options, job.compiler, inputs, absent, "\n".join(log), how.root
             )
         warnings += diagnostics(made.result.output)
     library = f"{workdir}/{name.rpartition('.')[2]}{sysconfig.get_config_var('EXT_SUFFIX')}"
@@ -533,6 +533,7 @@ def _link_command(
     flags = _words("LDSHARED", told) if told else _own_link_flags(compiler)
     return [
         *flags,
+        *_linked_words(language),
         *objects,
         *options.extra_objects,
         *(f"-L{folder}" for folder in options.library_dirs),
@@ -545,6 +546,27 @@ def _link_command(
         *_link_trace(compiler, library),
         "-o", library,
     ]  # fmt: skip
+
+
+#: What in a compiler's flags says something to the linker, or to the compiler when it links.
+_LINKED = (
+    "-f", "-m", "-O", "-g", "-p", "-B", "-L", "-l", "-Wl,", "-coverage", "--coverage", "-stdlib=", "--sysroot",
+    "-static", "-shared-", "-nostd", "--target=", "--gcc-toolchain=",
+)  # fmt: skip
+_LINKED_PAIRS = ("-arch", "-isysroot", "-target")
+_ONLY_COMPILED = ("-fsyntax-only", "-pipe", "-pedantic")
+
+
+def _linked_words(language: str) -> list[str]:
+    """The user's compiler flags as setuptools hands them to the linker too: sanitizers, coverage, OpenMP, machine."""
+    kept = []
+    words = iter([*_user_flags(), *(_words("CXXFLAGS") if language == "c++" else [])])
+    for word in words:
+        if word in _LINKED_PAIRS:
+            kept += [word, next(words, "")]
+        elif word.startswith(_LINKED) and not word.startswith(_ONLY_COMPILED):
+            kept.append(word)
+    return kept
 
 
 def _python_library() -> list[str]:
@@ -693,6 +715,7 @@ def _compile_failure(
     inputs: Sequence[str],
     absent: Sequence[str],
     log: str,
+    root: str,
 ) -> Failed:
     name, path = plan.source.name, plan.source.path
     missing = _MISSING.search(result.output)
@@ -707,9 +730,13 @@ def _compile_failure(
         if unit.language == "c" and "." not in header:
             hint = f"`{header}` is a header of C++. {errors.advice(name, 'language = c++')}"
         else:
+            places = whereabouts.folders_with(root, header)
+            there = [os.path.relpath(one, root) for one in places]
             hint = (
                 f"`{header}` was looked for beside the source, then in: {', '.join(options.include_dirs)}. "
-                f"If it is elsewhere, name its folder. {errors.advice(name, 'include_dirs = …')}"
+                + (f"The project has it in {' and in '.join(there)}. " if there else "")
+                + ("" if there else "If it is elsewhere, name its folder. ")
+                + errors.advice(name, f"include_dirs = {there[0] if there else '…'}")
             )
         absent = [
             *absent,

@@ -69,8 +69,7 @@ def _extension(table: dict[str, object], pyproject: str) -> tuple[str, str, bool
         # The word that stands for `sources` is the error of the module's import, and not that there is no module.
         return (pyproject, "c", False) if any(map(settings.unknown_option, table)) else None
     ranked: list[tuple[int, str, str]] = []
-    for source in sources:
-        path = os.path.normpath(os.path.join(root, str(source)))
+    for path in (path for source in sources for path in settings.expanded(root, str(source))):
         suffix = os.path.splitext(path)[1]
         if suffix == ".py":
             ranked.append((1, path, "cython"))

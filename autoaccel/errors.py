@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+from types import MappingProxyType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["AccelError", "BuildError", "ConfigError", "Diagnostic", "LoadError", "ToolchainMissing"]
 
@@ -96,6 +97,33 @@ class BuildError(AccelError):
         self.log = log
         self.inputs: tuple[str, ...] = ()
         self.absent: tuple[str, ...] = ()
+
+
+#: Symbols that no source of a user's defines -> whose they are, and what has them linked.
+_RUNTIMES = (
+    (r"GOMP_|omp_|__kmpc_", ("OpenMP's library", "extra_link_args = -fopenmp")),
+    (r"__(a|hwa|t|m|l)san_", ("the sanitizer's library", "extra_link_args = -fsanitize=…")),
+    (r"__ubsan_", ("the sanitizer's library", "extra_link_args = -fsanitize=undefined")),
+    (r"__gcov_|__llvm_prof", ("the coverage library", "extra_link_args = --coverage")),
+    (r"_ZT[VI]N10__cxxabiv1|__gxx_|__cxa_|_ZN?K?S[taosd]|_Z(nw|na|dl|da)", ("C++'s library", "language = c++")),
+    (r"a?(sin|cos|tan)h?f?$|(sqrt|pow|exp|log|log2|log10|floor|ceil|fmod|round|atan2|hypot|cbrt|lgamma|tgamma|erfc?)f?$",
+        ("the C library's mathematics", "libraries = m")),
+    (r"(de|in)flate|adler32$|crc32$|compress2?$|uncompress$|gz(open|read|write|close)", ("zlib", "libraries = z")),
+    (r"cblas_|[sdcz](gemm|gemv|axpy|dot|scal|nrm2)_$", ("a BLAS", "libraries = openblas")),
+)  # fmt: skip
+
+
+def declaration(name: str, path: str) -> str:
+    """What to write for a module whose source does not look like one, or is somewhere else."""
+    from .settings import governing
+
+    pyproject, _ = governing(os.path.dirname(path))
+    root = os.path.dirname(pyproject) if pyproject is not None else os.path.dirname(path)
+    source = os.path.relpath(path, root).replace(os.sep, "/")
+    return (
+        f"declare it in {pyproject or os.path.join(root, 'pyproject.toml')}: `[[tool.setuptools.ext-modules]]`, "
+        f'`name = "{name}"`, `sources = ["{source}"]`'
+    )
 
 
 def advice(name: str, setting: str) -> str:
@@ -198,7 +226,7 @@ def wrong_export(name: str, path: str, wanted: str, found: Sequence[str]) -> Bui
     if found:
         told = f"it exports {', '.join(found)}: rename the function, or the file and the import"
     else:
-        told = "it exports no init function: is the macro or function that defines the module compiled in?"
+        told = "it exports no init function: let the function or macro that defines the module be compiled in"
     return BuildError(
         f"{name}: the library built from {path} does not define {wanted}, which `import {name}` calls; {told}.",
         name=name,
@@ -241,7 +269,8 @@ def ambiguous(name: str, paths: Sequence[str]) -> BuildError:
 
 def unclaimed(name: str, path: str) -> ModuleNotFoundError:
     """A C file of the right name that does not define the module, and nothing else does."""
-    from .csource import init_name
+    from .csource import init_name, is_generated
+    from .whereabouts import includes, inits
 
     stem = name.rpartition(".")[2]
     if path.endswith(".rs"):
@@ -253,11 +282,22 @@ def unclaimed(name: str, path: str) -> ModuleNotFoundError:
             f"No module named {name!r} ({path} is there, but {reason}, so it is not the source of this module)",
             name=name,
         )
-    return ModuleNotFoundError(
+    if is_generated(path):
+        return ModuleNotFoundError(
+            f"No module named {name!r} ({path} is there, but Cython has generated it, and what it is from is not "
+            f"beside it. If there is nothing else: {declaration(name, path)})",
+            name=name,
+        )
+    told = (
         f"No module named {name!r} ({path} is there, but it defines neither {init_name(stem)} nor "
-        f"PYBIND11_MODULE({stem}, …) nor NB_MODULE({stem}, …), so it is not the source of this module)",
-        name=name,
+        f"PYBIND11_MODULE({stem}, …) nor NB_MODULE({stem}, …), so it is not the source of this module"
     )
+    others = inits(path)
+    if others:
+        told += f"; it defines {' and '.join(others)}"
+    elif includes(path):
+        told += f". If a macro or an included file defines the module: {declaration(name, path)}"
+    return ModuleNotFoundError(f"{told})", name=name)
 
 
 def not_built(name: str, path: str, reason: str) -> LoadError:
@@ -277,15 +317,34 @@ def not_built(name: str, path: str, reason: str) -> LoadError:
     )
 
 
-def not_loadable(name: str, path: str, artifact: str, reason: str) -> LoadError:
-    """The dynamic loader refuses a library that is intact."""
+def not_loadable(
+    name: str, path: str, artifact: str, reason: str, definers: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> LoadError:
+    """The dynamic loader refuses a library that is intact.
+
+    Args:
+        name, path, artifact: the module, its source and the library.
+        reason: what the loader said.
+        definers: sources that define what the library lacks, and what of it.
+    """
     hint = ""
     missing = re.search(r"undefined symbol: (\S+)|symbol not found[^']*'(\S+?)'", reason)
-    if missing is not None:
-        symbol = missing[1] or missing[2]
+    if missing is not None and definers:
+        names = ", ".join(f"`{one}`" for one in dict.fromkeys(one for found in definers.values() for one in found))
         hint = (
-            f"\n`{symbol}` is declared and used, and no compiled source or library has it. Name the source "
-            f"or the library (`libraries = …`). {advice(name, 'sources = …')}"
+            f"\n{names}: defined in {' and '.join(definers)}, and not compiled in. "
+            f"{advice(name, 'sources = ' + ' '.join(definers))}"
+        )
+    elif missing is not None:
+        symbol = missing[1] or missing[2]
+        known = next((setting for pattern, setting in _RUNTIMES if re.match(pattern, symbol)), None)
+        hint = (
+            f"\n`{symbol}` is of {known[0]}. {advice(name, known[1])}"
+            if known is not None
+            else (
+                f"\n`{symbol}` is declared and used, and no compiled source or library has it. Name the source "
+                f"or the library (`libraries = …`). {advice(name, 'sources = …')}"
+            )
         )
     elif "cannot open shared object file" in reason or "image not found" in reason:
         hint = (

@@ -7,9 +7,9 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
-__all__ = ["init_functions", "makes"]
+__all__ = ["init_functions", "makes", "undefined"]
 
 _INIT = re.compile(rb"_?((?:PyInit|PyInitU|PyModExport|PyModExportU)_\w+)\Z")
 _DYNSYM = 11
@@ -34,15 +34,32 @@ def makes(found: Collection[str], wanted: str) -> bool:
     return wanted in found or wanted.replace("PyInit", "PyModExport", 1) in found
 
 
+def undefined(path: str) -> list[str]:
+    """The symbols that the ELF library at ``path`` needs of others; none of weak ones, or of other formats."""
+    with open(path, "rb") as file:
+        data = file.read()
+    if data[:4] != b"\x7fELF":
+        return []
+    return [name.decode("ascii", "replace") for name, bind, _, where in _dynamic(data) if not where and bind == 1]
+
+
 def _elf_symbols(data: bytes) -> list[bytes]:
-    """Names of the defined, visible symbols of the dynamic symbol table (System V ABI, chapter 4)."""
+    """Names of the defined, visible symbols of the dynamic symbol table."""
+    return [
+        name
+        for name, bind, visibility, where in _dynamic(data)
+        if where and bind in _GLOBAL_OR_WEAK and visibility in _DEFAULT_OR_PROTECTED
+    ]
+
+
+def _dynamic(data: bytes) -> Iterator[tuple[bytes, int, int, int]]:
+    """The dynamic symbol table (System V ABI, chapter 4): name, binding, visibility, and the section where it is."""
     order = "<" if data[5] == 1 else ">"
     wide = data[4] == 2
     (table,) = struct.unpack_from(order + ("Q" if wide else "I"), data, 40 if wide else 32)
     size, count = struct.unpack_from(order + "HH", data, 58 if wide else 46)
     header = order + ("IIQQQQIIQQ" if wide else "10I")
     sections = [struct.unpack_from(header, data, table + index * size) for index in range(count)]
-    names: list[bytes] = []
     for section in sections:
         if section[1] != _DYNSYM:
             continue
@@ -53,6 +70,4 @@ def _elf_symbols(data: bytes) -> list[bytes]:
                 name, info, other, where = struct.unpack_from(order + "IBBH", data, at)
             else:
                 name, _, _, info, other, where = struct.unpack_from(order + "IIIBBH", data, at)
-            if where and info >> 4 in _GLOBAL_OR_WEAK and other & 3 in _DEFAULT_OR_PROTECTED:
-                names.append(data[strings + name : data.index(b"\0", strings + name)])
-    return names
+            yield data[strings + name : data.index(b"\0", strings + name)], info >> 4, other & 3, where

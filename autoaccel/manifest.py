@@ -27,6 +27,7 @@ __all__ = [
     "FRESH",
     "TAG",
     "Manifest",
+    "absent",
     "at",
     "cache_roots",
     "context_name",
@@ -48,6 +49,7 @@ __all__ = [
     "stale_reason",
     "trusted",
     "unmarshalled",
+    "whole",
 ]
 
 
@@ -68,8 +70,9 @@ class Manifest:
             source, as one text ``/name/name/``; names and values of environment variables in the interpreter's own
             encoding). The first three are checked once per process. The names that are missing in its folders are in
             a file beside it, which is read only when a folder has changed.
-        missing: folder -> the names that must stay absent in it; a folder of which nothing may change is not there.
-            A pack's records end before this.
+        missing: folder -> the names that must stay absent in it; of a folder in which a pattern was looked for, all
+            that it has (see `whole`). A folder of which nothing may change is not there. A pack's records end before
+            this.
     """
 
     name: str
@@ -97,6 +100,16 @@ def read(name: str, source: str) -> Manifest | None:
     """The manifest of a module as the last build or look wrote it; None where there is none."""
     record = loader.read_alone(name, source)
     return Manifest(*record) if record is not None else None
+
+
+def whole(names: tuple[str, ...]) -> tuple[str, ...]:
+    """All that a folder has, in the place of names that are missing in it: a pattern may name any new one."""
+    return (staleness.WHOLE, *names)
+
+
+def absent(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that are missing in a folder; none where all that it has is known."""
+    return () if names[:1] == (staleness.WHOLE,) else names
 
 
 def stale_reason(manifest: Manifest, *, system: bool = True) -> str | None:

@@ -22,7 +22,7 @@ class Options:
     Attributes:
         language: ``"c"``, ``"c++"`` or None for what the source's suffix says.
         absent: paths that were tried before the ones above, in vain.
-        folders: folders that a pattern was looked for in.
+        folders: folders that a pattern was looked for in, and what they had before.
     """
 
     sources: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class Options:
     depends: tuple[str, ...] = ()
     language: str | None = None
     absent: tuple[str, ...] = field(default=(), metadata={"key": False})
-    folders: tuple[str, ...] = field(default=(), metadata={"key": False})
+    folders: tuple[tuple[str, tuple[str, ...]], ...] = field(default=(), metadata={"key": False})
 
     def plus(self, other: Options) -> Options:
         """Both, ``other`` last, each element once (arguments as often as they are given)."""
@@ -85,7 +85,7 @@ class Plan:
         env: (name, value or None) of the environment variables that matter.
         inputs: absolute paths of the files read so far; the source is among them.
         absent: absolute paths whose appearance would change the plan.
-        folders: absolute paths of folders in which any change may change the plan.
+        folders: absolute paths of folders in which any change may change the plan, and what is in them.
         probes: like ``absent``, each looked at by itself: little else matters in their folders. A plan that has some is
             of a source that is not in the folder that the finder lists.
         settings: what the project says about builds.
@@ -99,7 +99,7 @@ class Plan:
     inputs: tuple[str, ...]
     settings: Settings
     absent: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()
+    folders: tuple[tuple[str, tuple[str, ...]], ...] = ()
     probes: tuple[str, ...] = ()
 
 

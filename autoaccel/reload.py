@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _imp
 import itertools
+import os
 import sys
 from importlib.machinery import ModuleSpec
 
@@ -109,4 +110,20 @@ def explained(error: ImportError, source: Source, artifact: str) -> ImportError:
     ours = error.path == artifact or "does not support loading in subinterpreters" in str(error)
     if not ours or isinstance(error, ModuleNotFoundError):
         return error
-    return errors.not_loadable(source.name, source.path, artifact, error.msg)
+    return errors.not_loadable(source.name, source.path, artifact, error.msg, _definers(source, artifact))
+
+
+def _definers(source: Source, artifact: str) -> dict[str, list[str]]:
+    """Which sources of the project have what a library lacks: relative to the project's folder."""
+    from . import exports, settings, store, whereabouts
+
+    try:
+        lacking = whereabouts.missing_names(exports.undefined(artifact))
+        root = settings.load(source).root
+    except (OSError, ImportError, ValueError):
+        return {}
+    meta = store.read_meta(os.path.dirname(artifact)) or {}
+    told = meta.get("options", {}).get("sources", ())
+    known = [source.path, *told, *(path for path, _ in meta.get("inputs", ()))]
+    found = whereabouts.definers(root, lacking, known) if lacking else {}
+    return {os.path.relpath(path, root): names for path, names in found.items()}

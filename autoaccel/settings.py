@@ -9,6 +9,7 @@ import re
 import tomllib
 from dataclasses import dataclass, field, replace
 
+from . import staleness
 from .errors import ConfigError, no_such_module, unknown_key
 from .plan import Options
 from .sources import Source
@@ -21,12 +22,14 @@ __all__ = [
     "CYTHON_VARIABLE",
     "Settings",
     "blamed",
+    "expanded",
     "governing",
     "jobs",
     "load",
     "lock_timeout",
     "mistakes",
     "options_from",
+    "project_folder",
     "read_project",
     "tables",
     "unknown_option",
@@ -128,6 +131,12 @@ def governing(directory: str) -> tuple[str | None, list[str]]:
         if above == here or os.path.exists(os.path.join(here, _TOP)):
             return None, absent
         here = above
+
+
+def project_folder(directory: str) -> str:
+    """The folder of the project that a directory is in: that of its pyproject.toml or setup.py, else itself."""
+    path, _ = governing(directory)
+    return os.path.dirname(path) if path is not None else _top(directory)[0]
 
 
 def _governing(source: Source) -> Settings:
@@ -264,7 +273,12 @@ def options_from(table: Mapping[str, object], bases: Sequence[str], where: str) 
             elif key in _PATHS:
                 words = [search.resolved(word) for word in words]
             values[key] = tuple(words)
-    return Options(**values, absent=tuple(search.absent), folders=tuple(search.folders))  # type: ignore[arg-type]
+    return Options(**values, absent=tuple(search.absent), folders=tuple(search.folders.items()))  # type: ignore[arg-type]
+
+
+def expanded(root: str, word: str) -> list[str]:
+    """The files that an entry of ``sources`` names, absolute: one, or those of a pattern."""
+    return _Search((root,)).expanded(word)
 
 
 def unknown_option(key: str) -> bool:
@@ -278,7 +292,7 @@ class _Search:
     def __init__(self, bases: Sequence[str]) -> None:
         self._bases = tuple(dict.fromkeys(bases))
         self.absent: dict[str, None] = {}
-        self.folders: dict[str, None] = {}
+        self.folders: dict[str, tuple[str, ...]] = {}
 
     def resolved(self, word: str) -> str:
         """The first that exists, else where it should be."""
@@ -299,8 +313,11 @@ class _Search:
         """A file, or the files that a pattern names."""
         if not glob.has_magic(word):
             return [self.resolved(word)]
-        for pattern in self._paths(word):
-            self.folders.update(dict.fromkeys(_searched(pattern)))
+        for base in self._bases if not os.path.isabs(word) else ("",):
+            pattern = os.path.normpath(os.path.join(glob.escape(base), word))
+            for folder in _searched(base, word):
+                # Before the pattern is looked for: what appears in between is a change.
+                self.folders.setdefault(folder, tuple(sorted(staleness.listed(folder))))
             found = sorted(glob.glob(pattern, recursive=True))
             if found:
                 return found
@@ -312,14 +329,15 @@ class _Search:
         ]
 
 
-def _searched(pattern: str) -> list[str]:
-    """The folders whose content decides what a pattern names."""
+def _searched(base: str, pattern: str) -> list[str]:
+    """The folders whose content decides what a pattern names that is relative to ``base``."""
     here = os.path.dirname(pattern)
     while glob.has_magic(here):
         here = os.path.dirname(here)
+    top = os.path.normpath(os.path.join(base, here))
     if here == os.path.dirname(pattern):
-        return [here] if os.path.isdir(here) else []
-    return [folder for folder, _, _ in os.walk(here)]
+        return [top] if os.path.isdir(top) else []
+    return [folder for folder, _, _ in os.walk(top)]
 
 
 def _from_project(source: Source, path: str, absent: Iterable[str]) -> Settings:

@@ -23,12 +23,17 @@ if TYPE_CHECKING:
     #: (mtime_ns, ctime_ns, size, inode)
     Identity = tuple[int, int, int, int]
 
-__all__ = ["FRESH", "identity", "stale_reason"]
+__all__ = ["FRESH", "WHOLE", "identity", "listed", "stale_reason"]
 
 #: A stat identity that never equals a real one: an input that was too fresh to trust its time stamps (git's "racy").
 FRESH: "Identity" = (0, 0, 0, 0)
 
 _SEP = "\\" if sys.platform == "win32" else "/"
+
+#: In the place of a first missing name: what follows is all that a folder has, because a pattern was looked for in it.
+WHOLE = "/"
+#: What Python itself writes into folders.
+_NOISE = {"__pycache__"}
 
 
 def identity(path: str) -> "Identity | None":
@@ -111,12 +116,19 @@ def _absent_reason(folders: "Iterable[Folder]", missing: "dict[str, tuple[str, .
         if seen is None or (seen[1] == ctime_ns and seen[3] == inode):
             continue
         names = missing.get(folder)
+        if names is not None and names[:1] == (WHOLE,):
+            names = None if listed(folder) != set(names[1:]) else ()
         if names is None:
             return f"the content of {folder} has changed"
         appeared = _listing(folder).intersection(names)
         if appeared:
             return f"{folder}{_SEP}{min(appeared)} has appeared"
     return None
+
+
+def listed(directory: str) -> "set[str]":
+    """The names in a directory, without what Python itself writes there."""
+    return _listing(directory) - _NOISE
 
 
 def _listing(directory: str) -> "set[str]":

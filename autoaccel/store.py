@@ -333,6 +333,7 @@ class Store(Reader):
         """Write the manifest by which the next import finds ``artifact``; failing to is no harm."""
         inputs, system = _rows(plan, meta, contents)
         mine, siblings, theirs = _absent(plan, meta, {row[0] for row in system})
+        searched = dict(reversed(plan.folders))
         common = manifest.pack(
             (
                 tuple(system),
@@ -350,10 +351,10 @@ class Store(Reader):
             artifact.path,
             artifact.key,
             (*inputs, (artifact.path, *(manifest.identity(artifact.path) or manifest.FRESH))),
-            _folder_rows((*plan.folders, *(folder for folder in mine if folder not in plan.folders))),
+            _folder_rows({**searched, **mine}),
             siblings,
             context,
-            {folder: names for folder, names in mine.items() if folder not in plan.folders},
+            {**mine, **{folder: manifest.whole(names) for folder, names in searched.items()}},
         )
         with contextlib.suppress(OSError):
             for name, content in ((f"{context}.absent", missing), (context, common)):
@@ -769,6 +770,9 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
             known[folder] = keys.nearest(folder)
         # The nearest folder that exists, and the first name that is missing in it.
         folder, name = known[folder][0], known[folder][1] or name
+        if name and os.path.isfile(os.path.join(folder, name)):
+            # Below a file (one that is named as an include folder), nothing can appear.
+            continue
         (siblings if folder == own else absent.setdefault(folder, set())).add(name)
     mine: dict[str, tuple[str, ...]] = {}
     theirs: dict[str, tuple[str, ...]] = {}

@@ -178,3 +178,47 @@ def test_the_memory_of_a_compiler_holds_only_for_the_same_program(project: Proje
     os.utime(counting.path)
     project.ok("import autoaccel; from autoaccel import compiler; compiler.find('c', name='x', path='/x.c')")
     assert counting.log.read_text().count("-E -v") == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "linked"),
+    [
+        ("-fsanitize=undefined -DX=1 -Wall -Iinclude", "-fsanitize=undefined"),
+        ("--coverage -O0 -g", "--coverage -O0 -g"),
+        ("-march=native -pthread -pipe -pedantic", "-march=native -pthread"),
+        ("-arch arm64 -isysroot /sdk", "-arch arm64 -isysroot /sdk"),
+        ("-x c++ -MD -MF x.d -E -fsyntax-only -save-temps", ""),
+        ("-flto -Wl,--no-undefined -L/lib -lm", "-flto -Wl,--no-undefined -L/lib -lm"),
+    ],
+)
+def test_flags_that_the_linker_gets_as_from_setuptools(
+    monkeypatch: pytest.MonkeyPatch, flags: str, linked: str
+) -> None:
+    for name in ("CPPFLAGS", "CXXFLAGS", "ARCHFLAGS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CFLAGS", flags)
+    assert compiler._linked_words("c") == linked.split()
+    monkeypatch.setenv("CFLAGS", "")
+    monkeypatch.setenv("CXXFLAGS", flags)
+    assert compiler._linked_words("c") == []
+    assert compiler._linked_words("c++") == linked.split()
+
+
+@pytest.mark.parametrize("flags", ["-fsanitize=undefined", "--coverage", "-fopenmp"])
+def test_flags_that_need_a_library_of_the_compilers(project: Project, flags: str) -> None:
+    need("gcc")
+    project.c("sample.c", "total(9)", before=TOTAL)
+    # The library of coverage writes a file where the object was.
+    environ = {"CFLAGS": flags, "CC": "gcc", "GCOV_PREFIX": str(project.cache)}
+    assert project.run("import autoaccel, sample; print(sample.value())", **environ).out == "36\n"
+
+
+TOTAL = """
+static int total(int n) {
+    int sum = 0;
+#pragma omp parallel for reduction(+ : sum)
+    for (int i = 0; i < n; i++)
+        sum += i;
+    return sum;
+}
+"""

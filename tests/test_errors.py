@@ -154,7 +154,7 @@ class TestSources:
         path = project.write("sample.c", "#if 0\nPyMODINIT_FUNC PyInit_sample(void) {\n}\n#endif\nint x;\n")
         assert message(project) == (
             f"autoaccel.errors.BuildError: sample: the library built from {path} does not define PyInit_sample, which "
-            "`import sample` calls; it exports no init function: is the macro or function that defines the module compiled in?."
+            "`import sample` calls; it exports no init function: let the function or macro that defines the module be compiled in."
         )
 
     def test_an_empty_file(self, project: Project) -> None:
@@ -274,6 +274,23 @@ def test_hints_for_libraries_that_do_not_load() -> None:
         "`foo` is declared and used, and no compiled source or library has it. Name the source or the library "
         f"(`libraries = …`). {where('sources', 'x')}"
     )
+    for symbol, setting in (
+        ("GOMP_parallel", "extra_link_args = -fopenmp"),
+        ("omp_get_thread_num", "extra_link_args = -fopenmp"),
+        ("__gcov_exit", "extra_link_args = --coverage"),
+        ("_ZTVN10__cxxabiv117__class_type_infoE", "language = c++"),
+        ("_ZNSt6vectorIiSaIiEE4sizeEv", "language = c++"),
+        ("__gxx_personality_v0", "language = c++"),
+        ("atan2", "libraries = m"),
+        ("sinf", "libraries = m"),
+        ("inflate", "libraries = z"),
+        ("cblas_dgemm", "libraries = openblas"),
+    ):
+        told = errors.not_loadable("x", "/x.c", "/x.so", f"/x.so: undefined symbol: {symbol}")
+        assert re.search(rf"\n`{symbol}` is of [^.]*\. Write `# distutils: {re.escape(setting)}`", str(told))
+    for symbol in ("single", "powder", "omptool", "_ZN4core3runEv", "compressor"):
+        told = errors.not_loadable("x", "/x.c", "/x.so", f"/x.so: undefined symbol: {symbol}")
+        assert f"`{symbol}` is declared and used, and no" in str(told)
     told = errors.not_loadable(
         "x", "/x.c", "/x.so", "libfoo.so.1: cannot open shared object file: No such file or directory"
     )

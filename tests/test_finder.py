@@ -465,7 +465,8 @@ def test_a_c_file_of_another_module_is_told(project: Project) -> None:
     run = project.run("import autoaccel, sample")
     assert run.last == (
         f"ModuleNotFoundError: No module named 'sample' ({path} is there, but it defines neither PyInit_sample nor "
-        "PYBIND11_MODULE(sample, …) nor NB_MODULE(sample, …), so it is not the source of this module)"
+        "PYBIND11_MODULE(sample, …) nor NB_MODULE(sample, …), so it is not the source of this module; it defines "
+        "PyInit_other)"
     )
     assert run.out == ""
     assert project.run("import sample").last == "ModuleNotFoundError: No module named 'sample'"

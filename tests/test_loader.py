@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from tests.conftest import Project, c_module, need
@@ -231,6 +233,29 @@ class TestModes:
         path.write_bytes(content)
         assert project.ok(self.CODE, AUTOACCEL="load") == "1"
         assert compiler.compiles == 1
+
+    def test_load_mode_takes_what_a_pattern_names_as_before(self, project: Project) -> None:
+        compiler = project.compiler()
+        project.write(
+            "sample.c", "// distutils: sources = lib/*.c\n" + c_module("sample", "one()", before="int one(void);")
+        )
+        project.write("lib/one.c", "int one(void) { return 1; }\n")
+        assert project.ok(self.CODE) == "1"
+        # As a checkout or an image's layer has it: the same files, in another folder.
+        (project.root / "lib").rename(project.root / "old")
+        shutil.copytree(project.root / "old", project.root / "lib")
+        (project.root / "lib" / "__pycache__").mkdir()
+        assert project.ok(self.CODE, AUTOACCEL="load") == "1"
+        assert compiler.compiles == 2
+        two = project.write("lib/two.c", "int two;\n")
+        assert "lib has changed" in project.run(self.CODE, AUTOACCEL="load").last
+        assert project.ok(self.CODE) == "1"
+        assert compiler.compiles == 5
+        two.unlink()
+        assert project.run(self.CODE, AUTOACCEL="load").status == 1
+        assert project.ok(self.CODE) == "1"
+        assert project.ok(self.CODE, AUTOACCEL="load") == "1"
+        assert compiler.compiles == 5
 
     def test_load_mode_refuses_a_damaged_library(self, project: Project) -> None:
         project.c("sample.c", 1)

@@ -32,11 +32,14 @@ from .. import (
 from ..ahead import mistakes, sources_below
 from ..changes import changes, nearest
 from ..content import claims
-from ..errors import AccelError, ToolchainMissing
+from ..csource import init_name
+from ..errors import AccelError, ToolchainMissing, declaration
 from ..finder import excludes, is_adopted
 from ..loader import source_of
 from ..numba.tell import facts
+from ..settings import project_folder
 from ..sources import named, root_of
+from ..whereabouts import initialisers
 from .common import age, duration, enter_folder, fact, print_json, size
 
 TYPE_CHECKING = False
@@ -184,7 +187,7 @@ def _told(name: str, found: Found) -> dict[str, object]:
             "instead_of": _losers(source),
         }
     else:
-        told |= {"claimed": False, **_somebody_else(found)}
+        told |= {"claimed": False, **_somebody_else(name, found)}
         path = told.get("source")
         if isinstance(path, str) and path.endswith(".py") and found.finder is not None:
             jitted = facts(name, path)
@@ -199,10 +202,18 @@ def _told(name: str, found: Found) -> dict[str, object]:
     return told
 
 
-def _somebody_else(found: Found) -> dict[str, object]:
+def _elsewhere(name: str, found: Found) -> list[str]:
+    """Which sources of the project define the module, under another file's name or in another folder."""
+    here = found.path[0] if "." in name and found.path else os.getcwd()
+    init = init_name(name.rpartition(".")[2])
+    found_there = [path for path in initialisers(project_folder(here), name) if path not in str(found.hint)]
+    return [f"{path} defines {init}: {declaration(name, path)}" for path in found_there]
+
+
+def _somebody_else(name: str, found: Found) -> dict[str, object]:
     spec = found.spec
     if spec is None:
-        return {"kind": "nobody", "why": found.hint}
+        return {"kind": "nobody", "why": "; ".join([str(found.hint), *_elsewhere(name, found)])}
     if spec.loader is None or spec.origin is None:
         return {"kind": "namespace package", "source": None, "path": list(found.places or ())}
     if spec.origin in ("built-in", "frozen"):

@@ -65,7 +65,7 @@ class Dependents:
         if known is not None:
             files.update(row[0] for row in known.inputs)
             absent.update(_absent(known))
-            folders.update(row[0] for row in known.folders if row[0] not in known.missing)
+            folders.update(folder for folder, *_ in known.folders if not manifest.absent(known.missing.get(folder, ())))
             stale = error is None and (loaded not in (None, known.artifact) or any(map(self._differs, known.inputs)))
         if isinstance(error, BuildError):
             # A compiler's message names files that the build before had not, and what is wrong in them.
@@ -167,7 +167,7 @@ def _absent(known: manifest.Manifest) -> Iterator[str]:
     beside = os.path.dirname(known.source)
     yield from (os.path.join(beside, name) for name in known.siblings)
     for folder, names in known.missing.items():
-        yield from (os.path.join(folder, name) for name in names)
+        yield from (os.path.join(folder, name) for name in manifest.absent(names))
     content = manifest.unmarshalled(manifest.context_name(known.context))
     if isinstance(content, tuple):
         yield from content[2]

@@ -19,8 +19,11 @@ __all__ = ["build", "plan", "prepare"]
 
 _LANGUAGES = {".c": "c"}
 
-#: Macro that stands in a source -> the package from PyPI that it is from.
-_BINDINGS = {b"PYBIND11_MODULE": "pybind11", b"NB_MODULE": "nanobind"}
+#: The package from PyPI -> what of it stands in a source: its macro, its headers.
+_BINDINGS = {
+    "pybind11": (b"PYBIND11_MODULE", b"<pybind11/", b'"pybind11/'),
+    "nanobind": (b"NB_MODULE", b"<nanobind/", b'"nanobind/'),
+}
 
 
 def prepare() -> None:
@@ -42,8 +45,8 @@ def plan(source: Source, how: Settings) -> Plan:
     options = headers.resolve(headers.from_c(text), source, how.root).plus(how.options)
     language = options.language or _LANGUAGES.get(os.path.splitext(source.path)[1], "c++")
     tools: list[Tool] = []
-    for macro, package in _BINDINGS.items():
-        if macro in data:
+    for package, words in _BINDINGS.items():
+        if any(word in data for word in words):
             language = "c++"
             tool, needed = _binding(package, source)
             tools.append(tool)

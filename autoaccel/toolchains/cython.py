@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.machinery import PathFinder
 
-from .. import compiler, early, errors, keys, process, settings
+from .. import compiler, early, errors, keys, process, settings, whereabouts
 from ..errors import Diagnostic
 from ..plan import Built, Options, Plan, Tool
 from . import cython_cold, cython_head, cython_parts, cython_server, cython_split, headers
@@ -33,6 +33,9 @@ __all__ = ["build", "plan", "prepare"]
 
 #: As in Cython.Utils.detect_opened_file_encoding; `c_string_encoding` is a directive, not a declaration.
 _CODING = re.compile(rb"(\w*coding)[:=]\s*([-\w.]+)")
+
+#: Cython, of a file that is included or cimported.
+_NOT_FOUND = re.compile(r"'(?P<file>[^']+\.(?:pxd|pxi|pyx))' not found")
 
 
 def prepare() -> None:
@@ -251,8 +254,11 @@ def _language(path: str) -> str:
 
 
 def _include_path(plan: Plan, root: str) -> list[str]:
-    """Where Cython looks for included and cimported files beside the source's own: the options', the import root."""
-    return list(dict.fromkeys((*plan.options.include_dirs, root)))
+    """Where Cython looks for included and cimported files beside the source's own: the options', the import root.
+
+    Last the project's folder, from which `cythonize` is run: what it finds there, it finds here.
+    """
+    return list(dict.fromkeys((*plan.options.include_dirs, root, plan.settings.root)))
 
 
 def _told_by_pxd(answer: dict[str, Any], source: Source) -> dict[str, dict[str, Any]]:
@@ -291,7 +297,8 @@ def _refused(plan: Plan, answer: dict[str, Any]) -> Failed:
         error: errors.BuildError = errors.compile_failed(source.name, source.path, "Cython", answer["text"])
         return Failed(error, log=answer["text"], complete=False)
     found = _diagnostics(answer["errors"], "error")
-    error = errors.compile_failed(source.name, source.path, "Cython", answer["text"], found)
+    hint = next(filter(None, (_where_missing(plan, one.message) for one in found)), "")
+    error = errors.compile_failed(source.name, source.path, "Cython", answer["text"], found, hint=hint)
     return Failed(
         error,
         log=answer["text"],
@@ -299,6 +306,31 @@ def _refused(plan: Plan, answer: dict[str, Any]) -> Failed:
         absent=answer["absent"],
         complete=answer["kind"] == "compile",
     )
+
+
+def _where_missing(plan: Plan, message: str) -> str:
+    """What to write for an included or cimported file that is not found; empty for other messages."""
+    match = _NOT_FOUND.fullmatch(message)
+    if match is None:
+        return ""
+    name, root = match["file"], plan.settings.root
+    stem, suffix = os.path.splitext(name)
+    # `from a.b cimport c` asks for a/b/c.pxd last, whichever of the three is missing.
+    wanted = [name, *((f"{os.path.dirname(stem)}{suffix}", f"{stem}/__init__{suffix}") if suffix == ".pxd" else ())]
+    for one in wanted:
+        places = [os.path.relpath(place, root) for place in whereabouts.folders_with(root, one)]
+        if places:
+            return (
+                f"The project has `{one}` in {' and in '.join(places)}. "
+                f"{errors.advice(plan.source.name, f'include_dirs = {places[0]}')}"
+            )
+    package = name.partition("/")[0].removesuffix(suffix)
+    if suffix == ".pxd" and PathFinder.find_spec(package) is None:
+        return (
+            f"`{package}` is neither in the project nor installed: install it, or name the folder that it is in. "
+            f"{errors.advice(plan.source.name, 'include_dirs = …')}"
+        )
+    return f"The project has it nowhere. {errors.advice(plan.source.name, 'include_dirs = …')}"
 
 
 def _diagnostics(told: Sequence[dict[str, Any]], level: str) -> tuple[Diagnostic, ...]:

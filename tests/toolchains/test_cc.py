@@ -38,6 +38,21 @@ def test_pybind11(project: Project) -> None:
     assert project.ok(CODE) == "8"
 
 
+def test_pybind11_whose_macro_is_behind_one_of_the_projects_own(project: Project) -> None:
+    need("pybind11", "c++")
+    project.write("own.hpp", "#define OWN_MODULE(m) PYBIND11_MODULE(sample, m)\n")
+    project.write(
+        "sample.cpp",
+        """
+        #include <pybind11/functional.h>
+        #include "own.hpp"
+        OWN_MODULE(m) { m.def("value", [] { return 7; }); }
+        """,
+    )
+    project.write("pyproject.toml", '[[tool.setuptools.ext-modules]]\nname = "sample"\nsources = ["sample.cpp"]\n')
+    assert project.ok(CODE) == "7"
+
+
 @pytest.mark.slow
 def test_nanobind(project: Project) -> None:
     need("nanobind", "c++")

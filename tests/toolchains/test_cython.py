@@ -193,3 +193,12 @@ def test_a_compile_server_that_is_killed_is_replaced(project: Project) -> None:
         "server.kill(); server.wait(); import two; print(two.value(), cython._server._process.pid != server.pid)"
     )
     assert out == "2 True"
+
+
+def test_a_file_that_is_named_as_an_include_folder(project: Project) -> None:
+    project.write("own.pxd", "")
+    project.write("sample.pyx", "# distutils: include_dirs = own.pxd\ndef value():\n    return 3\n")
+    assert project.ok("import autoaccel, sample; print(sample.value())") == "3"
+    code = "import autoaccel, sample, sys; print(sample.value(), 'autoaccel.pipeline' in sys.modules)"
+    assert project.ok(code) == "3 False"
+    assert project.ok(code, AUTOACCEL="load") == "3 False"
