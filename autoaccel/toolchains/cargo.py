@@ -418,6 +418,7 @@ class Run:
             "PYO3_PYTHON": self.job.python,
             "PYTHON_SYS_EXECUTABLE": self.job.python,
             "CARGO_TERM_COLOR": "never",
+            **({"CARGO_BUILD_JOBS": str(settings.jobs())} if "AUTOACCEL_JOBS" in os.environ else {}),
             **self.rust.environment(),
         }
         for key, value in {**PROFILE, **_wishes(self.plan.settings)}.items():

@@ -302,6 +302,15 @@ class TestStale:
         )
         assert value(project) == str(len(sys.executable))
 
+    def test_cargo_compiles_as_much_at_once_as_the_others_may(self, project: Project) -> None:
+        need("cargo")
+        crate(project, "sample", 'env!("JOBS").parse::<i64>().unwrap()')
+        project.write(
+            "sample/build.rs",
+            'fn main() { println!("cargo:rustc-env=JOBS={}", std::env::var("NUM_JOBS").unwrap()); }\n',
+        )
+        assert value(project, AUTOACCEL_JOBS="7") == "7"
+
     def test_a_build_script_that_appears(self, project: Project) -> None:
         need("cargo")
         crate(project, "sample", "if cfg!(wanted) { 2 } else { 1 }")
