@@ -318,6 +318,26 @@ class TestStale:
         project.write("sample/build.rs", 'fn main() { println!("cargo:rustc-cfg=wanted"); }\n')
         assert value(project) == "2"
 
+    def test_a_toolchain_that_is_updated_in_its_place(self, project: Project) -> None:
+        log = cargo_log(project)
+        crate(project, "sample", 1)
+        assert value(project) == "1"
+        assert value(project) == "1"
+        assert builds(log) == 1
+        compiler = project.cache.parent / "toolchains" / "chosen" / "bin" / "rustc"
+        text = compiler.read_text()
+        newer = text.replace('exec "', 'case "$*" in -vV) set -- -V -v; echo "newer: yes";; esac\nexec "', 1)
+        compiler.write_text(newer)
+        assert value(project) == "1"
+        assert builds(log) > 1
+
+    def test_cargo_is_started_past_its_stand_in(self, project: Project) -> None:
+        cargo_log(project)
+        stand_in = project.cache.parent / "bin" / "cargo"
+        stand_in.write_text('#!/bin/sh\necho "the stand-in was started" >&2\nexit 1\n')
+        crate(project, "sample", 1)
+        assert value(project) == "1"
+
     def test_a_file_that_does_not_matter(self, project: Project) -> None:
         log = cargo_log(project)
         library = crate(project, "sample", 1)
