@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from autoaccel import rustextensions, rustprojects
+from autoaccel import crates, rustextensions, rustprojects
+from autoaccel.settings import Settings
+from autoaccel.sources import Source
+from autoaccel.toolchains import requests
 from tests.conftest import Project, need
 from tests.rust import manifest, raw, value
 
@@ -145,6 +149,34 @@ def test_names(tmp_path: Path, pyproject: str, files: dict[str, str], modules: d
 def test_a_declaration_beats_the_guess_from_the_library_s_name(project: Project) -> None:
     lay_out(project.root, {**CRATE, "pyproject.toml": MATURIN + '[tool.maturin]\nmodule-name = "a._core"\n'})
     assert rustprojects.of_crate(str(project.root / "Cargo.toml")).modules == {}
+
+
+@pytest.mark.parametrize(
+    ("condition", "there"),
+    [
+        ("", True),
+        ('python-version = ">={0}.{1}"', True),
+        ('python-version = ">{0}.{1}"', False),
+        ('python-version = ">=3.8, <{0}.{1}"', False),
+        ('python-version = "=={0}.{1}"', True),
+        ('python-version = "=={0}.*"', True),
+        ('python-version = "!={0}.{1}.*"', False),
+        ('python-version = "~=3.8"', True),
+        ('python-version = ">={0}.{1}.1"', False),
+        ('python-version = "<={0}.{1}", python-implementation = "CPython"', True),
+        ('python-implementation = "pypy"', False),
+    ],
+)
+def test_a_feature_of_maturin_s_for_some_pythons(tmp_path: Path, condition: str, there: bool) -> None:
+    told = condition.format(*sys.version_info[:2])
+    (tmp_path / "Cargo.toml").write_text(manifest("sample"))
+    pyproject = tmp_path / "pyproject.toml"
+    table = f'{{ feature = "some"{", " + told if told else ""} }}'
+    pyproject.write_text(f'[tool.maturin]\nfeatures = ["always", {table}]\n')
+    crate = crates.read_crate(str(tmp_path / "Cargo.toml"))
+    how = Settings(root=str(tmp_path), inputs=(str(pyproject),))
+    request = requests.of_crate(Source("sample", crate.manifest, "cargo"), crate, how)
+    assert request.features == (("always", "some") if there else ("always",))
 
 
 @pytest.mark.parametrize("setup", ["", 'RustExtension("sample._native")\n', "RustExtension(computed())\n"])

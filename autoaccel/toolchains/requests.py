@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from dataclasses import dataclass
 
 from .. import crates, rustextensions
@@ -70,7 +72,46 @@ def _maturin(table: object, crate: Crate, root: str) -> list[Mapping[str, Any]]:
         return []
     told = table.get("manifest-path")
     paths = [told] if isinstance(told, str) else ["Cargo.toml", "rust/Cargo.toml"]
-    return [table] if crate.manifest in [os.path.normpath(os.path.join(root, path)) for path in paths] else []
+    if crate.manifest not in [os.path.normpath(os.path.join(root, path)) for path in paths]:
+        return []
+    features = table.get("features")
+    if isinstance(features, list):
+        table = {**table, "features": [name for one in features for name in _feature(one)]}
+    return [table]
+
+
+def _feature(told: object) -> list[str]:
+    """A feature, where it is for this Python: maturin takes a table in the place of its name."""
+    if not isinstance(told, dict):
+        return [str(told)]
+    implementation = told.get("python-implementation", sys.implementation.name)
+    wanted = str(implementation).lower() == sys.implementation.name and _fits(str(told.get("python-version", "")))
+    return [str(told["feature"])] if wanted and "feature" in told else []
+
+
+def _fits(specifiers: str) -> bool:
+    """Whether this Python, as major and minor version, is what version specifiers (PEP 440) ask for."""
+    for clause in filter(None, map(str.strip, specifiers.split(","))):
+        match = re.fullmatch(r"(~=|==|!=|<=|>=|<|>)\s*(\d+(?:\.\d+)*)(\.\*)?", clause)
+        if match is None:
+            return False
+        numbers = tuple(map(int, match[2].split(".")))
+        here = (*sys.version_info[:2], *(0,) * (len(numbers) - 2))
+        asked = (*numbers, *(0,) * (2 - len(numbers)))
+        equal = here[: len(numbers)] == numbers if match[3] else here == asked
+        compatible = here >= asked and here[: len(numbers) - 1] == numbers[:-1]
+        answers = {
+            "==": equal,
+            "!=": not equal,
+            "~=": compatible,
+            "<=": here <= asked,
+            ">=": here >= asked,
+            "<": here < asked,
+            ">": here > asked,
+        }
+        if not answers[match[1]]:
+            return False
+    return True
 
 
 def _setuptools(modules: list[dict[str, Any]], name: str) -> list[Mapping[str, Any]]:
