@@ -329,14 +329,20 @@ def not_loadable(
     """
     hint = ""
     missing = re.search(r"undefined symbol: (\S+)|symbol not found[^']*'(\S+?)'", reason)
-    if missing is not None and definers:
+    rust = path.endswith((".rs", "Cargo.toml"))
+    symbol = (missing[1] or missing[2]) if missing is not None else ""
+    if symbol and rust:
+        hint = (
+            f"\n`{symbol}` is declared and used, and nothing that was linked has it. Name the library: "
+            '`#[link(name = "…")]` at the `extern` block, or `cargo::rustc-link-lib=…` in build.rs.'
+        )
+    elif symbol and definers:
         names = ", ".join(f"`{one}`" for one in dict.fromkeys(one for found in definers.values() for one in found))
         hint = (
             f"\n{names}: defined in {' and '.join(definers)}, and not compiled in. "
             f"{advice(name, 'sources = ' + ' '.join(definers))}"
         )
-    elif missing is not None:
-        symbol = missing[1] or missing[2]
+    elif symbol:
         known = next((setting for pattern, setting in _RUNTIMES if re.match(pattern, symbol)), None)
         hint = (
             f"\n`{symbol}` is of {known[0]}. {advice(name, known[1])}"
@@ -347,9 +353,10 @@ def not_loadable(
             )
         )
     elif "cannot open shared object file" in reason or "image not found" in reason:
+        told = "Write `cargo::rustc-link-arg=-Wl,-rpath,…` in build.rs." if rust else ""
         hint = (
             "\nA library that it was linked with is not on the loader's path: install it, or name its folder. "
-            f"{advice(name, 'runtime_library_dirs = …')}"
+            f"{told or advice(name, 'runtime_library_dirs = …')}"
         )
     elif "does not support loading in subinterpreters" in reason:
         hint = (
@@ -447,6 +454,13 @@ _RUST_HINTS = (
         ),
     ),
     (
+        r"unable to find library -l|cannot find -l|library not found for -l",
+        (
+            "Install the development package of that library, or name its folder: `cargo::rustc-link-search=…` in "
+            "build.rs."
+        ),
+    ),
+    (
         r"is not supported by the following package|requires rustc|cannot be built because it requires rustc",
         "A crate needs a newer Rust than {release}: `rustup update`, or depend on an older version of it.",
     ),
@@ -455,13 +469,6 @@ _RUST_HINTS = (
         "The crate is written for a newer Rust than {release}: `rustup update`.",
     ),
     (r"can't find crate for `(std|core)`", "Its target is not installed: `rustup target add <target>`."),
-    (
-        r"file not found for module",
-        (
-            "A file with a front matter (`---cargo`) is compiled from a copy, which has no files beside it: write the "
-            "manifest as ```` //! ```cargo ```` for `mod …;` and relative `include_str!`."
-        ),
-    ),
     (
         r"Python interpreter version \(.*\) is (newer|lower) than PyO3's",
         "This PyO3 does not know Python {python}: ask for a version of pyo3 in Cargo.toml that does.",
@@ -494,8 +501,18 @@ def no_rust_toolchain(name: str, path: str, told: str, pins: Sequence[str]) -> T
     return ToolchainMissing(f"{name}: Rust can't be started to compile {path}:\n{told}\n\n{hint}", name=name, path=path)
 
 
-def cargo_failed(name: str, path: str, diagnostics: Sequence[Diagnostic], said: str, release: str = "") -> BuildError:
-    """cargo refused the crate: rustc's messages, or cargo's own words where it did not come to them."""
+def cargo_failed(
+    name: str, path: str, diagnostics: Sequence[Diagnostic], said: str, release: str = "", *, copied: bool = False
+) -> BuildError:
+    """cargo refused the crate: rustc's messages, or cargo's own words where it did not come to them.
+
+    Args:
+        name, path: the module, and its source.
+        diagnostics: rustc's messages.
+        said: what cargo said on stderr.
+        release: rustc's version.
+        copied: whether the source is a single file that was compiled from a copy.
+    """
     import platform
 
     found = [one for one in diagnostics if one.level == "error" and one.file]
@@ -508,6 +525,11 @@ def cargo_failed(name: str, path: str, diagnostics: Sequence[Diagnostic], said: 
         if re.search(pattern, f"{text}\n{own}"):
             hint = advice_.format(release=release or "this one", python=platform.python_version())
             break
+    if copied and re.search(r"file not found for module|couldn't read `", text):
+        hint = (
+            "A file with a front matter (`---cargo`) is compiled from a copy, which has no files beside it: write the "
+            "manifest as ```` //! ```cargo ```` for `mod …;` and relative `include_str!`."
+        )
     error = compile_failed(name, path, "cargo", text, diagnostics, hint=hint)
     if not found:
         return error

@@ -44,20 +44,24 @@ def plan_of(source: Source) -> Plan:
 
 def _rivals(source: Source) -> tuple[list[str], list[str], list[str]]:
     """What has a name by which it could become the same module: what does, what does not now, what is not there."""
-    if source.package or os.path.splitext(os.path.basename(source.path))[0] == "__init__" or _is_crate(source):
+    if source.package or os.path.splitext(os.path.basename(source.path))[0] == "__init__":
         # A folder's; what lies beside that has been found first.
         return [], [], []
     folder, stem = os.path.split(os.path.splitext(source.path)[0])
-    rivals = [one.path for one in claimed(source.name, folder, stem) if not one.package and one.path != source.path]
-    there = [one.path for one, _ in named(source.name, folder, stem) if one.path not in (source.path, *rivals)]
+    crate = os.path.basename(source.path) in dict(CRATE_SOURCES)
+    if crate:
+        folder, stem = os.path.dirname(folder), source.name.rpartition(".")[2]
     crates = [f"{one}{os.sep}{file}" for one in {stem, stem.replace("_", "-")} for file, _ in CRATE_SOURCES]
-    names = [*(stem + suffix for suffix, _, _ in SUFFIXES), *sorted(crates)]
+    # Files come before crates, so that one beside a crate is the one that is asked.
+    names = [*((stem + suffix for suffix, _, _ in SUFFIXES) if not crate else ()), *sorted(crates)]
     paths = [os.path.join(folder, name) for name in names]
+    if crate and source.path not in paths:
+        return [], [], []  # declared, under another name than its folder's
+    others = [one for one, _ in named(source.name, folder, stem) if not crate or one.path in paths]
+    claiming = [one.path for one in claimed(source.name, folder, stem) if not one.package]
+    rivals = [one.path for one in others if one.path in claiming and one.path != source.path]
+    there = [one.path for one in others if one.path not in (source.path, *rivals)]
     return rivals, there, [path for path in paths if not os.path.lexists(path)]
-
-
-def _is_crate(source: Source) -> bool:
-    return os.path.basename(source.path) in dict(CRATE_SOURCES)
 
 
 def obtain(source: Source, *, mode: str = "build", force: bool = False) -> Artifact:
@@ -238,7 +242,7 @@ def _check_export(plan: Plan, built: Built) -> None:
     found = exports.init_functions(built.library)
     if not exports.makes(found, wanted):
         error = errors.wrong_export(plan.source.name, plan.source.path, wanted, found)
-        raise Failed(error, log=built.log, inputs=built.inputs, absent=built.absent)
+        raise Failed(error, log=built.log, inputs=built.inputs, absent=built.absent, env=built.env)
 
 
 def _failed(store: Store, case: _Case, failure: Failed) -> BuildError:
@@ -252,7 +256,7 @@ def _failed(store: Store, case: _Case, failure: Failed) -> BuildError:
     inputs = {path: content for path in paths if (content := contents.digest(path)) is not None}
     # What was mended in the meantime is not what failed.
     if not any(contents.changed_since(path, case.started) for path in inputs):
-        store.remember_failure(case.key, error, inputs, failure.absent, complete=failure.complete)
+        store.remember_failure(case.key, error, inputs, failure.absent, env=failure.env, complete=failure.complete)
     if failure.complete:
         error.inputs, error.absent = tuple(inputs), tuple(failure.absent)
     return error

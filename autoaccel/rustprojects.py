@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from . import rustextensions
 from .content import claims
 from .crates import needs, path_crates, read_crate, read_toml, table_of, workspace_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from .crates import Crate
@@ -82,26 +83,27 @@ class Layout:
 def of_project(data: Mapping[str, Any], root: str) -> Found:
     """The modules that a parsed pyproject.toml in ``root`` declares."""
     found = Found()
-    tool = table_of(data, "tool")
     made = layout(data, root, found)
     if made is not None and made.bindings:
         # Of what maturin makes, the project file is the source: it may say more about it than the crate.
         found.modules[made.name] = (os.path.join(root, "pyproject.toml"), "maturin", True)
     elif made is not None:
         found.modules[made.name] = (made.manifest, "cargo", False)
-    modules = table_of(tool, "setuptools-rust").get("ext-modules")
-    for table in modules if isinstance(modules, list) else ():
-        target = table.get("target") if isinstance(table, dict) else None
-        if isinstance(target, str):
-            manifest = os.path.normpath(os.path.join(root, str(table.get("path", "Cargo.toml"))))
-            found.files[manifest] = None
-            if os.path.isfile(manifest):
-                found.modules[target] = (manifest, "cargo", False)
+    _extensions(rustextensions.in_pyproject(data), root, found)
     return found
 
 
+def _extensions(tables: Iterable[Mapping[str, Any]], root: str, found: Found) -> None:
+    """Note down the modules that setuptools-rust makes."""
+    for table in tables:
+        manifest = os.path.normpath(os.path.join(root, str(table.get("path", "Cargo.toml"))))
+        found.files[manifest] = None
+        if os.path.isfile(manifest):
+            found.modules[str(table["target"])] = (manifest, "cargo", False)
+
+
 def of_crate(manifest: str) -> Found:
-    """The modules of a crate whose folder is on the path: its library, unless a pyproject.toml there says otherwise."""
+    """The modules of a crate whose folder is on the path: its library, unless the project's files say otherwise."""
     from .settings import read_project
 
     found = Found()
@@ -119,9 +121,18 @@ def of_crate(manifest: str) -> Found:
                 other = of_project(read_project(pyproject), folder)
             except ImportError:  # it can't be understood
                 other = Found()
+            found.files.update(other.files)
+            found.missing.update(other.missing)
             if any(file in (manifest, pyproject) for file, _, _ in other.modules.values()):
                 return found
-        names = [crate.library_name]
+        setup = os.path.join(folder, "setup.py")
+        told = rustextensions.in_setup(setup) if found.exists(setup) else None
+        if told is not None:
+            # There, a crate becomes what is said, and a guess would stand in the way of the package around it.
+            _extensions(told, folder, found)
+            return found
+        if not found.exists(os.path.join(folder, crate.library_name, "__init__.py")):
+            names = [crate.library_name]
     found.modules.update((str(name), (manifest, "cargo", False)) for name in names)
     return found
 
@@ -155,7 +166,9 @@ def layout(data: Mapping[str, Any], root: str, found: Found) -> Layout | None:
     else:
         told = found.crate(manifest)
         crate = told or read_crate(manifest)
-        bindings = "" if told is not None else _detected(found, crate) if bindings is None else None
+        # An init function that a macro or another crate makes is believed in, where the project gives its name.
+        hidden = "" if crate.library is not None and {"module-name", "bindings"} & table.keys() else None
+        bindings = "" if told is not None else _detected(found, crate, hidden) if bindings is None else hidden
         if bindings is None:
             return None
     lib = table_of(crate.table, "lib").get("name")
@@ -165,8 +178,14 @@ def layout(data: Mapping[str, Any], root: str, found: Found) -> Layout | None:
     return Layout(name, manifest, str(bindings))
 
 
-def _detected(found: Found, crate: Crate) -> str | None:
-    """The bindings of a crate whose library has no init function, as maturin finds them out."""
+def _detected(found: Found, crate: Crate, hidden: str | None) -> str | None:
+    """The bindings of a crate whose library has no init function, as maturin finds them out.
+
+    Args:
+        found: takes what is looked at.
+        crate: the crate.
+        hidden: the answer where its library has an init function all the same.
+    """
     if crate.library is None:
         return None
     workspace, _ = workspace_of(crate)
@@ -177,8 +196,7 @@ def _detected(found: Found, crate: Crate) -> str | None:
         found.files[one.manifest] = None
         names.update(needs(one))
     if names & _BINDINGS:
-        # The init function comes out of a macro; nothing tells its name.
-        return None
+        return hidden
     if "uniffi" in names:
         return "uniffi"
     return "cffi" if "cdylib" in crate.kinds else None

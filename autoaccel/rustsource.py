@@ -13,13 +13,16 @@ except ImportError:  # Windows
 
 __all__ = ["MARKERS", "claims_crate", "claims_file", "defines_module", "package_around", "read"]
 
-#: What makes Rust code an extension module: PyO3's attribute, rust-cpython's macro, the C API's function.
+#: What makes Rust code an extension module: PyO3's attribute (also in a `cfg_attr`), rust-cpython's macro, the C API's
+#: function.
 MARKERS = (
     b"#[pymodule",
     b"#[pyo3::pymodule",
     b"pyo3::pymodule]",
+    b"pymodule)]",
     b"py_module_initializer!",
     b"PyInit_",
+    b"PyInitU_",
     b"PyModExport_",
 )
 
@@ -58,6 +61,7 @@ def defines_module(text: bytes) -> bool:
 
 def has_manifest(text: bytes) -> bool:
     """Whether Rust source carries a manifest of its own."""
+    text = text.removeprefix(b"\xef\xbb\xbf")
     if text.startswith(b"// rustimport:"):
         return True
     if not any(word in text for word in _MANIFESTS) and not text.lstrip().startswith((b"---", b"#!")):

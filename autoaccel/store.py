@@ -455,7 +455,14 @@ class Store(Reader):
         return error
 
     def remember_failure(
-        self, key: str, error: BuildError, contents: Mapping[str, str], absent: Sequence[str], *, complete: bool
+        self,
+        key: str,
+        error: BuildError,
+        contents: Mapping[str, str],
+        absent: Sequence[str],
+        *,
+        env: Sequence[tuple[str, str | None]] = (),
+        complete: bool,
     ) -> None:
         """Keep a failure for the others that are about to try the same."""
         told = {
@@ -467,6 +474,7 @@ class Store(Reader):
             "log": error.log,
             "inputs": sorted(contents.items()),
             "absent": sorted(absent),
+            "read_env": sorted(env),
             "diagnostics": [
                 {slot: getattr(diagnostic, slot) for slot in Diagnostic.__slots__} for diagnostic in error.diagnostics
             ],

@@ -2,7 +2,9 @@
 
 Run it with an interpreter, in a virtual environment of its own, that has autoaccel *installed*, and the peers with
 maturin: ``pip install . maturin maturin-import-hook rustimport``. The hook installs the crates into that environment.
-Crates are downloaded before anything is measured. Every number is the wall time of a whole process.
+Crates are downloaded before anything is measured. Numbers are the wall time of whole processes, except in the rows "in
+process": there the interpreter's own start and end, the same for all, are left out, and a process tells how long its
+hook and its import took.
 """
 
 import argparse
@@ -15,10 +17,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from measure import Rounds, Run, processes
+from measure import Rounds, Run, inside, processes
 
 #: Peer -> the code that switches it on; each as its documentation says.
 HOOKS = {
@@ -101,10 +104,37 @@ class Place:
 
     def run(self, name: str, factor: int) -> Run:
         """Import the crate, and see that it is the one on disk."""
-        code = f"{HOOKS[self.who]}\nimport {name}\nassert {name}.add_two(2, 3) == {5 * factor}, {name}.add_two(2, 3)"
+        return self.process(name, f"{HOOKS[self.who]}\nimport {name}\n{right(name, factor)}")
+
+    def timed(self, name: str, factor: int, *, hook: bool) -> Run:
+        """The same, in a process that prints how long the import took, with or without switching the hook on."""
+        return self.process(name, clocked(HOOKS[self.who], name, factor, hook=hook))
+
+    def process(self, name: str, code: str) -> Run:
+        """An interpreter that finds the crate."""
         # The hook looks for projects around the folders of sys.path, the others for crates in them.
-        inside = self.sources / name if self.who == "maturin-import-hook" else self.sources
-        return Run(code, inside, self.env)
+        folder = self.sources / name if self.who == "maturin-import-hook" else self.sources
+        return Run(code, folder, self.env)
+
+
+def right(name: str, factor: int) -> str:
+    """Code that sees that the module is the one on disk."""
+    return f"assert {name}.add_two(2, 3) == {5 * factor}, {name}.add_two(2, 3)"
+
+
+def clocked(switch: str, name: str, factor: int, *, hook: bool) -> str:
+    """Code that prints the seconds of an import, and of the code that switches the hook on where it is meant too."""
+    first, then = ("", switch) if hook else (switch, "")
+    lines = [
+        "from time import perf_counter",
+        first,
+        "start = perf_counter()",
+        then,
+        f"import {name}",
+        "print(perf_counter() - start)",
+        right(name, factor),
+    ]
+    return "\n".join(filter(None, lines))
 
 
 def main() -> int:
@@ -155,13 +185,26 @@ def measure(places: dict[str, Place], rounds: int, warm: int) -> list[tuple[str,
     runs["floor"] = floor(places["ours"], factor)
     runs["nothing"] = Run("pass", places["ours"].sources)
     samples = processes(runs, Rounds(warm, 300))
+    hooked, alone = (
+        inside(clocks(places, runs["floor"], factor, hook=hook), Rounds(warm, 200)) for hook in (True, False)
+    )
     return [
         ("first import of a first PyO3 crate", medians(first)),
         ("first import of a further PyO3 crate", medians(further)),
         ("one line edited → imported", medians(edits)),
         ("warm import", {who: sample.median for who, sample in samples.items()}),
         ("warm import, lower quartile", {who: sample.lower for who, sample in samples.items()}),
+        ("warm import, in process: hook and module", {who: sample.median for who, sample in hooked.items()}),
+        ("… lower quartile", {who: sample.lower for who, sample in hooked.items()}),
+        ("warm import, in process: module alone", {who: sample.median for who, sample in alone.items()}),
+        ("… lower quartile", {who: sample.lower for who, sample in alone.items()}),
     ]
+
+
+def clocks(places: dict[str, Place], floor: Run, factor: int, *, hook: bool) -> dict[str, Run]:
+    """Who -> a process that prints how long its import took; the floor among them."""
+    runs = {who: place.timed("first", factor, hook=hook) for who, place in places.items()}
+    return {**runs, "floor": replace(floor, code=clocked("", "first", factor, hook=hook))}
 
 
 def in_turn(places: dict[str, Place], turn: int) -> list[tuple[str, Place]]:
@@ -192,7 +235,7 @@ def floor(place: Place, factor: int) -> Run:
     folder = place.sources.parent / "prebuilt"
     folder.mkdir()
     shutil.copy(artifact, folder)
-    return Run(f"import first\nassert first.add_two(2, 3) == {5 * factor}", folder, place.env)
+    return Run(f"import first\n{right('first', factor)}", folder, place.env)
 
 
 def download(places: dict[str, Place]) -> None:
@@ -227,13 +270,14 @@ def show(rows: list[tuple[str, dict[str, float]]], peers: list[str]) -> None:
         gain = f"{best / told['ours']:.1f} ×" if best else ""
         cost = f"{told['ours'] / told['floor']:.3f} ×" if "floor" in told else ""
         print("|", " | ".join([case, form(told.get("floor")), *(form(told[who]) for who in peers), gain, cost]), "|")
-    bare = rows[-2][1].get("nothing")
-    if bare is not None:
-        print(f"\nAn interpreter that does nothing: {seconds(bare)}.")
+    for _, told in rows:
+        if "nothing" in told:
+            print(f"\nAn interpreter that does nothing: {seconds(told['nothing'])}.")
+            break
 
 
 def seconds(value: float) -> str:
-    return f"{value:.2f} s" if value >= 0.5 else f"{value * 1e3:.1f} ms"
+    return f"{value:.2f} s" if value >= 0.5 else f"{value * 1e3:.{1 if value >= 0.01 else 3}f} ms"
 
 
 if __name__ == "__main__":

@@ -89,25 +89,28 @@ def value(project: Project, module: str = "sample", **env: str) -> str:
 
 
 def cargo_log(project: Project) -> Path:
-    """Have every start of cargo noted down; the file with the notes. Starts past rustup are noted as well."""
+    """Have every start of cargo noted down; the file with the notes.
+
+    cargo and rustc are found as with rustup: stand-ins on `$PATH`, which start those of a toolchain.
+    """
     need("cargo")
     sysroot = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, check=True).stdout.strip()
-    folder = project.cache.parent / "bin"
-    folder.mkdir()
-    log = project.cache.parent / "cargo.log"
-    for program in ("cargo", "rustc"):
-        real = Path(sysroot, "bin", program)
-        note = f'echo "$*" >> "{log}"\n' if program == "cargo" else ""
-        # In a folder that looks like no toolchain of rustup's, so that it is started itself.
-        script = folder / program
-        answer = (
-            f'case "$*" in *"-vV --print sysroot"*) "{real}" -vV; echo "{folder.parent}"; exit;; esac\n'
-            if program == "rustc"
-            else ""
-        )
-        script.write_text(f'#!/bin/sh\n{note}{answer}exec "{real}" "$@"\n')
-        script.chmod(0o755)
-    project.env["PATH"] = f"{folder}:{project.environ()['PATH']}"
+    top = project.cache.parent
+    own, standing_in, log = top / "toolchains" / "chosen", top / "bin", top / "cargo.log"
+    standing_in.mkdir()
+    (own / "bin").mkdir(parents=True)
+    notes = {
+        "cargo": f'echo "$*" >> "{log}"',
+        "rustc": f'[ "$*" = "--print sysroot" ] && echo "{own}" && exit',
+    }
+    for program, note in notes.items():
+        for script, text in (
+            (own / "bin" / program, f'{note}\nexec "{sysroot}/bin/{program}" "$@"\n'),
+            (standing_in / program, f'exec "{own}/bin/{program}" "$@"\n'),
+        ):
+            script.write_text(f"#!/bin/sh\n{text}")
+            script.chmod(0o755)
+    project.env["PATH"] = f"{standing_in}:{project.environ()['PATH']}"
     return log
 
 

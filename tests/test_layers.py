@@ -56,7 +56,8 @@ TABLE = {
     "staleness": {"loader"},
     "projects": {"finder"},
     "packaged": {"__init__", "loader"},
-    "rustprojects": {"content", "crates"},
+    "rustextensions": {"crates"},
+    "rustprojects": {"content", "crates", "rustextensions"},
     "hook": {"finder"},
     "unclaimed": {"errors"},
     "listing": {"finder", "sources", "watched"},
@@ -89,10 +90,11 @@ TABLE = {
     "toolchains.rustc": {"errors", "keys", "manifest", "plan", "process"},
     "toolchains.builddirs": {"keys", "locks"},
     "toolchains.cargo_output": {"errors"},
-    "toolchains.requests": {"crates"},
+    "toolchains.readonly": {"crates"},
+    "toolchains.requests": {"crates", "rustextensions"},
     "toolchains.cargo": {
         "crates", "errors", "keys", "plan", "process", "progress", "settings", "toolchains.base", "toolchains.builddirs",
-        "toolchains.cargo_output", "toolchains.requests", "toolchains.rustc",
+        "toolchains.cargo_output", "toolchains.readonly", "toolchains.requests", "toolchains.rustc",
     },
     "toolchains.rustfile": {
         "crates", "errors", "keys", "plan", "toolchains.base", "toolchains.cargo", "toolchains.requests",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from autoaccel import rustprojects
+from autoaccel import crates, rustextensions, rustprojects
+from autoaccel.settings import Settings
+from autoaccel.sources import Source
+from autoaccel.toolchains import requests
 from tests.conftest import Project, need
 from tests.rust import manifest, raw, value
 
@@ -101,6 +105,18 @@ PLAIN = {**CRATE, "src/lib.rs": "pub fn f() {}\n"}
             id="an init function that a macro hides",
         ),
         pytest.param(
+            MATURIN + '[tool.maturin]\nmodule-name = "pkg._core"\n',
+            {**PLAIN, "Cargo.toml": manifest("x", '[dependencies]\npyo3 = "0.30"')},
+            {"pkg._core": "Cargo.toml"},
+            id="and whose name the project tells",
+        ),
+        pytest.param(
+            MATURIN + '[tool.maturin]\nbindings = "pyo3"\n',
+            PLAIN,
+            {"some_crate": "Cargo.toml"},
+            id="or that it is there",
+        ),
+        pytest.param(
             MATURIN,
             {
                 **PLAIN,
@@ -117,6 +133,12 @@ PLAIN = {**CRATE, "src/lib.rs": "pub fn f() {}\n"}
             {"a._one": "Cargo.toml", "a._two": "two/Cargo.toml"},
             id="setuptools-rust",
         ),
+        pytest.param(
+            '[[tool.setuptools-rust.ext-modules]]\ntarget = { "" = "a._one", two = "a._two" }\n',
+            CRATE,
+            {"a._one": "Cargo.toml", "a._two": "Cargo.toml"},
+            id="several targets in one table",
+        ),
         pytest.param('[project]\nname = "a"\n', CRATE, {}, id="a project that says nothing of Rust"),
     ],
 )
@@ -127,6 +149,105 @@ def test_names(tmp_path: Path, pyproject: str, files: dict[str, str], modules: d
 def test_a_declaration_beats_the_guess_from_the_library_s_name(project: Project) -> None:
     lay_out(project.root, {**CRATE, "pyproject.toml": MATURIN + '[tool.maturin]\nmodule-name = "a._core"\n'})
     assert rustprojects.of_crate(str(project.root / "Cargo.toml")).modules == {}
+
+
+@pytest.mark.parametrize(
+    ("condition", "there"),
+    [
+        ("", True),
+        ('python-version = ">={0}.{1}"', True),
+        ('python-version = ">{0}.{1}"', False),
+        ('python-version = ">=3.8, <{0}.{1}"', False),
+        ('python-version = "=={0}.{1}"', True),
+        ('python-version = "=={0}.*"', True),
+        ('python-version = "!={0}.{1}.*"', False),
+        ('python-version = "~=3.8"', True),
+        ('python-version = ">={0}.{1}.1"', False),
+        ('python-version = "<={0}.{1}", python-implementation = "CPython"', True),
+        ('python-implementation = "pypy"', False),
+    ],
+)
+def test_a_feature_of_maturin_s_for_some_pythons(tmp_path: Path, condition: str, there: bool) -> None:
+    told = condition.format(*sys.version_info[:2])
+    (tmp_path / "Cargo.toml").write_text(manifest("sample"))
+    pyproject = tmp_path / "pyproject.toml"
+    table = f'{{ feature = "some"{", " + told if told else ""} }}'
+    pyproject.write_text(f'[tool.maturin]\nfeatures = ["always", {table}]\n')
+    crate = crates.read_crate(str(tmp_path / "Cargo.toml"))
+    how = Settings(root=str(tmp_path), inputs=(str(pyproject),))
+    request = requests.of_crate(Source("sample", crate.manifest, "cargo"), crate, how)
+    assert request.features == (("always", "some") if there else ("always",))
+
+
+@pytest.mark.parametrize("setup", ["", 'RustExtension("sample._native")\n', "RustExtension(computed())\n"])
+def test_the_guess_from_the_library_s_name_does_not_hide_the_package_around_it(project: Project, setup: str) -> None:
+    project.write("Cargo.toml", manifest("sample"))
+    project.write("src/lib.rs", raw("_native"))
+    project.write("sample/__init__.py", "value = 'python'\n")
+    if setup:
+        project.write("setup.py", setup)
+    assert value(project) == "python"
+
+
+@pytest.mark.parametrize(
+    ("text", "tables"),
+    [
+        ("setup()", None),
+        ('RustExtension("a.b")', [{"target": "a.b"}]),
+        (
+            'N = "a.b"\nFEATURES = ["x"]\nsr.RustExtension(N, "rust/Cargo.toml", features=FEATURES, debug=maybe())',
+            [{"target": "a.b", "path": "rust/Cargo.toml", "features": ["x"]}],
+        ),
+        ('RustExtension("a.b", binding=Binding.NoBinding, args=["-q"])', [{"target": "a.b", "args": ["-q"]}]),
+        ('RustExtension({"": "a.b", "c": "a.c"})', [{"target": "a.b"}, {"target": "a.c"}]),
+        ('RustExtension("a.b", binding=Binding.Exec)', []),
+        ('RustExtension("a.b", features=["x"] if debug else [])', []),
+        ('N = "a"\nN = "b"\nRustExtension(N)', []),
+        ('if unix:\n    N = "a"\nRustExtension(N)', []),
+        ("RustExtension(*told, **more)", []),
+        ("RustExtension(", []),
+    ],
+)
+def test_a_setup_is_read_and_not_run(tmp_path: Path, text: str, tables: list[dict[str, object]] | None) -> None:
+    (tmp_path / "setup.py").write_text(text)
+    assert rustextensions.in_setup(str(tmp_path / "setup.py")) == tables
+
+
+@pytest.mark.parametrize("backend", ["", '[build-system]\nrequires = ["setuptools", "setuptools-rust"]\n'])
+def test_a_module_that_a_setup_makes_and_what_it_asks_for(project: Project, backend: str) -> None:
+    need("cargo")
+    if backend:
+        project.write("pyproject.toml", backend)
+    arguments = 'features=["more"], args=["--no-default-features", "--profile", "dev"], rustc_flags=["--cfg", "wanted"]'
+    setup = project.write("setup.py", f'RustExtension("sample._native", {arguments})\n')
+    features = '[features]\ndefault = ["other"]\nother = []\nmore = []\n'
+    project.write("Cargo.toml", manifest("sample", features))
+    text = (
+        'cfg!(feature = "more") as i64 + 10 * cfg!(feature = "other") as i64 + 100 * cfg!(debug_assertions) as i64 '
+        "+ 1000 * cfg!(wanted) as i64"
+    )
+    project.write("src/lib.rs", raw("_native", text))
+    project.write("sample/__init__.py", "from ._native import value\n")
+    assert value(project) == "1101"
+    setup.write_text('RustExtension("sample._native")\n')
+    assert value(project) == "10"
+
+
+def test_flags_of_setuptools_rust(project: Project) -> None:
+    need("cargo")
+    project.write(
+        "pyproject.toml",
+        """
+        [[tool.setuptools-rust.ext-modules]]
+        target = "sample"
+        args = ["--profile=dev"]
+        rustc-flags = ["--cfg", "wanted"]
+        cargo-manifest-args = ["--offline"]
+        """,
+    )
+    project.write("Cargo.toml", manifest("some"))
+    project.write("src/lib.rs", raw("sample", "cfg!(wanted) as i64 + 10 * cfg!(debug_assertions) as i64"))
+    assert value(project) == "11"
 
 
 def test_features_and_profile_of_maturin(project: Project) -> None:

@@ -24,6 +24,7 @@ from .. import (
     manifest,
     pipeline,
     projects,
+    rustextensions,
     rustprojects,
     rustsource,
     settings,
@@ -268,6 +269,9 @@ def _rule(source: Source) -> str:
         return f"a .pyx file in a searched folder is the module {source.name}"
     if file in [name for name, _ in CRATE_SOURCES]:
         crate = crates.read_crate(source.path)
+        setup = os.path.join(folder, "setup.py")
+        if source.name in [table["target"] for table in rustextensions.in_setup(setup) or ()]:
+            return f"{setup} makes it"
         if rustprojects.of_crate(source.path).modules.keys() - {crate.library_name} >= {source.name}:
             return f"[package.metadata.autoaccel] in {source.path} names it"
         return f"the crate's library {crate.library} has #[pymodule], py_module_initializer! or PyInit_…"

@@ -24,6 +24,7 @@ class Failed(Exception):
         log: everything that the tools said.
         inputs: files that were read, beyond the plan's.
         absent: missing files that may be the reason.
+        env: environment variables that were read -> their values, beyond the plan's.
         complete: whether the failure depends on nothing but these; else it is believed for a few seconds only.
     """
 
@@ -34,6 +35,7 @@ class Failed(Exception):
         log: str,
         inputs: Sequence[str] = (),
         absent: Sequence[str] = (),
+        env: Sequence[tuple[str, str | None]] = (),
         complete: bool = True,
     ) -> None:
         super().__init__(str(error))
@@ -41,6 +43,7 @@ class Failed(Exception):
         self.log = log
         self.inputs = tuple(inputs)
         self.absent = tuple(absent)
+        self.env = tuple(env)
         self.complete = complete
 
 

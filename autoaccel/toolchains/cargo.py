@@ -9,17 +9,17 @@ import sys
 import sysconfig
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple, dataclass
 
 from .. import crates, errors, keys, process, progress, settings
 from ..plan import Built, Options, Plan, Tool
-from . import builddirs, cargo_output, requests, rustc
+from . import builddirs, cargo_output, readonly, requests, rustc
 from .base import Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ..crates import Crate
     from ..settings import Settings
@@ -90,6 +90,7 @@ def plan_of(source: Source, how: Settings, job: Job) -> Plan:
         if one.build_script or "build" not in one.table.get("package", {})
     ]
     generated = tuple(ours for ours, _ in job.shown)
+    inputs = [source.path, *how.inputs, *job.request.files, *manifests, job.workspace, *pins, *configs]
     return Plan(
         source=source,
         toolchain=source.toolchain,
@@ -97,11 +98,7 @@ def plan_of(source: Source, how: Settings, job: Job) -> Plan:
         tools=(rust.tool(), Tool("python", job.python, keys.digest(job.python))),
         env=_environment(rust.host),
         inputs=tuple(
-            path
-            for path in dict.fromkeys(
-                (source.path, *how.inputs, *manifests, job.workspace, *pins, *configs, *filter(os.path.exists, scripts))
-            )
-            if path not in generated
+            path for path in dict.fromkeys((*inputs, *filter(os.path.exists, scripts))) if path not in generated
         ),
         settings=how,
         probes=tuple(
@@ -248,9 +245,12 @@ class Run:
         self.plan = plan
         self.job = job
         self.workdir = workdir
+        self.started = time.time_ns()
         self.rust = rustc.find(job.folder, plan.source)
         self.known = builddirs.open_dir(folder, job.python)
         self.log: list[str] = []
+        #: the folder with links to the crate, where its own can't be written
+        self.mirror = ""
         self.lock = keys.file_digest(_lock(job))
         configs = [keys.file_digest(path) for path in plan.inputs if os.path.basename(path).startswith("config")]
         # What makes cargo keep results apart; a record of one says nothing about another.
@@ -258,7 +258,7 @@ class Run:
 
     def result(self) -> Built:
         """The library, and what it was made from."""
-        started = time.time_ns()
+        started = self.started
         job, known = self.job, self.known
         contents = keys.Contents()
         builddirs.forget_packages(known.folder, known.outdated(self.variant, contents))
@@ -284,7 +284,7 @@ class Run:
         )  # fmt: skip
         if unit is None or unit.library is None:
             raise self._failed(errors.no_library(self.plan.source.name, self.plan.source.path), said)
-        read = cargo_output.read_of(said, unit, os.path.dirname(job.workspace))
+        read = cargo_output.read_of(said, unit, os.path.dirname(job.workspace)).without(self.mirror)
         self._keep(said, read, started)
         library = f"{self.workdir}/{self.plan.source.name.rpartition('.')[2]}{sysconfig.get_config_var('EXT_SUFFIX')}"
         shutil.copyfile(unit.library, library)
@@ -298,7 +298,7 @@ class Run:
             absent=read.absent,
             log="\n".join(self.log),
             warnings=tuple(one for one in said.diagnostics if one.level == "warning"),
-            env=tuple((name, os.environ.get(name)) for name in sorted(read.env) if name not in self._own_env()),
+            env=self._values(read.env),
             written=tuple(locks) if keys.file_digest(_lock(job)) != self.lock else (),
         )
 
@@ -333,6 +333,10 @@ class Run:
 
     def _cargo(self) -> cargo_output.Said:
         result = self.run(self._command())
+        if result.status != 0 and not self.mirror and re.search(readonly.NO_LOCK, result.errors):
+            with suppress(OSError):
+                self.mirror = readonly.mirrored(self._mirror(), self.job.crate, self.job.workspace)
+                result = self.run(self._command())
         if result.status != 0 and re.search(errors.UNREACHABLE, result.errors) and "--offline" not in self._command():
             # What was downloaded earlier may do.
             again = self.run([*self._command("--offline")])
@@ -343,7 +347,15 @@ class Run:
             source, told = self.plan.source, result.errors
             for ours, users in self.job.shown:
                 told = told.replace(ours, users)
-            error = errors.cargo_failed(source.name, source.path, said.diagnostics, told, self.rust.release)
+                # cargo's places are in what was written for it.
+                told = re.sub(rf"{re.escape(os.path.relpath(ours, self.job.folder))}:\d+:\d+", users, told)
+            if self.job.shown:
+                told = told.replace(self.job.crate.folder, source.path)
+            # What is not the user's own file is a copy with other lines.
+            copied = any(ours == self.job.crate.library != users for ours, users in self.job.shown)
+            error = errors.cargo_failed(
+                source.name, source.path, said.diagnostics, told, self.rust.release, copied=copied
+            )
             raise self._failed(error, said)
         return said
 
@@ -357,13 +369,18 @@ class Run:
                 progress.tell(f"cargo: {match[1].lower()} {match[2].partition(' (')[0]}", builder)
 
         result = process.run(command, cwd=self.job.folder, env=env or self.env(), apart=True, heard=heard)
+        if self.mirror:
+            result = process.Result(
+                result.status, result.output.replace(self.mirror, ""), result.errors.replace(self.mirror, "")
+            )
         self.log += [process.shown(command), result.errors]
         self.log += [one.rendered for one in cargo_output.parse(result.output, "").diagnostics]
         return result
 
     def _command(self, *more: str) -> list[str]:
         crate, request = self.job.crate, self.job.request
-        command = [self.rust.cargo, "rustc", "--lib", "--manifest-path", crate.manifest, "--message-format", "json"]
+        command = [self.rust.cargo, "rustc", "--lib", "--manifest-path", self.mirror + crate.manifest]
+        command += ["--message-format", "json"]
         command += ["--profile", request.profile or "autoaccel"]
         if crate.kinds != ("cdylib",):
             command += ["--crate-type", "cdylib"]
@@ -380,9 +397,15 @@ class Run:
         """Arguments for a program that hands them on to cargo: the profile, the features and what else is asked for."""
         request = self.job.request
         features = (*request.features, *_missing_features(self.job))
-        command = [*words, "--manifest-path", self.job.crate.manifest, "--profile", request.profile or "autoaccel"]
+        command = [*words, "--manifest-path", self.mirror + self.job.crate.manifest]
+        command += ["--profile", request.profile or "autoaccel"]
         command += ["--features", ",".join(features)] if features else []
         return [*command, *request.flags, *(("--", *request.arguments) if request.arguments else ())]
+
+    def _mirror(self) -> str:
+        """Where links to the crate may be made: beside the build folder, for as long as the cache is kept."""
+        bucket = os.path.dirname(os.path.dirname(self.workdir))
+        return f"{bucket}/cargo/file-{keys.digest(self.known.folder)}"
 
     def _own_env(self) -> dict[str, str]:
         version = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -395,6 +418,7 @@ class Run:
             "PYO3_PYTHON": self.job.python,
             "PYTHON_SYS_EXECUTABLE": self.job.python,
             "CARGO_TERM_COLOR": "never",
+            **({"CARGO_BUILD_JOBS": str(settings.jobs())} if "AUTOACCEL_JOBS" in os.environ else {}),
             **self.rust.environment(),
         }
         for key, value in {**PROFILE, **_wishes(self.plan.settings)}.items():
@@ -411,24 +435,46 @@ class Run:
         return env
 
     def _failed(self, error: errors.BuildError, said: cargo_output.Said) -> Failed:
-        """With what the failure depends on: all files of the packages, as nothing tells which were read."""
+        """With what the failure depends on: all of the packages' files, and what rustc has noted down in this build."""
         job = self.job
         inputs = [*self.plan.inputs]
-        for one in crates.path_crates(job.crate, job.workspace):
+        local = crates.path_crates(job.crate, job.workspace)
+        for one in local:
             for folder, folders, files in os.walk(one.folder):
                 folders[:] = [name for name in folders if name not in ("target", ".git") and not name.startswith(".")]
                 inputs += [os.path.join(folder, name) for name in files if name.endswith((".rs", ".toml"))]
+                if any(name.endswith(".rs") for name in files):
+                    # For its listing: a module that is missing may appear.
+                    inputs.append(folder)
         if self.lock == keys.file_digest(_lock(job)):
             inputs.append(_lock(job))
-        local = {os.path.realpath(one) for one in inputs}
-        inside = all(not one.file or os.path.realpath(one.file) in local for one in said.diagnostics)
-        complete = bool(said.diagnostics) and inside and not any(one.build_script for one in [job.crate])
+        bases = dict.fromkeys((os.path.dirname(job.workspace), *(one.folder for one in local)))
+        noted, env = cargo_output.noted_since(self.known.folder, self.started, bases)
+        inputs += [path.removeprefix(self.mirror) for path in noted]
+        missing = [path for one in said.diagnostics for path in cargo_output.missing_files(one)]
+        absent = [os.path.normpath(os.path.join(base, path)) for path in missing for base in bases]
+        known = {os.path.realpath(one) for one in inputs}
+        errors_said = [one for one in said.diagnostics if one.level == "error"]
+        # An error without a code is of a macro, which may have looked at anything, or of the parser.
+        complete = (
+            all(os.path.realpath(one.file) in known for one in errors_said if one.file)
+            and any(one.code for one in errors_said)
+            and all(one.code for one in errors_said if one.file)
+            and not any(one.build_script for one in local)
+        )
         return Failed(
             error,
             log="\n".join(self.log),
             inputs=[path for path in dict.fromkeys(inputs) if not self._ours(path)],
+            absent=absent,
+            env=self._values(env),
             complete=complete,
         )
+
+    def _values(self, names: Iterable[str]) -> tuple[tuple[str, str | None], ...]:
+        """The values of environment variables, without those that we set ourselves."""
+        own = self._own_env()
+        return tuple((name, os.environ.get(name)) for name in sorted(names) if name not in own)
 
 
 def _wishes(how: Settings) -> dict[str, str]:

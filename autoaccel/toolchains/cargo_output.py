@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..errors import Diagnostic
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-__all__ = ["Read", "Said", "Script", "Unit", "dep_info", "parse", "read_of"]
+__all__ = ["Read", "Said", "Script", "Unit", "dep_info", "missing_files", "noted_since", "parse", "read_of"]
 
 _LIBRARIES = (".so", ".dylib", ".dll")
 #: What cargo itself sets for the code that it compiles.
@@ -90,6 +91,14 @@ class Read:
     files: dict[str, frozenset[str]]
     absent: tuple[str, ...]
     env: tuple[str, ...]
+
+    def without(self, prefix: str) -> Read:
+        """The same with the beginning of all paths taken off, where they have it."""
+        files: dict[str, frozenset[str]] = {}
+        for path, readers in self.files.items():
+            bare = path.removeprefix(prefix)
+            files[bare] = files.get(bare, frozenset()) | readers
+        return Read(files, tuple(path.removeprefix(prefix) for path in self.absent), self.env)
 
 
 def parse(output: str, root: str) -> Said:
@@ -188,6 +197,42 @@ def dep_info(path: str, base: str) -> tuple[list[str], list[str]]:
             for word in re.findall(r"(?:\\.|[^\\\s])+", rest):
                 files[os.path.normpath(os.path.join(base, re.sub(r"\\(.)", r"\1", word)))] = None
     return list(files), list(env)
+
+
+def noted_since(folder: str, moment: int, bases: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The files and environment variables in those of rustc's notes that are not older than a moment.
+
+    Args:
+        folder: a build folder.
+        moment: in ns.
+        bases: the folders that relative paths may be meant from.
+    """
+    files: dict[str, None] = {}
+    env: dict[str, None] = {}
+    # File systems' clocks tick less often than ours.
+    moment -= 20_000_000
+    for inside, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in ("incremental", ".fingerprint")]
+        for note in [os.path.join(inside, name) for name in names if name.endswith(".d")]:
+            with suppress(OSError):
+                if os.stat(note).st_mtime_ns >= moment:
+                    for base in bases:
+                        paths, variables = dep_info(note, base)
+                        files.update(dict.fromkeys(filter(os.path.isfile, paths)))
+                        env.update(dict.fromkeys(variables))
+    inner = folder + os.sep
+    return [path for path in files if not path.startswith(inner)], [name for name in env if not _CARGOS.match(name)]
+
+
+def missing_files(said: Diagnostic) -> list[str]:
+    """The files that rustc wants and does not find, by one of its messages."""
+    unread = re.match(r"couldn't read `(.*?)`", said.message)
+    if unread is not None:
+        return [unread[1]]
+    if said.code != "E0583":
+        return []
+    advised = re.search(r'create file "(.*?)"(?: or "(.*?)")?', said.rendered)
+    return [path for path in advised.groups() if path] if advised is not None else []
 
 
 def _inner_notes(unit: Unit) -> Iterator[str]:

@@ -48,7 +48,8 @@ class Rust:
         return {"RUSTUP_TOOLCHAIN": self.pinned} if self.pinned else {}
 
 
-_known: dict[tuple[object, ...], Rust] = {}
+#: What was asked for -> the answer, and the stat identities of its files then.
+_known: dict[tuple[object, ...], tuple[Rust, list[object]]] = {}
 
 
 def find(folder: str, source: Source) -> Rust:
@@ -64,9 +65,11 @@ def find(folder: str, source: Source) -> Rust:
     seen = {path: manifest.identity(path) for path in (cargo, rustc, *pins, _settings())}
     asked = (cargo, rustc, pins, os.environ.get("RUSTUP_TOOLCHAIN"), tuple(seen.items()), _overridden(folder))
     if asked in _known:
-        return _known[asked]
+        found, files = _known[asked]
+        if files == list(map(manifest.identity, found.files)):
+            return found
     found = _remembered(asked) or _ask(cargo, rustc, folder, source, pins, asked)
-    _known[asked] = found
+    _known[asked] = found, list(map(manifest.identity, found.files))
     return found
 
 
@@ -112,15 +115,20 @@ def _overridden(folder: str) -> str:
 def _ask(cargo: str, rustc: str, folder: str, source: Source, pins: tuple[str, ...], asked: tuple[object, ...]) -> Rust:
     env = process.environment()
     env.pop("RUST_BACKTRACE", None)
-    try:
-        told = process.run([rustc, "-vV", "--print", "sysroot"], cwd=folder, env=env, apart=True)
-    except OSError as error:
-        raise errors.no_rust_toolchain(source.name, source.path, str(error), pins) from None
-    if told.status != 0:
-        raise errors.no_rust_toolchain(source.name, source.path, told.errors or told.output, pins)
-    lines = told.output.splitlines()
+
+    def said(*words: str) -> list[str]:
+        try:
+            told = process.run([rustc, *words], cwd=folder, env=env, apart=True)
+        except OSError as error:
+            raise errors.no_rust_toolchain(source.name, source.path, str(error), pins) from None
+        if told.status != 0:
+            raise errors.no_rust_toolchain(source.name, source.path, told.errors or told.output, pins)
+        return told.output.splitlines()
+
+    # Not in one call: with -V, rustc prints nothing else.
+    lines = said("-vV")
     facts = dict(line.split(": ", 1) for line in lines if ": " in line)
-    sysroot = next((line for line in lines if os.path.isabs(line)), "")
+    sysroot = next(iter(said("--print", "sysroot")), "")
     own = os.path.join(sysroot, "bin", os.path.basename(cargo))
     compiler = os.path.join(sysroot, "bin", os.path.basename(rustc))
     pinned = ""

@@ -153,7 +153,7 @@ def build(plan: Plan, workdir: str) -> Built:
 def _prepared(source: Source, how: Settings, bucket: str) -> tuple[cargo.Job, str, str | None]:
     """The job, its manifest's text, and the text of the copy to compile, where the file itself is no Rust."""
     try:
-        with open(source.path, encoding="utf-8") as file:
+        with open(source.path, encoding="utf-8-sig") as file:
             text = file.read()
     except OSError as error:
         raise errors.unreadable(source.name, source.path, error.strerror or str(error)) from None

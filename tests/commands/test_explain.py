@@ -35,6 +35,14 @@ class TestWho:
         project.write("sample.cpp", f"#include <x>\n{macro}(sample, m) {{}}\n")
         assert told(accel, "sample")["why"] == f"it defines {macro}(sample, …)"
 
+    def test_a_crate_that_a_setup_makes(self, accel, project):
+        project.write("Cargo.toml", '[package]\nname = "sample"\nversion = "0.1.0"\n')
+        project.write("src/lib.rs", '#[no_mangle]\npub extern "C" fn PyInit__native() {}\n')
+        setup = project.write("setup.py", 'RustExtension("sample._native")\n')
+        project.write("sample/__init__.py", "")
+        answer = told(accel, "sample._native")
+        assert (answer["source"], answer["why"]) == (f"{project.root}/Cargo.toml", f"{setup} makes it")
+
     def test_a_c_file_that_does_not_define_the_module(self, accel, project):
         project.write("sample.c", "int x;")
         ended = accel("explain", "sample", "--json")

@@ -105,6 +105,10 @@ PACKAGES = {
     ),
     # PyO3 in a project of maturin's that is nothing but the module; its name is the library's.
     "rpds-py": Package("rpds-py==2026.9.1", {"rpds": "Cargo.toml"}, ".", tests="tests", tools=("cargo",)),
+    # The same, with a tree of fifty crates below it, some of which generate code.
+    "nh3": Package(
+        "nh3==0.3.7", {"nh3": "Cargo.toml"}, ".", tests="tests", tools=("cargo",), ignored=("tests/test_doctests.py",)
+    ),
     # PyO3 with setuptools-rust, the crate in a folder of its own.
     "bcrypt": Package(
         "bcrypt==5.0.0", {"bcrypt._bcrypt": "src/_bcrypt/Cargo.toml"}, "src", tests="tests", tools=("cargo",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Project, need
+from autoaccel.content import claims
+from tests.conftest import ROOT, Project, Run, need
 from tests.rust import (  # noqa: F401
     PYO3,
     builds,
@@ -86,6 +88,22 @@ class TestClaims:
         project.write("sample/src/lib.rs", "mod python;\n")
         project.write("sample/src/python.rs", raw("sample", 5))
         assert value(project) == "5"
+
+    def test_a_marker_behind_a_condition_counts(self, tmp_path: Path) -> None:
+        path = tmp_path / "src" / "lib.rs"
+        path.parent.mkdir()
+        path.write_text('#[cfg_attr(feature = "python", pyo3::pymodule)]\nfn sample() {}\n')
+        (tmp_path / "Cargo.toml").write_text(manifest())
+        assert claims("sample", str(tmp_path / "Cargo.toml"))
+
+    def test_two_folders_that_are_the_module_of_one_name(self, project: Project) -> None:
+        need("cargo")
+        first = crate(project, "sam_ple", 1).parent.parent / "Cargo.toml"
+        assert value(project, "sam_ple") == "1"
+        second = crate(project, "sam-ple", 2).parent.parent / "Cargo.toml"
+        for _ in range(2):
+            last = project.run("import autoaccel, sam_ple").last
+            assert f"more than one source defines this module: {first} and {second}." in last
 
     def test_a_crate_s_own_folder_on_the_path(self, project: Project) -> None:
         need("cargo")
@@ -284,12 +302,41 @@ class TestStale:
         )
         assert value(project) == str(len(sys.executable))
 
+    def test_cargo_compiles_as_much_at_once_as_the_others_may(self, project: Project) -> None:
+        need("cargo")
+        crate(project, "sample", 'env!("JOBS").parse::<i64>().unwrap()')
+        project.write(
+            "sample/build.rs",
+            'fn main() { println!("cargo:rustc-env=JOBS={}", std::env::var("NUM_JOBS").unwrap()); }\n',
+        )
+        assert value(project, AUTOACCEL_JOBS="7") == "7"
+
     def test_a_build_script_that_appears(self, project: Project) -> None:
         need("cargo")
         crate(project, "sample", "if cfg!(wanted) { 2 } else { 1 }")
         assert value(project) == "1"
         project.write("sample/build.rs", 'fn main() { println!("cargo:rustc-cfg=wanted"); }\n')
         assert value(project) == "2"
+
+    def test_a_toolchain_that_is_updated_in_its_place(self, project: Project) -> None:
+        log = cargo_log(project)
+        crate(project, "sample", 1)
+        assert value(project) == "1"
+        assert value(project) == "1"
+        assert builds(log) == 1
+        compiler = project.cache.parent / "toolchains" / "chosen" / "bin" / "rustc"
+        text = compiler.read_text()
+        newer = text.replace('exec "', 'case "$*" in -vV) set -- -V -v; echo "newer: yes";; esac\nexec "', 1)
+        compiler.write_text(newer)
+        assert value(project) == "1"
+        assert builds(log) > 1
+
+    def test_cargo_is_started_past_its_stand_in(self, project: Project) -> None:
+        cargo_log(project)
+        stand_in = project.cache.parent / "bin" / "cargo"
+        stand_in.write_text('#!/bin/sh\necho "the stand-in was started" >&2\nexit 1\n')
+        crate(project, "sample", 1)
+        assert value(project) == "1"
 
     def test_a_file_that_does_not_matter(self, project: Project) -> None:
         log = cargo_log(project)
@@ -309,6 +356,58 @@ class TestStale:
             assert value(project) == "1"
         assert builds(log) == 1
         assert len(project.artifacts()) == 1
+
+
+class TestReadOnly:
+    """Sources in a folder in which cargo can't write its Cargo.lock."""
+
+    def run(self, project: Project, code: str) -> Run:
+        """An interpreter for which the project's folder can't be written; nor can root write it."""
+        root = shlex.quote(str(project.root))
+        words = f"mount --bind {root} {root} && mount -o remount,ro,bind {root} && cd {root}"
+        if subprocess.run(["unshare", "-m", "sh", "-c", words], capture_output=True, check=False).returncode:
+            pytest.skip("mounting is not allowed here")
+        command = ["unshare", "-m", "sh", "-c", f'{words} && exec "$@"', "sh", sys.executable, "-c", code]
+        done = subprocess.run(command, env=project.environ(), capture_output=True, text=True, check=False)
+        return Run(done.returncode, done.stdout, done.stderr)
+
+    @pytest.mark.parametrize("lock", ["none", "of another version"])
+    def test_it_is_compiled_all_the_same(self, project: Project, lock: str) -> None:
+        need("cargo", "unshare")
+        library = crate(project, "sample", 5)
+        if lock != "none":
+            text = '[[package]]\nname = "sample"\nversion = "0.0.9"\n'
+            project.write("sample/Cargo.lock", f"version = 4\n\n{text}")
+        before = project.files()
+        code = "import autoaccel, sample; print(sample.value)"
+        assert self.run(project, code).out == "5\n"
+        library.write_text(raw("sample", 6))
+        assert self.run(project, code).out == "6\n"
+        assert project.files() == before
+
+    def test_what_it_depends_on_is_found_and_named_by_its_path(self, project: Project) -> None:
+        need("cargo", "unshare")
+        around = project.write("Cargo.toml", manifest("around").replace('crate-type = ["cdylib"]', ""))
+        library = project.write("src/lib.rs", "pub const N: i64 = 1;\n")
+        project.write("other/Cargo.toml", around.read_text().replace("around", "other"))
+        other = project.write("other/src/lib.rs", "pub const N: i64 = 10;\n")
+        needs = '[dependencies]\naround = { path = ".." }\nother = { path = "../other" }\n[workspace]\n'
+        data = project.write("sample/data.txt", "12")
+        crate(project, "sample", 'around::N + other::N + include_str!("../data.txt").len() as i64', more=needs)
+        code = "import autoaccel, sample; print(sample.value)"
+        assert self.run(project, code).out == "13\n"
+        for path, text, wanted in (
+            (library, "pub const N: i64 = 2;\n", "14"),
+            (other, "pub const N: i64 = 20;\n", "24"),
+            (data, "1234", "26"),
+        ):
+            path.write_text(text)
+            older(path)
+            assert self.run(project, code).out == f"{wanted}\n"
+        library.write_text("pub const N: i64 = nowhere;\n")
+        err = self.run(project, code).err
+        assert f"{library}:1:20: E0425" in err
+        assert str(project.cache) not in err.partition("build log")[0]
 
 
 class TestApart:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -87,6 +88,67 @@ class TestRustc:
         library.write_text(raw("sample", 3))
         assert value(project) == "3"
 
+    @pytest.mark.parametrize("file", ["src/other.rs", "src/other/mod.rs"])
+    def test_a_module_s_file_that_appears_is_no_reason_to_remember_the_failure(
+        self, project: Project, file: str
+    ) -> None:
+        need("cargo")
+        crate(project, "sample", "other::N", before="mod other;")
+        out = failure(project).out
+        assert "E0583" in out
+        assert "front matter" not in out
+        assert "(remembered: " in failure(project).out
+        project.write(f"sample/{file}", "pub const N: i64 = 4;\n")
+        assert value(project) == "4"
+
+    def test_a_file_that_was_missing_appears(self, project: Project) -> None:
+        need("cargo")
+        crate(project, "sample", 'include_str!("data.txt").len()')
+        assert "data.txt" in failure(project).out
+        project.write("sample/src/data.txt", "four")
+        assert value(project) == "4"
+
+    def test_a_file_that_did_not_fit_is_changed(self, project: Project) -> None:
+        need("cargo")
+        crate(project, "sample", '{ const DATA: &[u8; 3] = include_bytes!("data.bin"); DATA.len() }')
+        data = project.write("sample/src/data.bin", b"four")
+        assert "E0308" in failure(project).out
+        assert "(remembered: " in failure(project).out
+        data.write_bytes(b"two")
+        assert value(project) == "3"
+
+    def test_a_variable_that_was_missing_is_set(self, project: Project) -> None:
+        need("cargo")
+        crate(project, "sample", 'env!("SAMPLE_WORD").len()')
+        assert "SAMPLE_WORD" in failure(project).out
+        assert value(project, SAMPLE_WORD="four") == "4"
+
+    def test_a_failure_with_a_build_script_in_a_path_dependency_is_soon_forgotten(self, project: Project) -> None:
+        need("cargo")
+        project.write("common/Cargo.toml", manifest("common").replace('crate-type = ["cdylib"]', ""))
+        project.write("common/src/lib.rs", "pub const N: i64 = { #[cfg(wanted)] { 1 } };\n")
+        project.write(
+            "common/build.rs",
+            'fn main() { if std::env::var("HELP").is_ok() { println!("cargo:rustc-cfg=wanted"); } }\n',
+        )
+        crate(project, "sample", "common::N", more='[dependencies]\ncommon = { path = "../common" }\n')
+        assert "E0308" in failure(project).out
+        (record,) = project.cache.glob("v2/failures/*.json")
+        assert not json.loads(record.read_text())["complete"]
+
+    def test_a_function_that_nothing_has(self, project: Project) -> None:
+        need("cargo")
+        crate(project, "sample", "nowhere()", before='unsafe extern "C" { fn nowhere() -> i32; }')
+        out = failure(project).out
+        assert "`nowhere` is declared and used, and nothing that was linked has it" in out
+        assert "distutils" not in out
+
+    def test_a_library_that_is_not_installed(self, project: Project) -> None:
+        need("cargo")
+        before = '#[link(name = "not_installed")] unsafe extern "C" { fn nowhere() -> i32; }'
+        crate(project, "sample", "nowhere()", before=before)
+        assert "Install the development package of that library" in failure(project).out
+
     def test_a_name_that_is_not_the_import_s(self, project: Project) -> None:
         need("cargo")
         project.write("sample/Cargo.toml", manifest())
@@ -145,6 +207,15 @@ class TestCargo:
         out = failure(project, CARGO_NET_OFFLINE="true").out
         assert "cargo is offline" in out
         assert "cargo fetch" in out
+
+    def test_a_single_file_is_named_where_cargo_names_its_package(self, project: Project) -> None:
+        need("cargo")
+        for line in ('missing = { path = "missing" }', "number = 1"):
+            source = project.write("single.rs", f"---cargo\n[dependencies]\n{line}\n---\n{raw('single')}")
+            out = failure(project, "single").out.partition("build log")[0]
+            assert str(source) in out
+            assert str(project.cache) not in out
+            assert "file-" not in out
 
     def test_a_crate_outside_of_its_workspace(self, project: Project) -> None:
         need("cargo")

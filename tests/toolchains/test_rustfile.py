@@ -40,6 +40,13 @@ class TestManifests:
         helped.write("single.rs", text)
         assert value(helped, "single") == "42"
 
+    def test_a_front_matter_behind_a_byte_order_mark(self, project: Project) -> None:
+        need("cargo")
+        text = "---cargo\r\n[features]\r\ndefault = ['more']\r\nmore = []\r\n---\r\n"
+        text += raw("single", 'cfg!(feature = "more")').replace("\n", "\r\n")
+        project.write("single.rs", b"\xef\xbb\xbf" + text.encode())
+        assert value(project, "single") == "1"
+
     def test_a_block_in_the_documentation(self, helped: Project) -> None:
         text = f"//! What it does.\n//!\n//! ```cargo\n//! [dependencies]\n//! {HELPER}\n//! ```\n" + raw(
             "single", "helper::N"
