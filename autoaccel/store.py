@@ -45,7 +45,7 @@ from .plan import Artifact
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import Any
+    from typing import Any, TypeGuard
 
     from .plan import Built, Plan
     from .sources import Source
@@ -64,6 +64,7 @@ __all__ = [
     "open_store",
     "plain_file",
     "private_store",
+    "read_head",
     "read_meta",
     "readers",
     "replace",
@@ -90,6 +91,8 @@ _LONGEST = 3500
 _BUILT_IN = ("cargo",)
 #: Damaged artifacts that are kept.
 _QUARANTINED = 8
+#: Bytes of a description within which is all that lists tell; what the build has read comes after it, and is long.
+_HEAD = 4096
 
 _FOLDERS = (
     "artifacts", "manifests", "contexts", "packs", "failures", "locks", "builds", "tools", "projects", "cargo", "pins",
@@ -109,7 +112,7 @@ class Entry:
 
     Attributes:
         folder: where it is.
-        meta: the content of its ``meta.json``.
+        meta: the head of its ``meta.json``, see `read_head`.
         size: bytes of all its files.
     """
 
@@ -164,9 +167,9 @@ class Reader:
     def entries(self) -> Iterator[Entry]:
         """Every artifact with its description."""
         for folder in self.folders():
-            meta = read_meta(folder)
+            meta = read_head(folder)
             if meta is not None:
-                yield Entry(folder, meta, sum(size_of(f"{folder}/{name}") for name in listed(folder)))
+                yield Entry(folder, meta, size_below(folder))
 
     def size(self) -> int:
         """Bytes of everything in the bucket."""
@@ -825,16 +828,39 @@ def read_meta(folder: str) -> Meta | None:
             meta = json.load(file)
     except (OSError, ValueError, RecursionError):
         return None
-    wanted = {"library": str, "sha256": str, "key": str, "plan": str, "inputs": list, "absent": list, "read_env": list}
-    numbers = ("seconds", "created", "size")
-    if (
+    return meta if _is_whole(meta, _NAMES + _READ) and all(_is_pair(row) for row in meta["inputs"]) else None
+
+
+def read_head(folder: str) -> Meta | None:
+    """What `read_meta` gives, mostly without what the build has read (``inputs`` and all after it): for lists."""
+    try:
+        descriptor = plain_file(f"{folder}/meta.json", os.O_RDONLY)
+        try:
+            head, found, _ = os.read(descriptor, _HEAD).decode("ascii").partition(', "inputs": [')
+        finally:
+            os.close(descriptor)
+        # Were the words inside of something else, this would be no document.
+        meta = json.loads(head + "}") if found else None
+    except (OSError, ValueError, RecursionError):
+        meta = None
+    return meta if _is_whole(meta, _NAMES) else read_meta(folder)
+
+
+#: Members of a description by type: what an artifact is, and what its build has read.
+_NAMES = tuple((name, str) for name in ("library", "sha256", "key", "plan"))
+_READ = tuple((name, list) for name in ("inputs", "absent", "read_env"))
+
+
+def _is_whole(meta: object, wanted: tuple[tuple[str, type], ...]) -> TypeGuard[Meta]:
+    return (
         isinstance(meta, dict)
-        and all(isinstance(meta.get(key), kind) for key, kind in wanted.items())
-        and all(isinstance(meta.get(key), int | float) for key in numbers)
-        and all(isinstance(row, list) and len(row) == 2 for row in meta["inputs"])
-    ):
-        return meta
-    return None
+        and all(isinstance(meta.get(name), kind) for name, kind in wanted)
+        and all(isinstance(meta.get(name), int | float) for name in ("seconds", "created", "size"))
+    )
+
+
+def _is_pair(row: object) -> bool:
+    return isinstance(row, list) and len(row) == 2
 
 
 def damage(folder: str, meta: Meta, key: str | None = None) -> str | None:
@@ -898,9 +924,23 @@ def size_of(path: str) -> int:
         return 0
 
 
-def size_below(folder: str) -> int:
-    """Bytes of all files below a folder; none where it is no folder."""
-    return sum(size_of(f"{place}/{name}") for place, _, files in os.walk(folder) for name in files)
+def size_below(folder: str, *, but: Sequence[str] = ()) -> int:
+    """Bytes of all files below a folder; none where it is no folder.
+
+    Args:
+        folder: the folder.
+        but: names in it that are passed over.
+    """
+    total = 0
+    rest = [f"{folder}/{name}" for name in listed(folder) if name not in but] if but else [folder]
+    while rest:
+        with contextlib.suppress(OSError), os.scandir(rest.pop()) as found:
+            for one in found:
+                if one.is_dir(follow_symlinks=False):
+                    rest.append(one.path)
+                else:
+                    total += size_of(one.path)
+    return total
 
 
 def _holder(path: str) -> str:

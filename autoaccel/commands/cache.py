@@ -13,7 +13,7 @@ import click
 
 from .. import inventory, manifest
 from ..inventory import Item
-from ..store import Reader, Store, listed, readers
+from ..store import Reader, Store, listed, read_meta, readers
 from ..upkeep import caps, parse_age
 from .common import age, columns, complain, counted, duration, fact, is_terminal, print_json, size
 
@@ -125,7 +125,8 @@ def info(as_json: bool) -> int:
     """
     found = readers()
     where = place()
-    everything = [item for one in found for item in inventory.items(one)]
+    inside = [(one, inventory.items(one, brief=True)) for one in found]
+    everything = [item for _, items in inside for item in items]
     done = inventory.statistics(everything, found)
     limits = caps(where.root if os.path.isdir(where.root) else os.path.dirname(where.root))
     data: dict[str, Any] = {
@@ -133,7 +134,7 @@ def info(as_json: bool) -> int:
         "chosen_by": where.chosen_by,
         "exists": os.path.isdir(where.root),
         "readonly": [one.root for one in found if one.root != where.root],
-        "bytes": sum(one.size() for one in found),
+        "bytes": sum(inventory.size(one, items) for one, items in inside),
         "max_bytes": limits.size,
         "max_age_seconds": limits.age,
         "toolchains": _sums([one for one in everything if one.kind == "artifact"]),
@@ -232,7 +233,7 @@ def print_list(
     oldest = time.time() - parse_age(older_than, "--older-than") if older_than is not None else None
     items = [
         one
-        for one in chosen(names, readers())
+        for one in chosen(names, readers(), brief=not as_json)
         if (everything or one.kind == "artifact")
         and toolchain in (None, one.toolchain)
         and (below is None or (one.source or "") == below or (one.source or "").startswith(below + os.sep))
@@ -270,7 +271,7 @@ def show(name: str, log: bool, as_json: bool) -> int:
         complain(f"the cache has nothing of {name!r}; `autoaccel cache list` tells what it has")
         return 1
     if as_json:
-        print_json([{**_as_data(one), "meta": one.meta} for one in items])
+        print_json([{**_as_data(one), "meta": read_meta(one.path) or one.meta} for one in items])
         return 0
     for item in items:
         if log:
@@ -282,7 +283,8 @@ def show(name: str, log: bool, as_json: bool) -> int:
 
 
 def _show_one(item: Item) -> None:
-    meta, now = item.meta, time.time()
+    # All of it, where that can be read.
+    meta, now = {"inputs": (), "read_env": (), **item.meta, **(read_meta(item.path) or {})}, time.time()
     state = [word for word, is_so in (("current", item.current), ("pinned", item.pinned)) if is_so]
     click.echo(click.style(item.name, bold=True) + (f" ({', '.join(state)})" if state else ""))
     fact("source", str(item.source))
@@ -301,9 +303,9 @@ def _show_one(item: Item) -> None:
     fact("log", f"{item.path}/build.log")
 
 
-def chosen(names: Sequence[str], places: Sequence[Reader]) -> list[Item]:
-    """What is in caches, of which the names match one of the patterns; without patterns, all."""
-    everything = [item for one in places for item in inventory.items(one)]
+def chosen(names: Sequence[str], places: Sequence[Reader], *, brief: bool = False) -> list[Item]:
+    """What is in caches, of which the names match one of the patterns; without patterns, all. ``brief``: of `items`."""
+    everything = [item for one in places for item in inventory.items(one, brief=brief)]
     return [one for one in everything if not names or any(fnmatchcase(one.name, name) for name in names)]
 
 

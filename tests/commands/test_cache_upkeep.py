@@ -202,7 +202,7 @@ class TestPrune:
         old = next(item for item in inventory.items(kept) if item.name == "one" and not item.current)
         then = time.time() - 2 * HOUR
         note = Path(old.path, "meta.json")
-        note.write_text(json.dumps({**old.meta, "created": then}))
+        note.write_text(json.dumps({**json.loads(note.read_text()), "created": then}))
         for path in (f"{old.path}/{old.meta['library']}", old.path):
             os.utime(path, (then, then))
         done = upkeep.prune(kept, upkeep.Caps(0, None), gentle=True)
@@ -223,6 +223,19 @@ class TestPrune:
         gone = {"cleared-1-2", "v1/builds/999999999-x", "v1/quarantine/1-x", "v1/failures/ab.json", "v1/contexts/0123"}
         assert not left & (gone | {"v1/manifests/.new-x", "v1/locks/old.lock", "v1/failures/ab.log"})
         assert len(filled.artifacts()) == 3
+
+    def test_what_cannot_be_read_any_more_goes_after_a_day(self, filled):
+        for name in ("one", "two"):
+            (library,) = (path for path in filled.artifacts() if path.name.startswith(f"{name}."))
+            (library.parent / "meta.json").write_bytes(b"")
+            then = time.time() - (2 * DAY if name == "one" else HOUR)
+            os.utime(library.parent, (then, then))
+        dry = upkeep.prune(store.Store(str(filled.cache)), upkeep.Caps(None, None), dry=True)
+        assert dry.rest > 1000
+        assert len(filled.artifacts()) == 3
+        upkeep.prune(store.Store(str(filled.cache)), upkeep.Caps(None, None))
+        assert sorted(path.name.partition(".")[0] for path in filled.artifacts()) == ["three", "two"]
+        assert filled.ok("import autoaccel, one; print(one.value())") == "1"
 
     def test_build_folders_of_cargo_and_functions_of_numba_count(self, accel, filled):
         folder = filled.cache / "v1" / "cargo" / ("a" * 40)
