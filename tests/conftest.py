@@ -16,9 +16,16 @@ from typing import Any
 
 import pytest
 
-# A shell that starts the suite in its background has it ignore Ctrl-C, and so would the programs that it tests.
-if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell that starts the suite in its background has it ignore Ctrl-C, nohup a closed terminal; and so would the
+# programs that it tests.
+for _name, _usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    _number = getattr(signal, _name, None)
+    if (
+        _number is not None
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(_number) is signal.SIG_IGN
+    ):
+        signal.signal(_number, _usual)
 
 ROOT = Path(__file__).resolve().parent.parent
 

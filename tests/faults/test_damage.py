@@ -252,12 +252,9 @@ def test_f17_a_note_is_no_plain_file(built: Faults, folder: str, kind: str, tmp_
 class TestSomebodyElse:
     """F18: a cache that somebody else owns, or could write."""
 
-    def elsewhere(self, faults: Faults) -> str:
-        return f"from autoaccel import location; location.fallback = lambda: {str(faults.cache) + '-fallback'!r}\n"
-
     def refused(self, faults: Faults) -> None:
         faults.injected()
-        run = faults.project.run(self.elsewhere(faults) + CODE + "; print(sample.__cached__)")
+        run = faults.project.run(faults.aside(CODE) + "; print(sample.__cached__)")
         assert run.status == 0, run.err
         value, place = run.out.split()
         assert value == "7"

@@ -20,18 +20,13 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes and mount
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount, and be somebody else")
 
 
-def elsewhere(faults: Faults) -> str:
-    """Code that keeps tests away from the machine's own last resort."""
-    return f"from autoaccel import location; location.fallback = lambda: {str(faults.cache) + '-fallback'!r}\n"
-
-
 @pytest.mark.parametrize("mask", some([0o000, 0o002, 0o077, 0o277], 2))
 def test_f20_umask(faults: Faults, mask: int) -> None:
     faults.injected()
     # A cache that the user has made, which others may look into.
     faults.cache.mkdir(mode=0o755)
     done = subprocess.run(
-        [sys.executable, "-c", elsewhere(faults) + CODE], cwd=faults.project.root, env=faults.project.environ(),
+        [sys.executable, "-c", faults.aside(CODE)], cwd=faults.project.root, env=faults.project.environ(),
         capture_output=True, text=True, timeout=60, umask=mask,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
@@ -54,7 +49,7 @@ def test_f21_root_in_a_user_s_home(faults: Faults, tmp_path: Path) -> None:
     for _ in range(2):
         faults.injected()
         done = subprocess.run(
-            [sys.executable, "-c", elsewhere(faults) + CODE + "; print(sample.__cached__)"], cwd=faults.project.root,
+            [sys.executable, "-c", faults.aside(CODE) + "; print(sample.__cached__)"], cwd=faults.project.root,
             env={**env, "HOME": str(home), "SUDO_UID": "65534"}, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -77,7 +72,7 @@ def test_f22_home_is_of_no_use(faults: Faults, home: str | None) -> None:
     if home is not None:
         env["HOME"] = home
     # The test may be root's, who could make all of these.
-    code = elsewhere(faults) + "import os\nmkdir = os.mkdir\n"
+    code = faults.aside("import os\nmkdir = os.mkdir\n")
     code += f"def guarded(path, *rest, **how):\n    if not str(path).startswith(({str(faults.cache)!r}, '/tmp/')): raise PermissionError(13, 'no', path)\n    mkdir(path, *rest, **how)\nos.mkdir = guarded\n"
     done = subprocess.run(
         [sys.executable, "-c", code + CODE],
@@ -138,18 +133,18 @@ def test_f23_a_read_only_file_system(built: Faults, tmp_path: Path) -> None:
     try:
         built.injected()
         log = tmp_path / "log"
-        done = built.strace(["-o", str(log)], elsewhere(built) + CODE)
+        done = built.strace(["-o", str(log)], built.aside(CODE))
         assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
         tried = [line for line in log.read_text().splitlines() if "EROFS" in line and str(built.cache) in line]
         # One look at whether it can be written; no attempt to.
         assert [line for line in tried if not line.startswith(("access(", "faccessat"))] == []
         for _ in range(2):
             run = built.project.run(
-                elsewhere(built) + "import autoaccel, sample, other; print(sample.value(), other.value())"
+                built.aside("import autoaccel, sample, other; print(sample.value(), other.value())")
             )
             assert (run.status, run.out) == (0, "7 8\n"), run.err
         built.project.c("sample.c", 9)
-        run = built.project.run(elsewhere(built) + CODE)
+        run = built.project.run(built.aside(CODE))
         assert (run.status, run.out) == (0, "9\n"), run.err
     finally:
         subprocess.run(["umount", "-l", built.cache], check=True)
@@ -164,7 +159,7 @@ def test_f24_a_noexec_file_system(built: Faults) -> None:
         for value in (7, 7, 9, 9):
             built.injected()
             built.project.c("sample.c", value)
-            run = built.project.run(elsewhere(built) + CODE + "; print(sample.__cached__)")
+            run = built.project.run(built.aside(CODE) + "; print(sample.__cached__)")
             assert run.status == 0, run.err
             got, place = run.out.split()
             assert got == str(value)
@@ -175,7 +170,7 @@ def test_f24_a_noexec_file_system(built: Faults) -> None:
     built.fine(9)
     other = built.cache.parent / "new"
     with tmpfs(other, "noexec"):
-        run = built.project.run(elsewhere(built) + CODE, AUTOACCEL_CACHE_DIR=str(other))
+        run = built.project.run(built.aside(CODE), AUTOACCEL_CACHE_DIR=str(other))
         assert (run.status, run.out) == (0, "9\n"), run.err
         assert "is mounted noexec: no library can be loaded from it" in run.err
 
@@ -268,6 +263,6 @@ def test_f49_odd_paths(faults: Faults, name: str) -> None:
 def test_f49_a_path_that_is_too_long(faults: Faults) -> None:
     faults.injected()
     cache = str(faults.cache) + "/x" * 2100
-    run = faults.project.run(elsewhere(faults) + CODE, AUTOACCEL_CACHE_DIR=cache)
+    run = faults.project.run(faults.aside(CODE), AUTOACCEL_CACHE_DIR=cache)
     assert (run.status, run.out) == (0, "7\n"), run.err
     assert "can't be used" in run.err
