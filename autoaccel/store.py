@@ -36,6 +36,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 
 from . import keys, locks, manifest
 from .errors import BuildError, Diagnostic
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 
     #: The content of a ``meta.json``.
     Meta = dict[str, Any]
+    #: Members of such a document, and what each may be.
+    _Types = Mapping[str, tuple[type, ...]]
 
 __all__ = [
     "Entry",
@@ -439,6 +442,11 @@ class Store(Reader):
         try:
             with open(f"{self.bucket}/failures/{key}.json", encoding="utf-8", opener=plain_file) as file:
                 told = json.load(file)
+            # Its text is shown to people, and its paths are looked at.
+            if not (
+                _has(told, _FAILURE) and _is_read(told) and all(_has(one, _DIAGNOSTIC) for one in told["diagnostics"])
+            ):
+                return None
             age = time.time() - told["time"]
             if not 0 <= age < (_DAY if told["complete"] else _DOUBT_SECONDS) or not _holds(told, contents):
                 return None
@@ -828,7 +836,7 @@ def read_meta(folder: str) -> Meta | None:
             meta = json.load(file)
     except (OSError, ValueError, RecursionError):
         return None
-    return meta if _is_whole(meta, _NAMES + _READ) and all(_is_pair(row) for row in meta["inputs"]) else None
+    return meta if _has(meta, _NAMES) and _has(meta, _READ) and _is_read(meta) else None
 
 
 def read_head(folder: str) -> Meta | None:
@@ -843,24 +851,39 @@ def read_head(folder: str) -> Meta | None:
         meta = json.loads(head + "}") if found else None
     except (OSError, ValueError, RecursionError):
         meta = None
-    return meta if _is_whole(meta, _NAMES) else read_meta(folder)
+    return meta if _has(meta, _NAMES) else read_meta(folder)
 
 
+_TEXT, _NUMBER, _MAYBE = (str,), (int, float), (str, NoneType)
 #: Members of a description by type: what an artifact is, and what its build has read.
-_NAMES = tuple((name, str) for name in ("library", "sha256", "key", "plan"))
-_READ = tuple((name, list) for name in ("inputs", "absent", "read_env"))
+_NAMES: _Types = {
+    "library": _TEXT, "sha256": _TEXT, "key": _TEXT, "plan": _TEXT,
+    "size": _NUMBER, "created": _NUMBER, "seconds": _NUMBER,
+}  # fmt: skip
+_READ: _Types = {"inputs": (list,), "absent": (list,), "read_env": (list,)}
+#: Those of a remembered failure, and of each of its diagnostics.
+_FAILURE: _Types = {
+    "time": _NUMBER, "complete": (bool,), "message": _TEXT, "name": _MAYBE, "path": _MAYBE, "log": _MAYBE,
+    "inputs": (list,), "absent": (list,), "diagnostics": (list,),
+}  # fmt: skip
+_DIAGNOSTIC: _Types = {slot: (int,) if slot in ("line", "column") else _TEXT for slot in Diagnostic.__slots__}
 
 
-def _is_whole(meta: object, wanted: tuple[tuple[str, type], ...]) -> TypeGuard[Meta]:
+def _has(told: object, members: _Types) -> TypeGuard[Meta]:
+    return isinstance(told, dict) and all(isinstance(told.get(name), kinds) for name, kinds in members.items())
+
+
+def _is_read(told: Meta) -> bool:
+    """Whether what a build has read is paths with digests, paths that were missing, and variables with values."""
     return (
-        isinstance(meta, dict)
-        and all(isinstance(meta.get(name), kind) for name, kind in wanted)
-        and all(isinstance(meta.get(name), int | float) for name in ("seconds", "created", "size"))
+        all(_is_row(row, _TEXT) for row in told["inputs"])
+        and all(isinstance(path, str) for path in told["absent"])
+        and all(_is_row(row, _MAYBE) for row in told.get("read_env", ()))
     )
 
 
-def _is_pair(row: object) -> bool:
-    return isinstance(row, list) and len(row) == 2
+def _is_row(row: object, second: tuple[type, ...]) -> bool:
+    return isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], second)
 
 
 def damage(folder: str, meta: Meta, key: str | None = None) -> str | None:
