@@ -73,8 +73,34 @@ def test_list_filters_and_sorts(accel, filled):
     assert ordered[-1] == "two"
     assert accel("cache", "list", "--sort", "age", "--reverse", "--json").json[0]["name"] == "two"
     ended = accel("cache", "list", "--older-than", "soon")
-    assert (ended.status, ended.out) == (1, "")
+    assert (ended.status, ended.out) == (2, "")
     assert "--older-than: an age is a number with min, h, d, w or y, like 30d, not 'soon'" in ended.err
+
+
+@pytest.mark.core
+def test_names_that_nothing_has(accel, filled):
+    for words in (["list", "nothing"], ["list", "one", "nothing", "--json"], ["export", "x.tar.gz", "one", "nothing"]):
+        ended = accel("cache", *words)
+        assert (ended.status, ended.err) == (1, "autoaccel: no compiled module is named 'nothing'\n")
+    assert not (filled.root / "x.tar.gz").exists()
+    # What a shell makes of o*.
+    for verb in ("list", "pin", "show"):
+        ended = accel("cache", verb, "one.c")
+        assert ended.status == 1
+        assert "'one.c', which is a file here (names are of modules, and patterns want quotes)" in ended.err
+    _, shown = accel.in_terminal("cache", "list", "--toolchain", "rust")
+    assert shown == "nothing of that kind is in the cache\r\n"
+
+
+@pytest.mark.core
+def test_words_that_make_no_sense(accel, filled):
+    for words in (["prune", "--max-size", "much"], ["prune", "--older-than", "3x"], ["list", "--sort", "x"], ["nope"]):
+        ended = accel("cache", *words)
+        assert (ended.status, ended.out) == (2, ""), words
+    assert len(filled.artifacts()) == 3
+    ended = accel("cache", "prune", AUTOACCEL_CACHE_MAX_SIZE="much")
+    assert ended.status == 1
+    assert "$AUTOACCEL_CACHE_MAX_SIZE: a size is a number with B, kB, MB or GB, like 500MB, not 'much'" in ended.err
 
 
 @pytest.mark.core
@@ -383,7 +409,7 @@ class TestArchive:
         file = tmp_path / "cache.tar.gz"
         assert accel("cache", "export", file, "pkg.*", "--json").json["artifacts"] == 1
         ended = accel("cache", "export", tmp_path / "none", "nothing")
-        assert (ended.status, ended.err) == (1, "autoaccel: there is nothing to export by that name\n")
+        assert (ended.status, ended.err) == (1, "autoaccel: no compiled module is named 'nothing'\n")
         assert not (tmp_path / "none").exists()
 
     @pytest.mark.parametrize("where", [0.1, 0.5, 0.9])
@@ -440,6 +466,37 @@ def test_shells_complete_the_words(accel, project, shell):
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert "prune" in done.stdout
+
+
+def test_bash_completes_verbs_options_and_names(project, filled, tmp_path):
+    need("bash")
+    tool = tmp_path / "bin" / "autoaccel"
+    tool.parent.mkdir()
+    tool.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m autoaccel \"$@\"\n")
+    tool.chmod(0o700)
+    script = """
+    eval "$(autoaccel completion bash)"
+    complete -p autoaccel
+    told() {
+        COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 )); COMPREPLY=()
+        _autoaccel_completion autoaccel "${COMP_WORDS[$COMP_CWORD]}" ""
+        echo "${COMPREPLY[@]}"
+    }
+    told autoaccel cache pr
+    told autoaccel cache list --so
+    told autoaccel cache list --sort us
+    told autoaccel cache show ""
+    told autoaccel cache pin pk
+    told autoaccel cache unpin ""
+    """
+    store.replace(f"{project.cache}/v1/{inventory.pin_name('two')}", b"two")
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script], cwd=project.root, capture_output=True, text=True, timeout=120,
+        env=project.environ(PATH=f"{tool.parent}{os.pathsep}{os.environ['PATH']}"),
+    )  # fmt: skip
+    first, *told = done.stdout.splitlines()
+    assert first.endswith("_autoaccel_completion autoaccel"), done.stderr
+    assert told == ["prune", "--source --sort", "used", "one pkg.three two", "pkg.three", "two"]
 
 
 @pytest.mark.core
