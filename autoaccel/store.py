@@ -54,13 +54,14 @@ if TYPE_CHECKING:
     #: The content of a ``meta.json``.
     Meta = dict[str, Any]
     #: Members of such a document, and what each may be.
-    _Types = Mapping[str, tuple[type, ...]]
+    Types = Mapping[str, tuple[type, ...]]
 
 __all__ = [
     "Entry",
     "Reader",
     "Store",
     "damage",
+    "has",
     "is_left_over",
     "keep_privately",
     "listed",
@@ -444,7 +445,7 @@ class Store(Reader):
                 told = json.load(file)
             # Its text is shown to people, and its paths are looked at.
             if not (
-                _has(told, _FAILURE) and _is_read(told) and all(_has(one, _DIAGNOSTIC) for one in told["diagnostics"])
+                has(told, _FAILURE) and _is_read(told) and all(has(one, _DIAGNOSTIC) for one in told["diagnostics"])
             ):
                 return None
             age = time.time() - told["time"]
@@ -836,7 +837,7 @@ def read_meta(folder: str) -> Meta | None:
             meta = json.load(file)
     except (OSError, ValueError, RecursionError):
         return None
-    return meta if _has(meta, _NAMES) and _has(meta, _READ) and _is_read(meta) else None
+    return meta if has(meta, _NAMES) and has(meta, _READ) and _is_read(meta) else None
 
 
 def read_head(folder: str) -> Meta | None:
@@ -851,25 +852,26 @@ def read_head(folder: str) -> Meta | None:
         meta = json.loads(head + "}") if found else None
     except (OSError, ValueError, RecursionError):
         meta = None
-    return meta if _has(meta, _NAMES) else read_meta(folder)
+    return meta if has(meta, _NAMES) else read_meta(folder)
 
 
 _TEXT, _NUMBER, _MAYBE = (str,), (int, float), (str, NoneType)
 #: Members of a description by type: what an artifact is, and what its build has read.
-_NAMES: _Types = {
+_NAMES: Types = {
     "library": _TEXT, "sha256": _TEXT, "key": _TEXT, "plan": _TEXT,
     "size": _NUMBER, "created": _NUMBER, "seconds": _NUMBER,
 }  # fmt: skip
-_READ: _Types = {"inputs": (list,), "absent": (list,), "read_env": (list,)}
+_READ: Types = {"inputs": (list,), "absent": (list,), "read_env": (list,)}
 #: Those of a remembered failure, and of each of its diagnostics.
-_FAILURE: _Types = {
+_FAILURE: Types = {
     "time": _NUMBER, "complete": (bool,), "message": _TEXT, "name": _MAYBE, "path": _MAYBE, "log": _MAYBE,
     "inputs": (list,), "absent": (list,), "diagnostics": (list,),
 }  # fmt: skip
-_DIAGNOSTIC: _Types = {slot: (int,) if slot in ("line", "column") else _TEXT for slot in Diagnostic.__slots__}
+_DIAGNOSTIC: Types = {slot: (int,) if slot in ("line", "column") else _TEXT for slot in Diagnostic.__slots__}
 
 
-def _has(told: object, members: _Types) -> TypeGuard[Meta]:
+def has(told: object, members: Types) -> TypeGuard[Meta]:
+    """Whether something that was read is a document that has members of these types."""
     return isinstance(told, dict) and all(isinstance(told.get(name), kinds) for name, kinds in members.items())
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
 import pytest
 
-from autoaccel import inventory, store, upkeep
+from autoaccel import archive, inventory, store, upkeep
 from autoaccel.errors import ConfigError
 from tests.conftest import need
 
@@ -427,6 +430,35 @@ class TestArchive:
             assert "Traceback" not in ended.err
         assert filled.artifacts() == []
 
+    def test_an_index_of_another_kind_adds_nothing(self, accel, filled, tmp_path):
+        """Whatever its digests are worth: all of it is looked at before anything is added."""
+        file = tmp_path / "cache.tar.gz"
+        accel("cache", "export", file)
+        with tarfile.open(file) as tar:
+            members = {one.name: tar.extractfile(one).read() for one in tar}
+        whole = json.loads(members.pop("autoaccel.json"))
+        first, *rest = whole["manifests"]
+        odd = [[], 3, None, {"schema": 1}, {**whole, "schema": 2}, {**whole, "schema": "1"}]
+        odd += [{**whole, "files": one} for one in (None, [], dict.fromkeys(whole["files"], 1))]
+        odd += [{**whole, "manifests": one} for one in (None, {}, [1], [{}], [*rest, None])]
+        odd += [
+            {**whole, "manifests": [{**first, key: one}, *rest]} for key in first for one in (None, 5, [1], {"a": [1]})
+        ]
+        odd += [
+            {**whole, "manifests": [{**first, "slot": one}]} for one in ("..", "../../x", "", "a/b", "0123456789abcdeg")
+        ]
+        kept = store.Store(str(tmp_path / "other"))
+        before = set((tmp_path / "other").rglob("*"))
+        for index in (*(json.dumps(one).encode() for one in odd), b"[" * 200_000, b"{"):
+            with tarfile.open(file, "w:gz") as tar:
+                for name, content in (("autoaccel.json", index), *members.items()):
+                    told = tarfile.TarInfo(name)
+                    told.size = len(content)
+                    tar.addfile(told, io.BytesIO(content))
+            with pytest.raises(ConfigError, match="is no archive of `autoaccel cache export`, or damaged"):
+                archive.read(str(file), kept)
+            assert set((tmp_path / "other").rglob("*")) == before
+
     def test_another_archive_than_the_one_that_was_meant(self, accel, filled, tmp_path):
         file = tmp_path / "cache.tar.gz"
         accel("cache", "export", file)
@@ -436,10 +468,6 @@ class TestArchive:
 
     @pytest.mark.parametrize("name", ["../evil", "/evil", "artifacts/../../evil/x", "artifacts/a/b/../../../evil"])
     def test_members_outside_of_the_archive_s_place(self, accel, filled, tmp_path, name):
-        import hashlib
-        import io
-        import tarfile
-
         file = tmp_path / "evil.tar.gz"
         digest = hashlib.sha256(b"x").hexdigest()
         index = json.dumps({"schema": 1, "files": {name: digest}, "manifests": []}).encode()
