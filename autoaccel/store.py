@@ -23,6 +23,7 @@ import atexit
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import marshal
@@ -66,6 +67,7 @@ __all__ = [
     "keep_privately",
     "listed",
     "open_store",
+    "owner",
     "plain_file",
     "private_store",
     "read_head",
@@ -500,7 +502,7 @@ class Store(Reader):
     @contextlib.contextmanager
     def workdir(self) -> Iterator[str]:
         """A private folder on the store's file system, gone afterwards."""
-        folder = tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=f"{self.bucket}/builds")
+        folder = tempfile.mkdtemp(prefix=f"{owner()}-", dir=f"{self.bucket}/builds")
         try:
             yield folder
         finally:
@@ -634,12 +636,28 @@ def _reap(bucket: str) -> None:
 
 def is_left_over(folder: str) -> bool:
     """Whether nobody works in a work folder any more."""
-    owner = os.path.basename(folder).partition("-")[0]
+    number, _, machine = os.path.basename(folder).partition("-")[0].partition(".")
     try:
         old = time.time() - os.lstat(folder).st_mtime > _DAY
     except OSError:
         return False
-    return old or (owner.isdigit() and not _alive(int(owner)))
+    # What lives on another machine can't be told from here.
+    return old or (number.isdigit() and machine in ("", _machine()) and not _alive(int(number)))
+
+
+def owner() -> str:
+    """What the name of a work folder begins with: this process's number, and where it means something."""
+    return f"{os.getpid()}.{_machine()}"
+
+
+@functools.cache
+def _machine() -> str:
+    """The running system and its space of process numbers: containers and machines may share a cache."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return keys.digest(file.read(), os.readlink("/proc/self/ns/pid"))[:8]
+    except (OSError, ValueError):
+        return keys.digest(socket.gethostname())[:8]
 
 
 def _alive(process: int) -> bool:
@@ -684,7 +702,7 @@ def keep_privately(library: str, *others: str) -> str:
         return shutil.copy(library, folder)
     except OSError:
         # Beside the work folder no room is needed for it; it is known by the process's number there.
-        folder = tempfile.mkdtemp(prefix=f"{os.getpid()}-kept-", dir=os.path.dirname(os.path.dirname(library)))
+        folder = tempfile.mkdtemp(prefix=f"{owner()}-kept-", dir=os.path.dirname(os.path.dirname(library)))
         _until_exit(folder)
         for path in (*others, library):
             os.rename(path, f"{folder}/{os.path.basename(path)}")

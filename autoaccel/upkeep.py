@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from . import locks, manifest
 from .errors import ConfigError
 from .inventory import COARSE, Item, current, items, mapped
-from .store import Store, is_left_over, listed, replace, size_below, size_of
+from .store import Store, is_left_over, listed, owner, replace, size_below, size_of
 from .toolchains import builddirs
 
 TYPE_CHECKING = False
@@ -172,7 +172,7 @@ def remove(store: Store, item: Item) -> bool:
 
 
 def _away(store: Store, folder: str) -> bool:
-    aside = f"{store.bucket}/builds/{os.getpid()}-gone-{time.monotonic_ns()}"
+    aside = f"{store.bucket}/builds/{owner()}-gone-{time.monotonic_ns()}"
     try:
         os.rename(folder, aside)
     except FileNotFoundError:
