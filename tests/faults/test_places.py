@@ -15,6 +15,7 @@ from tests.conftest import need
 from tests.faults.conftest import CODE, Faults, some
 from tests.faults.test_processes import slow
 from tests.faults.test_system_calls import tmpfs
+from tests.rust import raw
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes and mounts of POSIX")
 
@@ -333,6 +334,28 @@ def test_f37_another_processor(faults: Faults, how: str) -> None:
         assert other.run("import autoaccel, other; print(other.value())", AUTOACCEL="load") == (0, "8\n", "")
     assert compiler.compiles == (3 if how == "source" else 2)
     faults.fine()
+
+
+@ROOT_ONLY
+def test_f37_another_processor_and_a_crate(faults: Faults) -> None:
+    """Cargo, too, takes what it compiled for another: it sees the same flags."""
+    need("cargo")
+    if not os.path.exists(PROCESSOR):
+        pytest.skip("the system does not tell what its processor can do")
+    faults.project.write("single.rs", raw("single", 7))
+    faults.project.env["RUSTFLAGS"] = "-C target-cpu=native"
+    code = "import autoaccel, single; print(single.value, single.__cached__)"
+    first = faults.project.ok(code)
+    other = Machine(faults, "other", "cpu:type:x86,ven0000fam0006mod001A:feature:,0000,0001\n")
+    faults.injected()
+    assert other.run(code, AUTOACCEL="load")[:2] == (1, "")
+    place = other.run(code)[1]
+    assert place.startswith("7 ")
+    assert place.strip() != first
+    folders = [path for path in faults.cache.glob("v1/cargo/*") if not path.name.startswith("file-")]
+    assert len([path for path in folders if path.is_dir()]) == 2
+    assert other.run(code, AUTOACCEL="load") == (0, place, "")
+    assert faults.project.ok(code) == first
 
 
 def test_f48_two_versions_share_a_cache(built: Faults) -> None:
