@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 ModuleSpec = _bootstrap.ModuleSpec
 #: The function that finds a module and loads it: what was looked at to find it need not be looked at again to load it.
 _IMPORT = _bootstrap._find_and_load_unlocked.__code__  # type: ignore[attr-defined]
+_GLOBALS = globals()
+_PATH_FINDER = vars(_external)
 
 #: Not empty when this module is reloaded, which changes nothing: others hold what is here.
 _before = dict(globals()) if "AccelFinder" in globals() else {}
@@ -83,7 +85,7 @@ CRATE_SOURCES = (("Cargo.toml", "cargo"),)
 WATCHED = ("pkgutil", "numba")
 
 #: The format of everything below the cache's root; a change of layout is a new bucket beside the old one.
-BUCKET = "v1"
+BUCKET = "v2"
 
 #: ABI of this interpreter as CPython spells it in file names: version, free-threading, debug, platform.
 TAG = _imp.extension_suffixes()[0].strip(".").rpartition(".")[0] or sys.implementation.cache_tag
@@ -115,7 +117,7 @@ keeping = []  # type: list[object]
 known_roots = []  # type: list[str]
 #: Directory -> its pack: full name -> a marshalled record, and "/" with a context's name -> the marshalled context.
 packs = {}  # type: dict[str, dict[str, bytes]]
-#: Contexts that held when this process looked -> (names that must stay absent, variables, their values).
+#: Contexts that held when this process looked -> [names that must stay absent, variables, their values; None: unset].
 held = {}  # type: dict[str, tuple[Any, ...]]
 #: Context -> the listing that had none of its siblings.
 clear = {}  # type: dict[str, object]
@@ -164,8 +166,8 @@ class AccelFinder:
             # Somebody has put a finder or a hook in, or an older list back.
             self.attach()
         packed = self.packed
-        if packed and fullname in packed and self.direct:
-            # Where the first directory of the path has it, nobody else is to be asked.
+        if packed and fullname in packed and self.direct and fullname[:2] != "__":
+            # The interpreter has `__hello__` and such itself. Where the first directory of the path has it, nobody else is to be asked.
             finder = packed[fullname]
             try:
                 first = (sys.path if path is None else path)[0]
@@ -229,7 +231,7 @@ class AccelFinder:
         ours.owner, ours.base = self, inside
         ours.project = ours._listed = None
         ours.odd = ours.foreign = ours.limited = ours._racy = False
-        ours._stems, ours._changed = (), -1
+        ours._stems, ours._changed = None, -1
         if foreign or odd or self.exclude or self.pure:
             if not cold("finder", "adopt", self, finder, odd):
                 return
@@ -326,7 +328,7 @@ class AccelFinder:
         cold("finder", "refresh", self)
 
 
-def directory_spec(self, fullname, target=None, depth=0):
+def directory_spec(self, fullname, target=None, depth=5):
     # type: (DirectoryFinder, str, object, int) -> ModuleSpec | None
     """What ``FileFinder.find_spec`` gives for a directory of the user's; never builds, never imports.
 
@@ -346,11 +348,12 @@ def directory_spec(self, fullname, target=None, depth=0):
         self._racy = time.time() - changed < 0.05
     names = self._path_cache
     if names is not self._listed:
-        self._stems = frozenset([name.partition(".")[0] for name in names])
+        self._stems = None
         self._listed = names
     # Cargo's names have hyphens where Python's have none.
     hyphened = stem.replace("_", "-") if "_" in stem else stem
-    if stem not in self._stems and hyphened not in names and not self.foreign:
+    stems = self._stems
+    if stems is not None and stem not in stems and hyphened not in names and not self.foreign:
         return None
     if self.odd or building:
         return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
@@ -362,6 +365,9 @@ def directory_spec(self, fullname, target=None, depth=0):
             source = f"{self.base}{stem}{suffix}"
             break
     else:
+        if stems is None:
+            # Whoever looks for one name that is not ours here looks for more.
+            self._stems = frozenset([name.partition(".")[0] for name in names])
         # What `FileFinder.find_spec` does after its `stat`.
         directory = self.base[:-1]
         pack = packs.get(directory)
@@ -431,7 +437,7 @@ class NativeLoader(_external.ExtensionFileLoader):
         #: in which import the source has just been looked at
         self.asked = 0
         #: modules that were made, and not run yet
-        self.created = []  # type: list[ModuleType]
+        self.created = ()  # type: tuple[ModuleType, ...]
 
     def create_module(self, spec):
         # type: (ModuleSpec) -> ModuleType
@@ -460,7 +466,9 @@ class NativeLoader(_external.ExtensionFileLoader):
                 problem = error
             else:
                 module.__file__ = self.origin
-                self.created.append(module)
+                self.created += (module,)
+                # Fewer objects for the garbage collector to look through as long as the process lives.
+                self.record = self.names = None
                 return module  # type: ignore[no-any-return]
             finally:
                 spec.origin = self.origin
@@ -469,14 +477,14 @@ class NativeLoader(_external.ExtensionFileLoader):
         module = cold("loader", "create", self, spec, problem)
         if isinstance(module, ImportError):
             raise module  # from here: the way through the colder rooms tells the user nothing
-        self.created.append(module)
+        self.created += (module,)
         return module  # type: ignore[no-any-return]
 
     def exec_module(self, module):
         # type: (ModuleType) -> None
         """Run the module's init; on a reload, build what has changed and put the new content into ``module``."""
         if module in self.created:
-            self.created.remove(module)
+            self.created = tuple([one for one in self.created if one is not module])
             _imp.exec_dynamic(module)
             loaded[self.name] = self.path
             return
@@ -534,6 +542,8 @@ def holds(record, names, known=False):
         for path in paths:
             if _access(path, 0):
                 return False
+        if told[2].count(None) == len(told[2]):
+            told[2] = None
         held[context] = told
     siblings, variables, values = held[context]
     if clear.get(context) is not names:
@@ -542,6 +552,9 @@ def holds(record, names, known=False):
             if f"/{one}/" in siblings:
                 return False
         clear[context] = names
+    if values is None:
+        # None of them was set, which is the usual case, and asked in one go.
+        return environ().keys().isdisjoint(variables)  # type: ignore[no-any-return]
     return tuple(map(environ().get, variables)) == values  # type: ignore[no-any-return]
 
 
@@ -579,13 +592,14 @@ def _hit(owner, name, source, toolchain, directory, names, finder=None, depth=0)
         return None
     loader = NativeLoader(name, source, toolchain, owner.mode, names, record)
     if depth:
-        # As many frames up is the import, where nobody is in between.
+        # As many frames up is the import, where nobody but us, or ``PathFinder``, is in between.
         try:
             frame = sys._getframe(depth)
+            between = sys._getframe(depth - 2).f_globals
         except ValueError:
             pass
         else:
-            if frame.f_code is _IMPORT:
+            if frame.f_code is _IMPORT and (between is _GLOBALS or between is _PATH_FINDER):
                 loader.asked = id(frame)
     spec = ModuleSpec(name, loader, origin=source)
     spec._set_fileattr = True  # type: ignore[attr-defined]
@@ -609,9 +623,8 @@ def _pack(directory, finder):
     pack = packs[directory] = unmarshalled(f"packs/{slot('', directory)}") or {}
     if pack and finder is not None:
         # What is built in or frozen comes first.
-        for name in set(pack).difference(sys.stdlib_module_names, sys.builtin_module_names):
-            if name[:2] != "__":
-                finder.owner.packed[name] = finder
+        names = set(pack).difference(sys.stdlib_module_names, sys.builtin_module_names)
+        finder.owner.packed |= dict.fromkeys(names, finder)
     return pack
 
 
@@ -632,11 +645,12 @@ def unmarshalled(name):
         except OSError:
             continue
         try:
-            # A larger buffer would cost the process two calls, to get it and to give it back.
-            data = _os.read(fd, 1 << 14)
-            if len(data) == 1 << 14:
-                while text := _os.read(fd, 1 << 20):
-                    data += text
+            # Larger buffers would cost the process system calls and page faults, to get them and to give them back.
+            size = 1 << 14
+            data = text = _os.read(fd, size)
+            while len(text) == size:
+                size = 1 << 16
+                data += (text := _os.read(fd, size))
         except OSError:
             continue
         finally:

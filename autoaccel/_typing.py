@@ -70,7 +70,7 @@ class DirectoryFinder(importlib.machinery.FileFinder):
     foreign: bool
     limited: bool
     project: Project | None
-    _stems: frozenset[str]
+    _stems: frozenset[str] | None
     _listed: set[str] | None
     _changed: float
     _racy: bool

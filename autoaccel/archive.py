@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Exported", "Imported", "read", "write"]
 
-_SCHEMA = 1
+_SCHEMA = 2
 _INDEX = "autoaccel.json"
 #: A name that is a digest: no other becomes a folder's or a note's.
 _DIGEST = re.compile(r"[0-9a-f]{16,64}")
@@ -87,7 +87,7 @@ def write(path: str, items: Sequence[Item], readers: Sequence[Reader]) -> Export
     for item in items:
         # Compiled Python lies beside that of a package, in a folder, and is written again where it is missing.
         for name in sorted(one for one in os.listdir(item.path) if os.path.isfile(f"{item.path}/{one}")):
-            members[f"artifacts/{item.meta['plan']}/{item.meta['key']}/{name}"] = f"{item.path}/{name}"
+            members[f"artifacts/{os.path.basename(item.path)}/{name}"] = f"{item.path}/{name}"
     taken = {item.library for item in items}
     notes = [note for reader in readers for note in _notes(reader, taken)]
     index = {
@@ -172,7 +172,7 @@ def read(path: str, store: Store, sha256: str | None = None) -> Imported:
         elsewhere: list[str] = []
         places: dict[str, str] = {}
         for folder, meta in folders:
-            final = f"{store.home(meta['plan'])}/{meta['key']}"
+            final = store.home(meta["plan"], meta["key"])
             places[meta["key"]] = f"{final}/{meta['library']}"
             (elsewhere if meta.get("python") != manifest.TAG else []).append(str(meta["name"]))
             (new if _added(store, folder, final) else known).append(str(meta["name"]))
@@ -195,8 +195,8 @@ def _unpacked(path: str, work: str) -> dict[str, Any]:
         while (member := tar.next()) is not None:
             parts = member.name.split("/")
             wanted = left.pop(member.name, None)
-            plain = member.isreg() and len(parts) == 4 and parts[0] == "artifacts" and _is_name(parts[3])
-            if wanted is None or not plain or member.size > _MOST or not all(map(_DIGEST.fullmatch, parts[1:3])):
+            plain = member.isreg() and len(parts) == 3 and parts[0] == "artifacts" and _is_name(parts[2])
+            if wanted is None or not plain or member.size > _MOST or not _DIGEST.fullmatch(parts[1]):
                 raise ValueError(f"{member.name} has no place in it")
             stream = tar.extractfile(member)
             assert stream is not None
@@ -239,15 +239,14 @@ def _is_name(part: str) -> bool:
 def _checked(path: str, work: str) -> list[tuple[str, dict[str, Any]]]:
     found = []
     top = f"{work}/artifacts"
-    for plan in sorted(os.listdir(top)) if os.path.isdir(top) else []:
-        for key in sorted(os.listdir(f"{top}/{plan}")):
-            folder = f"{top}/{plan}/{key}"
-            meta = read_meta(folder)
-            what = damage(folder, meta) if meta is not None else "its meta.json can't be read"
-            if what is not None or meta is None:
-                raise ConfigError(f"{path}: the artifact {key} is damaged: {what}")
-            os.chmod(f"{folder}/{meta['library']}", 0o500)
-            found.append((folder, meta))
+    for name in sorted(os.listdir(top)) if os.path.isdir(top) else []:
+        folder = f"{top}/{name}"
+        meta = read_meta(folder)
+        what = damage(folder, meta) if meta is not None else "its meta.json can't be read"
+        if what is not None or meta is None:
+            raise ConfigError(f"{path}: the artifact {name} is damaged: {what}")
+        os.chmod(f"{folder}/{meta['library']}", 0o500)
+        found.append((folder, meta))
     return found
 
 
@@ -257,9 +256,7 @@ def _added(store: Store, folder: str, final: str) -> bool:
         return False
     if os.path.lexists(final):
         store.quarantine(final)
-    home = os.path.dirname(final)
-    for above in (os.path.dirname(home), home):
-        os.makedirs(above, mode=0o700, exist_ok=True)
+    os.makedirs(os.path.dirname(final), mode=0o700, exist_ok=True)
     os.rename(folder, final)
     return True
 

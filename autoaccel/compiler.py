@@ -47,6 +47,7 @@ __all__ = [
     "find",
     "include_probes",
     "include_words",
+    "job_of",
     "unsaid",
 ]
 
@@ -275,7 +276,9 @@ def build_library(
             raise Failed(missing, log=str(missing), absent=[unit.path])
     # What a killed compiler leaves goes with the folder.
     env = process.environment(TMPDIR=workdir)
-    jobs = [_job(unit, index, options, compilers[unit.language], how, workdir, env) for index, unit in enumerate(units)]
+    jobs = [
+        job_of(unit, index, options, compilers[unit.language], how, workdir, env) for index, unit in enumerate(units)
+    ]
     log: list[str] = []
     words = [word for job in jobs for word in job.command]
     inputs = [*processor.inputs((*words, *options.extra_link_args, *how.ldflags, os.environ.get("LDFLAGS", "")))]
@@ -502,9 +505,10 @@ def _zig(language: str) -> Compiler | None:
 # commands
 
 
-def _job(
+def job_of(
     unit: Unit, index: int, options: Options, compiler: Compiler, how: Settings, workdir: str, env: Mapping[str, str]
 ) -> Job:
+    """How a unit is compiled; see `build_library`. ``index`` is its number among the units."""
     level = any(word.startswith("-O") for word in options.extra_compile_args)
     stem = f"{workdir}/{index}-{os.path.splitext(os.path.basename(unit.path))[0]}"
     flags = (

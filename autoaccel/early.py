@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -17,12 +18,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["foresee", "start", "stay", "take"]
+__all__ = ["foresee", "places", "start", "stay", "take"]
 
 #: So many are looked at for a source.
 _FILES = 5000
 
 _SCRIPT = os.path.join(os.path.dirname(__file__), "toolchains", "cython_server.py")
+
+#: As a script, but compiled already. Its folder must not be searched: modules in there have names of others.
+_RUN = """import sys
+from importlib.machinery import SourceFileLoader
+module = type(sys)("cython_server")
+sys.modules[module.__name__] = module
+module.__file__ = sys.argv[1]
+del sys.argv[0]
+SourceFileLoader(module.__name__, module.__file__).exec_module(module)
+module.main()
+"""
 
 #: A process that nobody has taken yet, and whose child it is.
 _waiting: list[tuple[int, subprocess.Popen[bytes]]] = []
@@ -32,7 +44,12 @@ def start(toolchain: str) -> None:
     """A build is likely to follow: have a server ready if that takes one, and don't wait for it."""
     if toolchain == "cython" and not _waiting and PathFinder.find_spec("Cython") is not None:
         with contextlib.suppress(OSError):
-            _waiting.append((os.getpid(), _started()))
+            server = _started()
+            _waiting.append((os.getpid(), server))
+            # It loads Cython as soon as it knows from where.
+            assert server.stdin is not None
+            server.stdin.write(json.dumps({"sys_path": places()}).encode() + b"\n")
+            server.stdin.flush()
 
 
 def foresee(paths: list[str]) -> None:
@@ -60,6 +77,11 @@ def stay() -> None:
     _words[:] = ["--idle", "1000000", "--warm"]
 
 
+def places() -> list[str]:
+    """Where this process imports from, as another one would name it."""
+    return [os.path.abspath(entry) if entry else os.getcwd() for entry in sys.path]
+
+
 def take() -> subprocess.Popen[bytes]:
     """The process that was started, or a new one; from now on the caller's to end."""
     while _waiting:
@@ -71,7 +93,7 @@ def take() -> subprocess.Popen[bytes]:
 
 def _started() -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", _SCRIPT, *_words],
+        [sys.executable, "-I", "-S", "-c", _RUN, _SCRIPT, *_words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

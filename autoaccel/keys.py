@@ -44,34 +44,48 @@ def bytes_digest(data: bytes) -> str:
 
 
 class Contents:
-    """Digests of files, each read once, with the stat identity under which it was read."""
+    """Digests of files, each read once, with the stat identity under which it was read.
 
-    def __init__(self) -> None:
+    Args:
+        known: digests of files that could not have changed unnoticed since, and their identities; it is added to.
+            Modules have most of their headers in common.
+    """
+
+    def __init__(self, known: dict[str, tuple[manifest.Identity, str]] | None = None) -> None:
         self._digests: dict[str, str | None] = {}
         self._seen: dict[str, tuple[manifest.Identity, int]] = {}
+        self._known = known
 
     def digest(self, path: str) -> str | None:
         """SHA-256 of the file; None where there is none."""
         if path not in self._digests:
             # The identity is taken first: a change in between makes it old, never falsely new.
-            self._seen[path] = (manifest.identity(path) or manifest.FRESH, time.time_ns())
-            self._digests[path] = file_digest(path)
+            seen, when = self._seen[path] = (manifest.identity(path) or manifest.FRESH, time.time_ns())
+            known = self._known.get(path) if self._known is not None else None
+            digest = known[1] if known is not None and known[0] == seen else file_digest(path)
+            if self._known is not None and digest is not None and _is_settled(seen, when):
+                self._known[path] = (seen, digest)
+            self._digests[path] = digest
         return self._digests[path]
 
     def identity(self, path: str) -> manifest.Identity:
         """The identity under which the content was read; `manifest.FRESH` where it might change without a new one."""
         self.digest(path)
         seen, when = self._seen[path]
-        coarse = seen[0] % 1_000_000_000 == 0 and seen[1] % 1_000_000_000 == 0
-        # The change time decides: nobody can set it, and a change makes a new one. Windows has none.
-        changed = seen[0] if sys.platform == "win32" else seen[1]
-        settled = when - changed > (COARSE_GRAIN_NS if coarse else _GRAIN_NS)
-        return seen if settled else manifest.FRESH
+        return seen if _is_settled(seen, when) else manifest.FRESH
 
     def changed_since(self, path: str, moment_ns: int) -> bool:
         """Whether the file's change time is not before a moment of the wall clock (nanoseconds)."""
         self.digest(path)
         return self._seen[path][0][1] >= moment_ns
+
+
+def _is_settled(seen: manifest.Identity, when: int) -> bool:
+    """Whether what changes after a look at ``when`` gets another identity."""
+    coarse = seen[0] % 1_000_000_000 == 0 and seen[1] % 1_000_000_000 == 0
+    # The change time decides: nobody can set it, and a change makes a new one. Windows has none.
+    changed = seen[0] if sys.platform == "win32" else seen[1]
+    return when - changed > (COARSE_GRAIN_NS if coarse else _GRAIN_NS)
 
 
 def folder_row(folder: str) -> manifest.Folder:
@@ -132,7 +146,11 @@ def _encode(value: object, pieces: list[bytes]) -> None:
     elif isinstance(value, tuple | list):
         pieces.append(b"l%d:" % len(value))
         for item in value:
-            _encode(item, pieces)
+            if type(item) is str:
+                data = item.encode("utf-8", "surrogateescape")
+                pieces += (b"s%d:" % len(data), data)
+            else:
+                _encode(item, pieces)
     elif value is None or isinstance(value, bool | int | float):
         data = repr(value).encode()
         pieces += (b"n%d:" % len(data), data)

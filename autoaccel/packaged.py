@@ -37,13 +37,13 @@ class FolderLoader(PackageLoader):
         self._obtain()
         module = type(sys)(spec.name)
         self._place(module, spec)
-        self.created.append(module)
+        self.created += (module,)
         return module
 
     def exec_module(self, module: "ModuleType") -> None:
         """Run the package's ``__init__``; on a reload, that of the sources of now."""
         if module in self.created:
-            self.created.remove(module)
+            self.created = tuple(one for one in self.created if one is not module)
         else:
             # On a reload no record is at hand, and everything is looked at again.
             forget()

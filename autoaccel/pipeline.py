@@ -190,10 +190,14 @@ def _standing(store: Store, work: str) -> Iterator[None]:
 _FULL = ("No space left on device", "Disk quota exceeded")
 
 
+#: What earlier builds of this process have read, under stat identities that still tell.
+_read: dict[str, tuple[manifest.Identity, str]] = {}
+
+
 def _keep(store: Store, case: _Case, built: Built, work: str, seconds: float, force: bool) -> Artifact:
     """Publish what was built, unless an input changed under the compiler's hands: then it serves this process only."""
     plan = case.plan
-    after = keys.Contents()
+    after = keys.Contents(_read)
     paths = list(dict.fromkeys((*plan.inputs, *built.inputs)))
     contents = {path: content for path in paths if (content := after.digest(path)) is not None}
     # What was not known before can only be judged by its change time, which no one can set back.

@@ -180,10 +180,6 @@ def _away(store: Store, folder: str) -> bool:
     except OSError:
         return False
     shutil.rmtree(aside, ignore_errors=True)
-    if os.sep + "artifacts" + os.sep in folder:
-        for above in (os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))):
-            with contextlib.suppress(OSError):
-                os.rmdir(above)
     return True
 
 

@@ -212,4 +212,4 @@ def _unit(path: str) -> str:
     """The folder of the artifact that a path is in, or the path."""
     head, found, tail = path.partition(f"{os.sep}artifacts{os.sep}")
     parts = tail.split(os.sep)
-    return head + found + os.sep.join(parts[:3]) if found and len(parts) > 3 else path
+    return head + found + parts[0] if found and len(parts) > 1 else path

@@ -166,7 +166,7 @@ class Project:
 
     def artifacts(self) -> list[Path]:
         """The libraries in the cache."""
-        return sorted(self.cache.glob("v1/artifacts/*/*/*/*.so"))
+        return sorted(self.cache.glob("v2/artifacts/*/*.so"))
 
 
 @pytest.fixture

@@ -134,14 +134,14 @@ def compiled_bindings(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 pytest.skip(told)
             assert result.out == "5000\n", result.err
             (shared / "done").touch()
-    (folder,) = [path.parent for path in shared.glob("cache/v1/cargo/*/autoaccel.json")]
+    (folder,) = [path.parent for path in shared.glob("cache/v2/cargo/*/autoaccel.json")]
     return folder
 
 
 @pytest.fixture
 def rust(project: Project, compiled_bindings: Path) -> Project:
     """A project whose empty cache has PyO3 compiled."""
-    target = project.cache / "v1" / "cargo" / "seed"
+    target = project.cache / "v2" / "cargo" / "seed"
     target.parent.mkdir(parents=True)
     for folder in (project.cache, target.parent.parent):
         folder.chmod(0o700)

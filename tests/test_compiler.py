@@ -172,7 +172,7 @@ def test_the_memory_of_a_compiler_holds_only_for_the_same_program(project: Proje
     counting = project.compiler()
     project.c("sample.c", 1)
     project.ok(CODE)
-    (path,) = project.cache.glob("v1/tools/*.json")
+    (path,) = project.cache.glob("v2/tools/*.json")
     told = json.loads(path.read_text())
     assert told["compiler"]["command"] == [str(counting.path)]
     os.utime(counting.path)

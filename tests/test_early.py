@@ -87,7 +87,7 @@ def test_a_server_that_has_died_is_replaced(project: Project) -> None:
 def test_a_first_build_of_cython_sources_is_foreseen(project: Project, cached: bool, file: str, expected: str) -> None:
     project.write(file, "value = 3\n")
     if cached:
-        (project.cache / "v1/artifacts").mkdir(parents=True)
+        (project.cache / "v2/artifacts").mkdir(parents=True)
     assert project.ok("from autoaccel import early; early.foresee([]); print(len(early._waiting))") == expected
     started = project.ok(f"from autoaccel import early; early.foresee([{file!r}]); print(len(early._waiting))")
     assert started == str(int(not cached and file.endswith(".pyx")))

@@ -33,7 +33,7 @@ def message(project: Project, code: str = IMPORT, **env: str) -> str:
     assert run.status == 0
     text, found, log = run.out.strip().partition("\n\nbuild log: ")
     if found:
-        assert re.fullmatch(rf"{re.escape(str(project.cache))}/v1/failures/[0-9a-f]+\.log", log)
+        assert re.fullmatch(rf"{re.escape(str(project.cache))}/v2/failures/[0-9a-f]+\.log", log)
         with open(log, encoding="utf-8") as file:
             assert file.read().strip()
     return text

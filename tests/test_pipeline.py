@@ -471,7 +471,7 @@ class TestInterrupted:
         assert child.returncode == -signal.SIGINT
         assert err.strip().endswith("KeyboardInterrupt")
         assert alive(sleeper) == []
-        assert list(project.cache.glob("v1/builds/*")) == []
+        assert list(project.cache.glob("v2/builds/*")) == []
         assert project.ok(CODE) == "3"
 
     def test_what_a_compiler_would_leave_lies_in_the_work_folder(self, project: Project) -> None:
@@ -480,7 +480,7 @@ class TestInterrupted:
         project.c("sample.c", 3)
         assert project.ok(CODE) == "3"
         folders = set(seen.read_text().split())
-        assert any(folder.startswith(f"{project.cache}/v1/builds/") for folder in folders)
+        assert any(folder.startswith(f"{project.cache}/v2/builds/") for folder in folders)
         assert not [folder for folder in folders if os.path.exists(folder) and folder.startswith(str(project.cache))]
 
     def test_a_killed_build(self, project: Project) -> None:
@@ -501,12 +501,12 @@ class TestInterrupted:
         child = project.start(
             "import autoaccel\ntry:\n    import slow_one\nexcept BaseException as error:\n    print(repr(error)); raise\n"
         )
-        wait_for(lambda: list(project.cache.glob("v1/builds/*")), "the build")
+        wait_for(lambda: list(project.cache.glob("v2/builds/*")), "the build")
         time.sleep(0.7)
         child.send_signal(signal.SIGINT)
         out, _ = child.communicate(timeout=60)
         assert out == "KeyboardInterrupt()\n"
-        assert list(project.cache.glob("v1/builds/*")) == []
+        assert list(project.cache.glob("v2/builds/*")) == []
         wait_for(lambda: not alive(str(project.cache)), "the tools to end")
 
     def test_no_server_is_left_when_the_process_ends(self, project: Project) -> None:

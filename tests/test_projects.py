@@ -108,7 +108,7 @@ def test_a_damaged_record_is_made_again(project: Project) -> None:
     code = "import autoaccel, fast; print(fast.value())"
     assert project.ok(code) == "4"
     for damage in (lambda _: b"", lambda _: b"garbage", lambda data: data[:-1], lambda _: bytes(100)):
-        for record in project.cache.glob("v1/projects/*"):
+        for record in project.cache.glob("v2/projects/*"):
             record.write_bytes(damage(record.read_bytes()))
         assert project.ok(code) == "4"
 

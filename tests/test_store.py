@@ -74,7 +74,7 @@ class TestDamage:
         project.c("sample.c", 7)
         assert project.ok(CODE) == "7"
         for how in (*WAYS, "longer"):
-            (path,) = (path for path in project.cache.glob(f"v1/{folder}/*") if path.suffix != ".absent")
+            (path,) = (path for path in project.cache.glob(f"v2/{folder}/*") if path.suffix != ".absent")
             content = path.read_bytes()
             damage(path, how)
             run = project.run(CODE)
@@ -92,7 +92,7 @@ class TestDamage:
         assert project.ok(CODE) == "7"
         for how in ("truncated", "flipped", "gone"):
             for folder in ("manifests", "packs", "contexts"):
-                for path in project.cache.glob(f"v1/{folder}/*"):
+                for path in project.cache.glob(f"v2/{folder}/*"):
                     damage(path, how)
             assert project.ok(CODE) == "7"
             assert project.ok("import sys; " + CODE + "; print('autoaccel.pipeline' in sys.modules)") == "7\nFalse"
@@ -102,9 +102,9 @@ class TestDamage:
         project.c("sample.c", 7)
         project.c("other.c", 8)
         assert project.ok(CODE) == "7"
-        (mine,) = project.cache.glob("v1/manifests/*")
+        (mine,) = project.cache.glob("v2/manifests/*")
         assert project.ok("import autoaccel, other; print(other.value())") == "8"
-        (theirs,) = set(project.cache.glob("v1/manifests/*")) - {mine}
+        (theirs,) = set(project.cache.glob("v2/manifests/*")) - {mine}
         shutil.copy(theirs, mine)
         assert project.ok(CODE) == "7"
 
@@ -112,10 +112,10 @@ class TestDamage:
         project.c("sample.c", 7)
         assert project.ok(CODE) == "7"
         for how in WAYS:
-            (path,) = project.cache.glob("v1/artifacts/*/*/*/meta.json")
+            (path,) = project.cache.glob("v2/artifacts/*/meta.json")
             damage(path, how)
             for folder in ("manifests", "packs"):
-                for old in project.cache.glob(f"v1/{folder}/*"):
+                for old in project.cache.glob(f"v2/{folder}/*"):
                     old.unlink()
             run = project.run(CODE)
             assert (run.status, run.out) == (0, "7\n"), (how, run.err)
@@ -125,7 +125,7 @@ class TestDamage:
         project.c("sample.c", "broken")
         assert "BuildError" in project.run(CODE).err
         for how in ("truncated", "other", "zeroed"):
-            for path in (*project.cache.glob("v1/tools/*"), *project.cache.glob("v1/failures/*.json")):
+            for path in (*project.cache.glob("v2/tools/*"), *project.cache.glob("v2/failures/*.json")):
                 damage(path, how)
             assert "BuildError: sample: " in project.run(CODE).err
         project.c("sample.c", 7)
@@ -137,7 +137,7 @@ class TestDamage:
     def test_a_part_of_the_cache_is_deleted(self, project: Project, folder: str) -> None:
         project.c("sample.c", 7)
         assert project.ok(CODE) == "7"
-        shutil.rmtree(project.cache / "v1" / folder)
+        shutil.rmtree(project.cache / "v2" / folder)
         assert project.ok(CODE) == "7"
         project.c("sample.c", 8)
         assert project.ok(CODE) == "8"
@@ -181,7 +181,7 @@ class TestPlaces:
         assert run.err == (
             f"autoaccel: the cache folder {wanted} can't be used ([Errno 20] Not a directory: '{wanted}'); using {fallback}\n"
         )
-        assert len(list(fallback.glob("v1/artifacts/*/*/*/*.so"))) == 1
+        assert len(list(fallback.glob("v2/artifacts/*/*.so"))) == 1
         assert project.run(self.elsewhere(project) + CODE) == Run(0, "7\n", "")
 
     def test_no_place_at_all(self, project: Project) -> None:
@@ -312,7 +312,7 @@ class TestPlaces:
             timeout=60,
         )
         assert (done.returncode, done.stdout, done.stderr) == (0, "7\n", "")
-        assert (project.cache.parent / "fallback" / "v1").is_dir()
+        assert (project.cache.parent / "fallback" / "v2").is_dir()
 
     def test_a_relative_place_stays_where_it_was(self, project: Project) -> None:
         project.c("one/first.c", 1)
@@ -323,13 +323,13 @@ class TestPlaces:
             cwd=project.root / "one",
         )
         assert out == "1 2"
-        assert len(list(project.root.glob("cache/v1/manifests/*"))) == 2
+        assert len(list(project.root.glob("cache/v2/manifests/*"))) == 2
 
     def test_a_folder_with_other_things_in_it_stays_as_it_is(self, project: Project) -> None:
         project.c("sample.c", 7)
         project.env["AUTOACCEL_CACHE_DIR"] = str(project.root)
         assert project.ok(CODE) == "7"
-        assert sorted(path.name for path in project.root.iterdir() if path.name != "__pycache__") == ["sample.c", "v1"]
+        assert sorted(path.name for path in project.root.iterdir() if path.name != "__pycache__") == ["sample.c", "v2"]
 
     def test_a_link_to_the_cache(self, project: Project) -> None:
         real = project.cache.parent / "real"
@@ -345,7 +345,7 @@ class TestContents:
     def test_what_is_in_the_folder(self, project: Project) -> None:
         path = project.c("sample.c", 7)
         assert project.ok(CODE) == "7"
-        assert sorted(one.name for one in project.cache.iterdir()) == [".gitignore", "CACHEDIR.TAG", "README", "v1"]
+        assert sorted(one.name for one in project.cache.iterdir()) == [".gitignore", "CACHEDIR.TAG", "README", "v2"]
         assert (project.cache / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
         (artifact,) = project.artifacts()
         assert sorted(one.name for one in artifact.parent.iterdir()) == ["build.log", "meta.json", artifact.name]
@@ -355,7 +355,7 @@ class TestContents:
         assert dict(meta["inputs"])[str(path)] == keys.file_digest(str(path))
         assert artifact.name.startswith("sample.")
         assert " -c " in (artifact.parent / "build.log").read_text()
-        assert list(project.cache.glob("v1/builds/*")) == []
+        assert list(project.cache.glob("v2/builds/*")) == []
         assert oct(project.cache.stat().st_mode & 0o777) == "0o700"
 
     def test_a_published_library_never_changes(self, project: Project) -> None:
@@ -471,7 +471,7 @@ class TestManyAtOnce:
         store.Store(str(project.cache))
         import filelock
 
-        with filelock.FileLock(str(project.cache / "v1" / "locks" / f"{name}.lock")):
+        with filelock.FileLock(str(project.cache / "v2" / "locks" / f"{name}.lock")):
             run = project.run(CODE, AUTOACCEL_LOCK_TIMEOUT="0.3")
         assert (run.status, run.out) == (0, "7\n"), run.err
         assert "sample: waiting for " in run.err

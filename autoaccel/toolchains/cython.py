@@ -11,18 +11,19 @@ import os
 import re
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.machinery import PathFinder
 
 from .. import compiler, early, errors, keys, process, settings
 from ..errors import Diagnostic
 from ..plan import Built, Options, Plan, Tool
-from . import cython_cold, cython_parts, cython_server, cython_split, headers
+from . import cython_cold, cython_head, cython_parts, cython_server, cython_split, headers
 from .base import Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from ..settings import Settings
@@ -99,7 +100,8 @@ def build(plan: Plan, workdir: str) -> Built:
         "options": {"annotate": how.annotate, "gdb_debug": how.debug},
         "cwd": root if os.path.isdir(root) else os.sep,
     }
-    answer = _ask(request)
+    with _one_of_several(plan, root, workdir):
+        answer = _ask(request)
     if plan.options.language is None and _wants_cpp(answer["inputs"], source):
         # As cythonize does: a cimported .pxd may say so, and nobody said otherwise.
         language = "c++"
@@ -109,7 +111,7 @@ def build(plan: Plan, workdir: str) -> Built:
     options = plan.options.plus(Options(language=language))
     for file, told in _told_by_pxd(answer, source).items():
         options = options.plus(headers.resolve(told, source, how.root, file))
-    folders = [os.path.dirname(source.path), root, how.root]
+    folders = _own_folders(plan, root)
     if answer["numpy"] or any(name.startswith("numpy/") for name in answer["externs"]):
         folders += headers.numpy_include()
     folders += _beside_cimports(answer["inputs"])
@@ -125,7 +127,7 @@ def build(plan: Plan, workdir: str) -> Built:
     halves = None
     if compilers[language].kind == "gcc" and compiler.unsaid(options, how, language):
         _mark(answer["c_file"])
-        if language == "c" and sys.platform == "linux":
+        if _in_halves(language):
             halves = functools.partial(_halves, source.name.rpartition(".")[2])
     log = f"{answer['text']}\n" if answer["text"] else ""
     try:
@@ -154,6 +156,43 @@ def _halves(module: str, job: compiler.Job) -> compiler.Objects | None:
     from ..store import open_store
 
     return cython_parts.make(job, module, open_store().bucket)
+
+
+def _in_halves(language: str) -> bool:
+    return language == "c" and sys.platform == "linux"
+
+
+def _own_folders(plan: Plan, root: str) -> list[str]:
+    """Where headers are looked for whatever the source says."""
+    return [os.path.dirname(plan.source.path), root, plan.settings.root]
+
+
+#: Work folders of builds that wait for a translation.
+_waiting: set[str] = set()
+
+
+@contextlib.contextmanager
+def _one_of_several(plan: Plan, root: str, workdir: str) -> Iterator[None]:
+    """Make use of the time in which several builds wait for a server that is still loading Cython."""
+    _waiting.add(workdir)
+    try:
+        if len(_waiting) > 1 and _in_halves(plan.options.language or "c"):
+            helper = ThreadPoolExecutor(1, initializer=process.inherited())
+            helper.submit(_foresee, plan, root, workdir)
+            helper.shutdown(wait=False)
+        yield
+    finally:
+        _waiting.discard(workdir)
+
+
+def _foresee(plan: Plan, root: str, workdir: str) -> None:
+    how = plan.settings
+    options = plan.options.plus(Options(include_dirs=tuple(dict.fromkeys(_own_folders(plan, root)))))
+    found = compiler.find("c", name=plan.source.name, path=plan.source.path)
+    if found.kind == "gcc" and compiler.unsaid(options, how, "c"):
+        unit = compiler.Unit(f"{workdir}/foreseen.c", "c", generated=True)
+        job = compiler.job_of(unit, 0, options, found, how, workdir, process.environment(TMPDIR=workdir))
+        cython_head.foresee(job, plan.tools[0].files[-1])
 
 
 def _mark(path: str) -> None:
@@ -283,8 +322,7 @@ class _Server:
         self._guard = threading.Lock()
         self._reading = threading.Lock()
         self.alive = True
-        places = [os.path.abspath(entry) if entry else os.getcwd() for entry in sys.path]
-        self._send({"sys_path": places, "jobs": settings.jobs()})
+        self._send({"sys_path": early.places(), "jobs": settings.jobs()})
         self._threaded = True
         try:
             self._reader = threading.Thread(target=self._read, name="autoaccel-cython", daemon=True)

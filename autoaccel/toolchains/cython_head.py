@@ -7,19 +7,23 @@ module's own text gives the same output for the latter, to the byte.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import threading
+import time
 
 from .. import compiler, keys, manifest, process
-from .cython_split import Unsplittable, read_text, write_text
+from .cython_split import Unsplittable, prefix_of, read_text, write_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .cython_split import Prefix
 
-__all__ = ["Head", "of"]
+__all__ = ["Head", "foresee", "of"]
 
-_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+#: Cython's own files have the second kind too.
+_COMMENT = re.compile(r"/\*.*?\*/|^\s*//[^\n]*", re.DOTALL | re.MULTILINE)
 _INCLUDE = '#include "Python.h"\n'
 #: Lines of GCC's -dD that count (GCC manual, "Preprocessor Output"): places and macros.
 _LINE = re.compile(r'^# \d+ "(?P<file>[^"\n]*)"[ \d]*$|^#(?:define|undef) .*$', re.MULTILINE)
@@ -31,12 +35,13 @@ _MOST = 32
 class Head:
     """What generated files begin with, for one compile command.
 
-    Args:
+    Attributes:
         text: the beginning, with the line that includes `Python.h`.
+        learned: whether it has been looked at, whatever came of that.
     """
 
     def __init__(self, text: str) -> None:
-        self._text = text
+        self.text = text
         self._uses = 0
         self._macros = ""
         self._prefix: Prefix | None = None
@@ -44,7 +49,7 @@ class Head:
         #: paths where nothing is, and their folders
         self._absent: list[str] = []
         self._folders: tuple[manifest.Folder, ...] = ()
-        self._learned = False
+        self.learned = False
 
     @property
     def prefix(self) -> Prefix | None:
@@ -77,15 +82,19 @@ class Head:
             started: before they were read, in nanoseconds; macros of later headers would not fit them.
         """
         self._uses += 1
-        if self._uses < 2 or self._learned:
+        if self._uses < 2 or self.learned:
             return
-        self._learned = True
+        self.look(job, prefix, started)
+
+    def look(self, job: compiler.Job, prefix: Prefix, started: int) -> None:
+        """As `learn`, now."""
+        self.learned = True
         prefix.look()
         folders = compiler.include_words(job.flags)
         if any(job.env.get(name) for name in compiler.SEARCHED) or not all(map(os.path.isabs, folders)):
             return  # another folder of work is another place
         path = f"{job.output}.head.c"
-        write_text(path, self._text)
+        write_text(path, self.text)
         flags = [f"{path}.d" if word == job.depfile else word for word in job.flags]
         command = [*job.compiler.command, *flags, "-E", "-dD", path, "-o", f"{path}.i"]
         if process.run(command, cwd=job.cwd, env=job.env).status != 0:
@@ -120,6 +129,45 @@ def _macros(text: str, path: str) -> str:
 
 
 _heads: dict[tuple[object, ...], Head] = {}
+#: Held while a head is looked at that files will have which Cython has yet to write.
+_foreseeing = threading.RLock()
+
+
+def foresee(job: compiler.Job, utilities: str) -> None:
+    """Learn what files will begin with as long as Cython has not written one, which it needs time to be loaded for.
+
+    Args:
+        job: how such a file will be compiled; nothing is there yet.
+        utilities: Cython's folder of that name, which has what it writes.
+    """
+    with _foreseeing, contextlib.suppress(Unsplittable, UnicodeError, OSError):
+        head, start = of(job, _usual(utilities))
+        if head.learned:
+            return
+        started = time.time_ns()
+        path = f"{job.output}.foreseen.c"
+        write_text(path, head.text)
+        flags = [f"{path}.d" if word == job.depfile else word for word in job.flags]
+        command = [*job.compiler.command, *flags, "-E", path, "-o", f"{path}.i"]
+        if process.run(command, cwd=job.cwd, env=job.env).status == 0:
+            head.look(job, prefix_of(read_text(f"{path}.i"), path)[0], started)
+
+
+def _usual(utilities: str) -> str:
+    """What generated files begin with, as Cython.Compiler.ModuleNode writes it since 3.1."""
+    text = read_text(os.path.join(utilities, "ModuleSetupCode.c"))
+    found = _SETUP.search(text)
+    if found is None:
+        raise Unsplittable("another Cython")
+    return f"#ifndef PY_SSIZE_T_CLEAN\n#define PY_SSIZE_T_CLEAN\n#endif\n{_bare(found[1])}\n{_INCLUDE}"
+
+
+def _bare(text: str) -> str:
+    """Without what says nothing to the preprocessor."""
+    return "\n".join(line.rstrip() for line in _COMMENT.sub("", text).splitlines() if line.strip())
+
+
+_SETUP = re.compile(r"^/{3,} InitLimitedAPI /+\n(.*?)^/{5,}", re.DOTALL | re.MULTILINE)
 
 
 def of(job: compiler.Job, text: str) -> tuple[Head, int]:
@@ -134,7 +182,8 @@ def of(job: compiler.Job, text: str) -> tuple[Head, int]:
     flags = tuple(word for word in job.flags if word != job.depfile)
     env = tuple(job.env.get(name) for name in compiler.ENV)
     head = text[:start]
-    key = (job.compiler.identity, flags, env, _COMMENT.sub("", head))
+    key = (job.compiler.identity, flags, env, _bare(head))
     if len(_heads) > _MOST:
         _heads.clear()
-    return _heads.setdefault(key, Head(head)), start
+    with _foreseeing:
+        return _heads.setdefault(key, Head(head)), start

@@ -28,7 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-__all__ = ["RULE", "Split", "Unsplittable", "prepare", "read_text", "split", "write_text"]
+__all__ = ["RULE", "Split", "Unsplittable", "prefix_of", "prepare", "read_text", "split", "write_text"]
 
 #: Texts of which something is remembered.
 _REMEMBERED = 1 << 14
@@ -170,27 +170,32 @@ def _spans(text: str, position: int) -> Iterator[tuple[int, int, int]]:
     """Start, end, and the beginning of the body (-1 for a declaration), of each item from ``position`` on."""
     start = position
     parens = braces = 0
-    while (token := _TOKEN.search(text, position)) is not None:
-        what = token[0]
-        position = token.end()
-        if what == "(":
-            parens += 1
-        elif what == ")":
-            parens -= 1
-        elif what == "{":
-            if not braces and not parens and _plain(text[start : token.start()]).endswith(")"):
-                position = _body(text, position)
-                yield start, position, token.start()
-                start = position
-            else:
+    found = True
+    while found:
+        found = False
+        for token in _TOKEN.finditer(text, position):
+            what = token[0]
+            if what == "(":
+                parens += 1
+            elif what == ")":
+                parens -= 1
+            elif what == ";":
+                if not braces and not parens:
+                    yield start, token.end(), -1
+                    start = token.end()
+            elif what == "{":
+                if not braces and not parens and _plain(text[start : token.start()]).endswith(")"):
+                    position = _body(text, token.end())
+                    yield start, position, token.start()
+                    start = position
+                    # From here on again: what is in the body is none of the file's.
+                    found = True
+                    break
                 braces += 1
-        elif what == "}":
-            braces -= 1
-        elif what == ";" and not braces and not parens:
-            yield start, position, -1
-            start = position
-        elif what[0] == "#" and _PRAGMA.match(what):
-            raise Unsplittable(what)
+            elif what == "}":
+                braces -= 1
+            elif what[0] == "#" and _PRAGMA.match(what):
+                raise Unsplittable(what)
     if _plain(text[start:]):
         raise Unsplittable(text[start:])
 
@@ -556,9 +561,7 @@ def split(text: str, main: str, module: str, prefix: Prefix | None = None) -> Sp
     """
     start = 0
     if prefix is None:
-        start = _own(text, main)
-        # Only the file's name in it is another one for each file.
-        prefix = _known_prefix(text[:start].replace(main, ""))
+        prefix, start = prefix_of(text, main)
     items = _read(text, start)
     place = next((index for index, item in enumerate(items) if _STATE_TYPE in item.names), len(items))
     items[place + 1 : place + 1] = _fields(items)
@@ -568,6 +571,17 @@ def split(text: str, main: str, module: str, prefix: Prefix | None = None) -> Sp
     keys = graph.keys(prefix.seed)
     sizes = {name: len(items[graph.may[name]].text) for name in keys}
     return Split(keys, sizes, prefix, items, {name: graph.reach[graph.may[name]] for name in keys})
+
+
+def prefix_of(text: str, main: str) -> tuple[Prefix, int]:
+    """What stands before the module's own text in a preprocessed file, and where that begins; as for `split`.
+
+    Raises:
+        Unsplittable: it does not begin with `Python.h`.
+    """
+    start = _own(text, main)
+    # Only the file's name in it is another one for each file.
+    return _known_prefix(text[:start].replace(main, "")), start
 
 
 def _own(text: str, main: str) -> int:

@@ -260,4 +260,4 @@ def test_ctrl_c_ends_it_with_130_and_leaves_nothing_behind(accel, project):
         child.communicate()
     assert child.returncode == 130
     assert "Traceback" not in err
-    assert list(project.cache.glob("v1/builds/*")) == []
+    assert list(project.cache.glob("v2/builds/*")) == []

@@ -58,7 +58,7 @@ def test_a_folder_that_others_can_write_is_not_used(accel, project):
 
 def test_a_cache_that_can_only_be_read_is_told_and_no_error(accel, filled):
     # A file in the way of a folder stands for a file system that can't be written: root may write anywhere.
-    builds = filled.cache / "v1" / "builds"
+    builds = filled.cache / "v2" / "builds"
     builds.rmdir()
     builds.touch()
     for words in (["info"], ["list"]):

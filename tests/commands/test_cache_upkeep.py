@@ -34,7 +34,7 @@ def filled(project):
 
 def age(project, name, seconds):
     """Have a module been built, and used last, so many seconds ago."""
-    for folder in project.cache.glob("v1/artifacts/*/*/*"):
+    for folder in project.cache.glob("v2/artifacts/*"):
         meta = json.loads((folder / "meta.json").read_text())
         if meta["name"] == name:
             then = time.time() - seconds
@@ -108,7 +108,7 @@ def test_words_that_make_no_sense(accel, filled):
 
 @pytest.mark.core
 def test_a_cache_that_can_only_be_read_is_listed(accel, filled):
-    builds = filled.cache / "v1" / "builds"
+    builds = filled.cache / "v2" / "builds"
     builds.rmdir()
     builds.touch()
     assert names(accel("cache", "list", "--json")) == ["one", "pkg.three", "two"]
@@ -139,13 +139,13 @@ class TestVerify:
         assert repaired.status == 0
         assert f"set aside: {library.parent}: " in repaired.out
         assert accel("cache", "verify").status == 0
-        assert len(list(filled.cache.glob("v1/quarantine/*"))) == 1
+        assert len(list(filled.cache.glob("v2/quarantine/*"))) == 1
         assert filled.ok("import autoaccel, one, two; print(one.value(), two.value())") == "1 2"
 
     def test_every_kind_of_note(self, accel, filled):
         spoilt = []
         for folder in ("manifests", "packs", "contexts", "tools"):
-            path = min((filled.cache / "v1" / folder).iterdir())
+            path = min((filled.cache / "v2" / folder).iterdir())
             path.chmod(0o600)
             path.write_bytes(path.read_bytes()[:-3])
             spoilt.append(str(path))
@@ -238,7 +238,7 @@ class TestPrune:
         assert [(item.name, item.current) for item in done.items] == [("one", False)]
 
     def test_leavings_go(self, filled):
-        bucket = filled.cache / "v1"
+        bucket = filled.cache / "v2"
         then = time.time() - 40 * DAY
         for path in ("failures/ab.json", "failures/ab.log", "manifests/.new-x", "locks/old.lock", "contexts/0123"):
             (bucket / path).write_text("{}")
@@ -249,8 +249,8 @@ class TestPrune:
         os.utime(bucket / "quarantine" / "1-x", (then, then))
         upkeep.prune(store.Store(str(filled.cache)), upkeep.Caps(None, None))
         left = {str(path.relative_to(filled.cache)) for path in filled.cache.rglob("*")}
-        gone = {"cleared-1-2", "v1/builds/999999999-x", "v1/quarantine/1-x", "v1/failures/ab.json", "v1/contexts/0123"}
-        assert not left & (gone | {"v1/manifests/.new-x", "v1/locks/old.lock", "v1/failures/ab.log"})
+        gone = {"cleared-1-2", "v2/builds/999999999-x", "v2/quarantine/1-x", "v2/failures/ab.json", "v2/contexts/0123"}
+        assert not left & (gone | {"v2/manifests/.new-x", "v2/locks/old.lock", "v2/failures/ab.log"})
         assert len(filled.artifacts()) == 3
 
     def test_what_cannot_be_read_any_more_goes_after_a_day(self, filled):
@@ -267,11 +267,11 @@ class TestPrune:
         assert filled.ok("import autoaccel, one; print(one.value())") == "1"
 
     def test_build_folders_of_cargo_and_functions_of_numba_count(self, accel, filled):
-        folder = filled.cache / "v1" / "cargo" / ("a" * 40)
+        folder = filled.cache / "v2" / "cargo" / ("a" * 40)
         folder.mkdir()
         (folder / "autoaccel.json").write_text(json.dumps({"local": ["crate"], "libraries": {"x": "/src/Cargo.toml"}}))
         (folder / "big").write_bytes(bytes(3_000_000))
-        functions = filled.cache / "v1" / "numba" / ("b" * 20)
+        functions = filled.cache / "v2" / "numba" / ("b" * 20)
         functions.mkdir(parents=True)
         (functions / "heat.step-5.py311.nbi").write_bytes(bytes(2_000_000))
         then = time.time() - 100 * DAY
@@ -304,7 +304,7 @@ class TestPrune:
 
     def test_a_build_starts_the_upkeep_and_nobody_waits(self, filled):
         age(filled, "two", 100 * DAY)
-        stamp = filled.cache / "v1" / "upkeep"
+        stamp = filled.cache / "v2" / "upkeep"
         os.utime(stamp, (1, 1))
         filled.c("four.c", 4)
         assert filled.ok("import autoaccel, four; print(four.value())") == "4"
@@ -316,7 +316,7 @@ class TestPrune:
         assert len(filled.artifacts()) == 3
 
     def test_a_hit_starts_no_upkeep(self, filled):
-        stamp = filled.cache / "v1" / "upkeep"
+        stamp = filled.cache / "v2" / "upkeep"
         os.utime(stamp, (1, 1))
         filled.ok("import autoaccel, one")
         assert stamp.stat().st_mtime == 1
@@ -438,7 +438,7 @@ class TestArchive:
             members = {one.name: tar.extractfile(one).read() for one in tar}
         whole = json.loads(members.pop("autoaccel.json"))
         first, *rest = whole["manifests"]
-        odd = [[], 3, None, {"schema": 1}, {**whole, "schema": 2}, {**whole, "schema": "1"}]
+        odd = [[], 3, None, {"schema": whole["schema"]}, {**whole, "schema": 99}, {**whole, "schema": "1"}]
         odd += [{**whole, "files": one} for one in (None, [], dict.fromkeys(whole["files"], 1))]
         odd += [{**whole, "manifests": one} for one in (None, {}, [1], [{}], [*rest, None])]
         odd += [
@@ -470,7 +470,7 @@ class TestArchive:
     def test_members_outside_of_the_archive_s_place(self, accel, filled, tmp_path, name):
         file = tmp_path / "evil.tar.gz"
         digest = hashlib.sha256(b"x").hexdigest()
-        index = json.dumps({"schema": 1, "files": {name: digest}, "manifests": []}).encode()
+        index = json.dumps({"schema": 2, "files": {name: digest}, "manifests": []}).encode()
         with tarfile.open(file, "w:gz") as tar:
             for member, content in (("autoaccel.json", index), (name, b"x")):
                 told = tarfile.TarInfo(member)
@@ -517,7 +517,7 @@ def test_bash_completes_verbs_options_and_names(project, filled, tmp_path):
     told autoaccel cache pin pk
     told autoaccel cache unpin ""
     """
-    store.replace(f"{project.cache}/v1/{inventory.pin_name('two')}", b"two")
+    store.replace(f"{project.cache}/v2/{inventory.pin_name('two')}", b"two")
     done = subprocess.run(
         ["bash", "--norc", "-c", script], cwd=project.root, capture_output=True, text=True, timeout=120,
         env=project.environ(PATH=f"{tool.parent}{os.pathsep}{os.environ['PATH']}"),

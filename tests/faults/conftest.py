@@ -79,13 +79,13 @@ class Faults:
     def wipe(self) -> None:
         """An empty cache that knows the compilers: what they are is asked once."""
         kept = self.cache.parent / "tools"
-        if not kept.exists() and (self.cache / "v1" / "tools").exists():
-            shutil.copytree(self.cache / "v1" / "tools", kept)
+        if not kept.exists() and (self.cache / "v2" / "tools").exists():
+            shutil.copytree(self.cache / "v2" / "tools", kept)
         for folder in (str(self.cache), str(self.cache) + "-fallback"):
             shutil.rmtree(folder, ignore_errors=True)
         if kept.exists():
-            shutil.copytree(kept, self.cache / "v1" / "tools")
-            for folder in (self.cache, self.cache / "v1", self.cache / "v1" / "tools"):
+            shutil.copytree(kept, self.cache / "v2" / "tools")
+            for folder in (self.cache, self.cache / "v2", self.cache / "v2" / "tools"):
                 folder.chmod(0o700)
 
     def fine(self, want: object = 7, **env: str) -> None:

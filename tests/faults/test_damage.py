@@ -99,7 +99,7 @@ def test_f15_descriptions_are_garbage(built: Faults, kind: str) -> None:
     assert content is not None
     spoil(note, content)
     for folder in ("manifests", "packs"):
-        shutil.rmtree(built.cache / "v1" / folder)
+        shutil.rmtree(built.cache / "v2" / folder)
     built.injected()
     run = built.project.run(CODE)
     assert (run.status, run.out) == (0, "7\n"), run.err
@@ -129,8 +129,8 @@ def test_f15_a_member_of_a_description_is_of_another_type(built: Faults) -> None
         spoil(folder / "meta.json", data)
     for name, odd in some(cases, 3):
         spoil(built.library().parent / "meta.json", json.dumps({**whole, name: odd}).encode())
-        shutil.rmtree(built.cache / "v1" / "manifests")
-        shutil.rmtree(built.cache / "v1" / "packs")
+        shutil.rmtree(built.cache / "v2" / "manifests")
+        shutil.rmtree(built.cache / "v2" / "packs")
         built.injected()
         run = built.project.run(CODE)
         assert (run.status, run.out) == (0, "7\n"), (name, odd, run.err)
@@ -140,7 +140,7 @@ def test_f15_a_member_of_a_description_is_of_another_type(built: Faults) -> None
 
 @pytest.mark.parametrize("folder", ["manifests", "packs", "contexts", "tools", "history", "upkeep", "pins"])
 def test_f15_notes_are_garbage(built: Faults, folder: str) -> None:
-    place = built.cache / "v1" / folder
+    place = built.cache / "v2" / folder
     if folder == "pins":
         (place / "ab").write_text("sample")
     paths = [place] if place.is_file() else sorted(place.iterdir())
@@ -161,7 +161,7 @@ def test_f15_notes_are_garbage(built: Faults, folder: str) -> None:
 def test_f15_failures_are_garbage(faults: Faults) -> None:
     faults.project.c("sample.c", "broken")
     assert "BuildError: sample: " in faults.project.run(CODE).err
-    (note,) = faults.cache.glob("v1/failures/*.json")
+    (note,) = faults.cache.glob("v2/failures/*.json")
     whole = json.loads(note.read_bytes())
     odd = [b"", b"{}", b"[]", b"[" * 100_000]
     odd += [json.dumps({**whole, key: one}).encode() for key in whole for one in (3.5, [1], [[1, 2]], None)]
@@ -209,20 +209,20 @@ class TestMixedUp:
         self, built: Faults, two: tuple[Path, Path]
     ) -> None:
         built.injected()
-        names = {manifest.load(str(path))[0]: path for path in built.cache.glob("v1/manifests/*")}
+        names = {manifest.load(str(path))[0]: path for path in built.cache.glob("v2/manifests/*")}
         mine = manifest.load(str(names["sample"]))
         identity = manifest.identity(str(two[1]))
         assert identity is not None
         forged = (*mine[:3], str(two[1]), mine[4], (*mine[5][:-1], (str(two[1]), *identity)), *mine[6:])
         names["sample"].write_bytes(manifest.pack(forged))
-        shutil.rmtree(built.cache / "v1" / "packs")
+        shutil.rmtree(built.cache / "v2" / "packs")
         rebuilt(built)
 
     def test_f16_the_manifest_of_another_module(self, built: Faults, two: tuple[Path, Path]) -> None:
         built.injected()
-        names = {manifest.load(str(path))[0]: path for path in built.cache.glob("v1/manifests/*")}
+        names = {manifest.load(str(path))[0]: path for path in built.cache.glob("v2/manifests/*")}
         shutil.copy(names["other"], names["sample"])
-        shutil.rmtree(built.cache / "v1" / "packs")
+        shutil.rmtree(built.cache / "v2" / "packs")
         rebuilt(built)
 
 
@@ -268,7 +268,7 @@ def test_f17_the_library_is_no_plain_file(built: Faults, kind: str, tmp_path: Pa
     some([(one, kind) for one in ("manifests", "packs", "contexts", "tools") for kind in ("fifo", "symlink")], 5),
 )
 def test_f17_a_note_is_no_plain_file(built: Faults, folder: str, kind: str, tmp_path: Path) -> None:
-    for path in sorted((built.cache / "v1" / folder).iterdir()):
+    for path in sorted((built.cache / "v2" / folder).iterdir()):
         copy = tmp_path / path.name
         shutil.move(path, copy)
         if kind == "symlink":
@@ -338,7 +338,7 @@ def test_f19_a_link_where_something_is_written(faults: Faults, what: str, tmp_pa
         "manifest": f"manifests/{slot}",
         "pack": manifest.pack_name(str(faults.project.root)),
     }[what]
-    path = faults.cache / "v1" / place
+    path = faults.cache / "v2" / place
     faults.injected()
     path.symlink_to(victim)
     run = faults.project.run(CODE)

@@ -228,10 +228,10 @@ class Machine:
         self.faults = faults
         locks = faults.project.root.parent / f"locks of {name}"
         locks.mkdir(mode=0o700)
-        (faults.cache / "v1" / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in (faults.cache, faults.cache / "v1"):
+        (faults.cache / "v2" / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (faults.cache, faults.cache / "v2"):
             folder.chmod(0o700)
-        script = f"mount --bind '{locks}' '{faults.cache}/v1/locks' && hostname {name} && mount -t proc proc /proc"
+        script = f"mount --bind '{locks}' '{faults.cache}/v2/locks' && hostname {name} && mount -t proc proc /proc"
         if processor is not None:
             file = locks.with_name(f"processor of {name}")
             file.write_text(processor)
@@ -273,12 +273,12 @@ def test_f28_two_machines_share_a_cache(faults: Faults) -> None:
         faults.until(
             lambda gate=gate: Path(f"{gate}.pids").exists() and len(Path(f"{gate}.pids").read_text().split()) == 2
         )
-        before = sorted(path.name for path in faults.cache.glob("v1/builds/*"))
+        before = sorted(path.name for path in faults.cache.glob("v2/builds/*"))
         assert len(before) == 2
         # A third, and this one, open the cache meanwhile, and one of them looks after it.
         assert machines[2].run("import autoaccel; from autoaccel.store import open_store; open_store()")[0] == 0
         upkeep.prune(store.Store(str(faults.cache)), upkeep.Caps(None, None))
-        assert sorted(path.name for path in faults.cache.glob("v1/builds/*")) == before
+        assert sorted(path.name for path in faults.cache.glob("v2/builds/*")) == before
         gate.touch()
         for child in children:
             assert child.communicate(timeout=120) == (f"{value}\n", "")
@@ -352,7 +352,7 @@ def test_f37_another_processor_and_a_crate(faults: Faults) -> None:
     place = other.run(code)[1]
     assert place.startswith("7 ")
     assert place.strip() != first
-    folders = [path for path in faults.cache.glob("v1/cargo/*") if not path.name.startswith("file-")]
+    folders = [path for path in faults.cache.glob("v2/cargo/*") if not path.name.startswith("file-")]
     assert len([path for path in folders if path.is_dir()]) == 2
     assert other.run(code, AUTOACCEL="load") == (0, place, "")
     assert faults.project.ok(code) == first

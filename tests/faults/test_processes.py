@@ -138,7 +138,7 @@ def test_f06_the_lock_file_is_deleted_while_it_is_held(faults: Faults) -> None:
     gate = slow(faults)
     first = faults.start()
     compiling(faults, gate)
-    shutil.rmtree(faults.cache / "v1" / "locks")
+    shutil.rmtree(faults.cache / "v2" / "locks")
     faults.injected()
     second = faults.start()
     compiling(faults, gate, 2)
@@ -304,11 +304,11 @@ def test_f50_an_interrupt_in_the_middle_of_a_build(faults: Faults, number: signa
     if number == signal.SIGINT:
         # Nothing that we have started goes on.
         faults.until(lambda: not goes_on(compiler))
-        assert list(faults.cache.glob("v1/builds/*")) == []
+        assert list(faults.cache.glob("v2/builds/*")) == []
     gate.touch()
     faults.fine()
     upkeep.prune(store.Store(str(faults.cache)), upkeep.Caps(None, None))
-    assert list(faults.cache.glob("v1/builds/*")) == []
+    assert list(faults.cache.glob("v2/builds/*")) == []
 
 
 def test_f50_an_interrupt_while_waiting(faults: Faults) -> None:

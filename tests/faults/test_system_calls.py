@@ -21,9 +21,9 @@ from tests.faults.conftest import CODE, FULL, Faults, some
 def no_leavings(faults: Faults) -> None:
     """What a dead process has left goes when somebody looks after the cache."""
     upkeep.prune(store.Store(str(faults.cache)), upkeep.Caps(None, None))
-    assert list(faults.cache.glob("v1/builds/*")) == []
+    assert list(faults.cache.glob("v2/builds/*")) == []
     # Notes that were never put in place: an hour later they go as well.
-    assert len(list(faults.cache.glob("v1/*/.new-*"))) <= 1
+    assert len(list(faults.cache.glob("v2/*/.new-*"))) <= 1
 
 
 @pytest.mark.usefixtures("strace")
@@ -85,8 +85,8 @@ def test_f07_a_folder_of_locks_that_is_none(faults: Faults) -> None:
     faults.fine()
     for made in (lambda path: path.write_text(""), lambda path: path.symlink_to("/nonexistent")):
         faults.wipe()
-        (faults.cache / "v1").mkdir(mode=0o700, parents=True, exist_ok=True)
-        locks = faults.cache / "v1" / "locks"
+        (faults.cache / "v2").mkdir(mode=0o700, parents=True, exist_ok=True)
+        locks = faults.cache / "v2" / "locks"
         if locks.exists():
             shutil.rmtree(locks)
         made(locks)
@@ -216,7 +216,7 @@ def test_f12_what_was_not_synced_is_lost(built: Faults) -> None:
         "zeros": lambda data: bytes(len(data)),
         "half": lambda data: data[: len(data) // 2],
     }
-    top = built.cache / "v1"
+    top = built.cache / "v2"
     notes = [path for path in sorted(top.rglob("*")) if path.is_file() and "artifacts" not in path.parts]
     for how in ways.values():
         for path in notes:

@@ -69,7 +69,7 @@ def test_every_case_gives_what_numba_gives(project: Project) -> None:
     assert len(wanted["results"]) >= 150
     assert found["cold"]["first"]
     assert not found["warm"]["first"], "numba was imported with the module"
-    told = {path.stem: json.loads(path.read_text()) for path in project.cache.glob("v1/numba/*.json")}
+    told = {path.stem: json.loads(path.read_text()) for path in project.cache.glob("v2/numba/*.json")}
     reports = {report["name"]: report for report in told.values()}
     for report in reports.values():
         print(report["name"], "native:", report["native"], report["whole"] or "")

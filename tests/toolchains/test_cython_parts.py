@@ -111,7 +111,7 @@ def _tools() -> None:
 def logs(project: Project) -> dict[str, str]:
     """What the builds of the modules said, by file."""
     found = {}
-    for path in project.cache.glob("v1/artifacts/*/*/*/build.log"):
+    for path in project.cache.glob("v2/artifacts/*/build.log"):
         text = path.read_text(encoding="utf-8")
         module = re.search(r"-o \S*?/(\w+)\.cpython\S*$", text, re.MULTILINE)
         found[module[1] if module else path.name] = text
@@ -119,7 +119,7 @@ def logs(project: Project) -> dict[str, str]:
 
 
 def parts(project: Project) -> list[Path]:
-    return sorted(project.cache.glob("v1/parts/*/*.o"))
+    return sorted(project.cache.glob("v2/parts/*/*.o"))
 
 
 def whole(log: str) -> bool:
@@ -223,7 +223,7 @@ def test_what_a_killed_compiler_leaves_goes_with_the_builds_folder(project: Proj
     lines = [line for line in compiler.log.read_text().splitlines() if line.startswith("tmp ")]
     places = {line.partition(" of ")[0] for line in lines if " -c " in line or " -E /" in line}
     assert len(places) == 1
-    assert places.pop().startswith(f"tmp {project.cache}/v1/builds/")
+    assert places.pop().startswith(f"tmp {project.cache}/v2/builds/")
 
 
 def test_later_modules_of_a_process_say_only_what_they_read_of_python(project: Project) -> None:
@@ -288,7 +288,7 @@ def inputs(project: Project, module: str) -> list[str]:
     """What a build has read, but for the source."""
     (path,) = (
         path
-        for path in project.cache.glob("v1/artifacts/*/*/*/meta.json")
+        for path in project.cache.glob("v2/artifacts/*/meta.json")
         if json.loads(path.read_text())["name"] == module
     )
     return [file for file, _ in json.loads(path.read_text())["inputs"] if not file.endswith(f"/{module}.pyx")]

@@ -115,7 +115,7 @@ class TestCffi:
         def told(*words: str) -> str:
             return project.run(f"from autoaccel.cli import main; main({list(words)!r})").out
 
-        library = str(next(project.cache.glob("v1/artifacts/*/*/*/libsample.so")))
+        library = str(next(project.cache.glob("v2/artifacts/*/libsample.so")))
         assert "maturin (a package)" in told("explain", "sample")
         assert library in told("explain", "sample")
         assert "maturin" in told("cache", "list")
