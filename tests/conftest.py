@@ -172,11 +172,16 @@ class Project:
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """An empty project with an empty cache."""
-    root = tmp_path / "project"
+    return make(tmp_path)
+
+
+def make(folder: Path) -> Project:
+    """The same in a folder that may last longer."""
+    root = folder / "project"
     root.mkdir()
     # The top of all projects here: what lies above the tests' folder is not theirs.
-    (tmp_path / ".git").mkdir()
-    return Project(root, tmp_path / "cache")
+    (folder / ".git").mkdir()
+    return Project(root, folder / "cache")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from autoaccel import archive, inventory, store, upkeep
 from autoaccel.errors import ConfigError
-from tests.conftest import need
+from tests.conftest import make, need
 
 HOUR, DAY = 3600, 86_400
 
@@ -24,6 +24,16 @@ HOUR, DAY = 3600, 86_400
 @pytest.fixture
 def filled(project):
     """A cache with three modules."""
+    return fill(project)
+
+
+@pytest.fixture(scope="module")
+def looked_at(tmp_path_factory):
+    """The same, for all who only look."""
+    return fill(make(tmp_path_factory.mktemp("filled")))
+
+
+def fill(project):
     need("cc")
     project.c("one.c", 1)
     project.c("two.c", 2)
@@ -48,21 +58,6 @@ def names(ended):
 
 
 @pytest.mark.core
-def test_show_tells_what_a_module_was_made_from(accel, filled):
-    shown = accel("cache", "show", "pkg.three").out
-    assert shown.startswith("pkg.three (current)\n")
-    for word in (f"{filled.root}/pkg/three.c", "key ", "gcc", "build.log"):
-        assert word in shown
-    (told,) = accel("cache", "show", "one", "--json").json
-    assert told["meta"]["inputs"]
-    assert told["current"] is True
-    assert " -c " in accel("cache", "show", "one", "--log").out
-    ended = accel("cache", "show", "nothing")
-    assert (ended.status, ended.out) == (1, "")
-    assert "the cache has nothing of 'nothing'" in ended.err
-
-
-@pytest.mark.core
 def test_list_filters_and_sorts(accel, filled):
     age(filled, "two", 40 * DAY)
     assert names(accel("cache", "list", "pkg.*", "--json")) == ["pkg.three"]
@@ -81,32 +76,6 @@ def test_list_filters_and_sorts(accel, filled):
 
 
 @pytest.mark.core
-def test_names_that_nothing_has(accel, filled):
-    for words in (["list", "nothing"], ["list", "one", "nothing", "--json"], ["export", "x.tar.gz", "one", "nothing"]):
-        ended = accel("cache", *words)
-        assert (ended.status, ended.err) == (1, "autoaccel: no compiled module is named 'nothing'\n")
-    assert not (filled.root / "x.tar.gz").exists()
-    # What a shell makes of o*.
-    for verb in ("list", "pin", "show"):
-        ended = accel("cache", verb, "one.c")
-        assert ended.status == 1
-        assert "'one.c', which is a file here (names are of modules, and patterns want quotes)" in ended.err
-    _, shown = accel.in_terminal("cache", "list", "--toolchain", "rust")
-    assert shown == "nothing of that kind is in the cache\r\n"
-
-
-@pytest.mark.core
-def test_words_that_make_no_sense(accel, filled):
-    for words in (["prune", "--max-size", "much"], ["prune", "--older-than", "3x"], ["list", "--sort", "x"], ["nope"]):
-        ended = accel("cache", *words)
-        assert (ended.status, ended.out) == (2, ""), words
-    assert len(filled.artifacts()) == 3
-    ended = accel("cache", "prune", AUTOACCEL_CACHE_MAX_SIZE="much")
-    assert ended.status == 1
-    assert "$AUTOACCEL_CACHE_MAX_SIZE: a size is a number with B, kB, MB or GB, like 500MB, not 'much'" in ended.err
-
-
-@pytest.mark.core
 def test_a_cache_that_can_only_be_read_is_listed(accel, filled):
     builds = filled.cache / "v2" / "builds"
     builds.rmdir()
@@ -114,6 +83,65 @@ def test_a_cache_that_can_only_be_read_is_listed(accel, filled):
     assert names(accel("cache", "list", "--json")) == ["one", "pkg.three", "two"]
     assert accel("cache", "info", "--json").json["toolchains"]["c"]["artifacts"] == 3
     assert accel("cache", "prune").status == 1
+
+
+class TestLooking:
+    """What changes nothing, in one cache."""
+
+    @pytest.fixture
+    def project(self, looked_at):
+        return looked_at
+
+    @pytest.fixture
+    def filled(self, looked_at):
+        return looked_at
+
+    @pytest.mark.core
+    def test_show_tells_what_a_module_was_made_from(self, accel, filled):
+        shown = accel("cache", "show", "pkg.three").out
+        assert shown.startswith("pkg.three (current)\n")
+        for word in (f"{filled.root}/pkg/three.c", "key ", "gcc", "build.log"):
+            assert word in shown
+        (told,) = accel("cache", "show", "one", "--json").json
+        assert told["meta"]["inputs"]
+        assert told["current"] is True
+        assert " -c " in accel("cache", "show", "one", "--log").out
+        ended = accel("cache", "show", "nothing")
+        assert (ended.status, ended.out) == (1, "")
+        assert "the cache has nothing of 'nothing'" in ended.err
+
+    @pytest.mark.core
+    def test_names_that_nothing_has(self, accel, filled):
+        for words in (
+            ["list", "nothing"],
+            ["list", "one", "nothing", "--json"],
+            ["export", "x.tar.gz", "one", "nothing"],
+        ):
+            ended = accel("cache", *words)
+            assert (ended.status, ended.err) == (1, "autoaccel: no compiled module is named 'nothing'\n")
+        assert not (filled.root / "x.tar.gz").exists()
+        # What a shell makes of o*.
+        for verb in ("list", "pin", "show"):
+            ended = accel("cache", verb, "one.c")
+            assert ended.status == 1
+            assert "'one.c', which is a file here (names are of modules, and patterns want quotes)" in ended.err
+        _, shown = accel.in_terminal("cache", "list", "--toolchain", "rust")
+        assert shown == "nothing of that kind is in the cache\r\n"
+
+    @pytest.mark.core
+    def test_words_that_make_no_sense(self, accel, filled):
+        for words in (
+            ["prune", "--max-size", "much"],
+            ["prune", "--older-than", "3x"],
+            ["list", "--sort", "x"],
+            ["nope"],
+        ):
+            ended = accel("cache", *words)
+            assert (ended.status, ended.out) == (2, ""), words
+        assert len(filled.artifacts()) == 3
+        ended = accel("cache", "prune", AUTOACCEL_CACHE_MAX_SIZE="much")
+        assert ended.status == 1
+        assert "$AUTOACCEL_CACHE_MAX_SIZE: a size is a number with B, kB, MB or GB, like 500MB, not 'much'" in ended.err
 
 
 class TestVerify:
