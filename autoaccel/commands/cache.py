@@ -57,7 +57,8 @@ def place() -> Place:
 def stores() -> list[Store]:
     """The caches that exist and can be written, best first; `place` tells why one can't."""
     found = []
-    layers = manifest.layers()
+    # Builds go to the user's own cache also where it is named as a layer.
+    layers = [one for one in manifest.layers() if one != manifest.preferred()]
     for root in manifest.cache_roots():
         if root not in layers:
             with contextlib.suppress(OSError):

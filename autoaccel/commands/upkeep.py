@@ -82,6 +82,8 @@ def check(repair: bool, as_json: bool) -> int:
         artifacts, notes = artifacts + found.artifacts, notes + found.notes
         store = writable.get(reader.root)
         remaining = verify.repair(store, found.problems) if store is not None else found.problems
+        if repair and store is None and remaining:
+            complain(f"{reader.root} is only read here: nothing in it is set aside")
         left += len(remaining)
         rows += [{"path": one.path, "problem": one.what, "repaired": one not in remaining} for one in found.problems]
     if as_json:

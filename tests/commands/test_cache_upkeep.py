@@ -57,6 +57,15 @@ def names(ended):
     return sorted({entry["name"] for entry in ended.json})
 
 
+def test_the_user_s_own_cache_is_named_as_a_layer_too(accel, filled):
+    env = {"AUTOACCEL_READONLY_CACHES": str(filled.cache)}
+    filled.c("four.c", 4)
+    assert filled.ok("import autoaccel, four; print(four.value())", **env) == "4"
+    assert names(accel("cache", "list", "--json", **env)) == ["four", "one", "pkg.three", "two"]
+    assert accel("cache", "clear", "--yes", **env).out.startswith("removed ")
+    assert filled.artifacts() == []
+
+
 @pytest.mark.core
 def test_list_filters_and_sorts(accel, filled):
     age(filled, "two", 40 * DAY)
@@ -169,6 +178,18 @@ class TestVerify:
         assert accel("cache", "verify").status == 0
         assert len(list(filled.cache.glob("v2/quarantine/*"))) == 1
         assert filled.ok("import autoaccel, one, two; print(one.value(), two.value())") == "1 2"
+
+    def test_damage_in_a_layer_is_told_and_left(self, accel, filled, tmp_path):
+        layer = tmp_path / "layer"
+        filled.cache.rename(layer)
+        (library,) = layer.glob("v2/artifacts/*/one.*.so")
+        library.chmod(0o700)
+        library.write_bytes(library.read_bytes()[:-1] + b"x")
+        ended = accel("cache", "verify", "--repair", AUTOACCEL_READONLY_CACHES=str(layer))
+        assert ended.status == 1
+        assert f"damaged: {library.parent}: " in ended.out
+        assert ended.err == f"autoaccel: {layer} is only read here: nothing in it is set aside\n"
+        assert library.exists()
 
     def test_every_kind_of_note(self, accel, filled):
         spoilt = []
