@@ -167,7 +167,7 @@ class AccelFinder:
             self.attach()
         packed = self.packed
         if packed and fullname in packed and self.direct and fullname[:2] != "__":
-            # The interpreter has `__hello__` and such itself. Where the first directory of the path has it, nobody else is to be asked.
+            # Where the first directory of the path has it, nobody else is to be asked (but for `__hello__` and such).
             finder = packed[fullname]
             try:
                 first = (sys.path if path is None else path)[0]
@@ -352,7 +352,8 @@ def directory_spec(self, fullname, target=None, depth=5):
         self._listed = names
     # Cargo's names have hyphens where Python's have none.
     hyphened = stem.replace("_", "-") if "_" in stem else stem
-    stems = self._stems
+    # Where there is nothing but native sources, nobody asks for these.
+    stems = self._stems or (_stems(self) if self.odd or building else None)
     if stems is not None and stem not in stems and hyphened not in names and not self.foreign:
         return None
     if self.odd or building:
@@ -365,9 +366,8 @@ def directory_spec(self, fullname, target=None, depth=5):
             source = f"{self.base}{stem}{suffix}"
             break
     else:
-        if stems is None:
-            # Whoever looks for one name that is not ours here looks for more.
-            self._stems = frozenset([name.partition(".")[0] for name in names])
+        if stems is None and stem not in _stems(self) and hyphened not in names and not self.foreign:
+            return None
         # What `FileFinder.find_spec` does after its `stat`.
         directory = self.base[:-1]
         pack = packs.get(directory)
@@ -412,6 +412,13 @@ def directory_spec(self, fullname, target=None, depth=5):
     return spec
 
 
+def _stems(finder):
+    # type: (DirectoryFinder) -> frozenset[str]
+    """What the names in a directory begin with, by which most searches end."""
+    stems = finder._stems = frozenset([name.partition(".")[0] for name in finder._path_cache])
+    return stems
+
+
 class NativeLoader(_external.ExtensionFileLoader):
     """Loads the module that a native source becomes; ``path`` is the artifact once it is known, the source before.
 
@@ -425,6 +432,10 @@ class NativeLoader(_external.ExtensionFileLoader):
     """
 
     package = False
+    #: in which import the source has just been looked at
+    asked = 0
+    #: modules that were made, and not run yet
+    created = ()  # type: tuple[ModuleType, ...]
 
     def __init__(self, name, origin, toolchain, mode="build", names=None, record=None):
         # type: (str, str, str, str, set[str] | None, Record | None) -> None
@@ -434,10 +445,6 @@ class NativeLoader(_external.ExtensionFileLoader):
         self.mode = mode
         self.names = names
         self.record = record
-        #: in which import the source has just been looked at
-        self.asked = 0
-        #: modules that were made, and not run yet
-        self.created = ()  # type: tuple[ModuleType, ...]
 
     def create_module(self, spec):
         # type: (ModuleSpec) -> ModuleType
@@ -458,7 +465,7 @@ class NativeLoader(_external.ExtensionFileLoader):
                 known = False
             self.asked = 0
         if record is not None and self.mode == "build" and holds(record, self.names, known):
-            self.path = spec.cached = spec.origin = record[3]
+            self.path = spec._cached = spec.origin = record[3]  # type: ignore[attr-defined]
             # CPython opens `origin`; everyone else is to see the source there.
             try:
                 module = _imp.create_dynamic(spec)  # type: Any
@@ -484,7 +491,7 @@ class NativeLoader(_external.ExtensionFileLoader):
         # type: (ModuleType) -> None
         """Run the module's init; on a reload, build what has changed and put the new content into ``module``."""
         if module in self.created:
-            self.created = tuple([one for one in self.created if one is not module])
+            self.created = () if len(self.created) == 1 else tuple([one for one in self.created if one is not module])
             _imp.exec_dynamic(module)
             loaded[self.name] = self.path
             return

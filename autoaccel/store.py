@@ -153,8 +153,8 @@ class Reader:
 
         A damaged one is passed over; with ``repair``, it is taken out of reach.
         """
-        start = os.path.basename(self.home(key, ""))
-        folders = [folder for folder in self.folders() if os.path.basename(folder).startswith(start)]
+        top, start = os.path.split(self.home(key, ""))
+        folders = [f"{top}/{name}" for name in listed(top) if name.startswith(start)]
         variants = [(meta, folder) for folder in folders if (meta := read_meta(folder)) is not None]
         for meta, folder in sorted(variants, key=lambda pair: -pair[0]["created"]):
             if meta["plan"] != key or not _holds(meta, contents):

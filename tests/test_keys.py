@@ -108,6 +108,24 @@ def test_contents_are_read_once(tmp_path: Path) -> None:
     assert Contents().digest(str(tmp_path / "nowhere")) is None
 
 
+def test_what_other_contents_have_read_is_read_again_where_it_may_have_changed(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("one")
+    known: dict[str, tuple[tuple[int, int, int, int], str]] = {}
+    young = Contents(known).digest(str(path))
+    assert not known  # it might change under the same stamps
+    time.sleep(2.2)
+    first = Contents(known).digest(str(path))
+    assert first == young
+    assert known[str(path)] == (identity(str(path)), first)
+    stamps = path.stat()
+    path.write_text("two")
+    os.utime(path, ns=(stamps.st_atime_ns, stamps.st_mtime_ns))
+    assert Contents(known).digest(str(path)) == keys.file_digest(str(path)) != first
+    known[str(path)] = (identity(str(path)) or FRESH, "remembered")
+    assert Contents(known).digest(str(path)) == "remembered"
+
+
 def test_the_content_of_a_folder_is_its_listing(tmp_path: Path) -> None:
     before = keys.file_digest(str(tmp_path))
     (tmp_path / "x").touch()

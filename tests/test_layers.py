@@ -82,7 +82,7 @@ TABLE = {
     "toolchains.cc": {"compiler", "errors", "keys", "plan", "process", "settings", "toolchains.base", "toolchains.headers"},
     "toolchains.cython": {
         "compiler", "early", "errors", "keys", "plan", "process", "settings",
-        "toolchains.base", "toolchains.cython_cold", "toolchains.cython_parts", "toolchains.cython_server",
+        "toolchains.base", "toolchains.cython_cold", "toolchains.cython_head", "toolchains.cython_parts", "toolchains.cython_server",
         "toolchains.cython_split", "toolchains.headers",
     },
     "toolchains.rustc": {"errors", "keys", "manifest", "plan", "process"},

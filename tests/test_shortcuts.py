@@ -344,10 +344,34 @@ class TestLooks:
         )
         assert out == "7"
 
+    def test_an_edit_by_a_finder_that_asks_the_usual_one(self, project: Project) -> None:
+        project.c("a/m.c", 1)
+        project.ok("import sys; sys.path.insert(0, 'a'); import autoaccel, m")
+        out = project.ok(
+            """
+            import sys; sys.path.insert(0, "a")
+            import autoaccel
+            from importlib.machinery import PathFinder
+            from pathlib import Path
+            class Wrapping:
+                def find_spec(self, name, path=None, target=None):
+                    spec = PathFinder.find_spec(name, path, target)
+                    if name == "m":
+                        source = Path("a/m.c")
+                        source.write_text(source.read_text().replace("(1)", "(7)"))
+                    return spec
+            sys.meta_path.insert(0, Wrapping())
+            import m
+            print(m.value())
+            """
+        )
+        assert out == "7"
+
     def test_an_import_looks_once(self, project: Project) -> None:
         need("strace")
         two(project)
         log = project.cache.parent / "strace"
+        # The first of a process is found by `PathFinder`, the others at once.
         code = "import sys; sys.path.insert(0, 'a'); import autoaccel, n, m"
         done = subprocess.run(
             ["strace", "-f", "-o", str(log), sys.executable, "-c", code],
@@ -355,7 +379,7 @@ class TestLooks:
         )  # fmt: skip
         if done.returncode != 0 and "ptrace" in done.stderr.lower():
             pytest.skip(f"strace may not trace here: {done.stderr.strip()}")
-        assert log.read_text().count('/a/m.c"') == 1
+        assert [log.read_text().count(f'/a/{name}.c"') for name in "nm"] == [1, 1]
 
     @pytest.mark.parametrize("others", [0, 80], ids=["a short listing", "a long one"])
     def test_a_header_that_appears_beside_the_source(self, project: Project, others: int) -> None:

@@ -23,7 +23,7 @@ from .base import Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from ..settings import Settings
@@ -79,15 +79,37 @@ def plan(source: Source, how: Settings) -> Plan:
     )
 
 
+#: Work folders of the builds of this process.
+_under_way: set[str] = set()
+
+
 def build(plan: Plan, workdir: str) -> Built:
     """Translate, compile and link."""
+    _under_way.add(workdir)
+    try:
+        if len(_under_way) > 1 and not cython_head.known() and _in_halves(plan.options.language or "c"):
+            # Of use as long as the server is still loading Cython, and for modules that are to come.
+            helper = ThreadPoolExecutor(1, initializer=process.inherited())
+            helper.submit(_foresee, plan, workdir)
+            helper.shutdown(wait=False)
+        return _build(plan, workdir)
+    finally:
+        _under_way.discard(workdir)
+
+
+def _root(source: Source) -> str:
+    """The folder that a module is imported from."""
+    root = os.path.dirname(source.path)
+    for _ in range(source.name.count(".") + (1 if source.package else 0)):
+        root = os.path.dirname(root)
+    return root
+
+
+def _build(plan: Plan, workdir: str) -> Built:
     source = plan.source
     how = plan.settings
     language = plan.options.language or "c"
-    depth = source.name.count(".") + (1 if source.package else 0)
-    root = os.path.dirname(source.path)
-    for _ in range(depth):
-        root = os.path.dirname(root)
+    root = _root(source)
     stem = os.path.splitext(os.path.basename(source.path))[0]
     request = {
         "source": source.path,
@@ -100,8 +122,7 @@ def build(plan: Plan, workdir: str) -> Built:
         "options": {"annotate": how.annotate, "gdb_debug": how.debug},
         "cwd": root if os.path.isdir(root) else os.sep,
     }
-    with _one_of_several(plan, root, workdir):
-        answer = _ask(request)
+    answer = _ask(request)
     if plan.options.language is None and _wants_cpp(answer["inputs"], source):
         # As cythonize does: a cimported .pxd may say so, and nobody said otherwise.
         language = "c++"
@@ -111,7 +132,7 @@ def build(plan: Plan, workdir: str) -> Built:
     options = plan.options.plus(Options(language=language))
     for file, told in _told_by_pxd(answer, source).items():
         options = options.plus(headers.resolve(told, source, how.root, file))
-    folders = _own_folders(plan, root)
+    folders = _own_folders(plan)
     if answer["numpy"] or any(name.startswith("numpy/") for name in answer["externs"]):
         folders += headers.numpy_include()
     folders += _beside_cimports(answer["inputs"])
@@ -162,32 +183,15 @@ def _in_halves(language: str) -> bool:
     return language == "c" and sys.platform == "linux"
 
 
-def _own_folders(plan: Plan, root: str) -> list[str]:
+def _own_folders(plan: Plan) -> list[str]:
     """Where headers are looked for whatever the source says."""
-    return [os.path.dirname(plan.source.path), root, plan.settings.root]
+    return [os.path.dirname(plan.source.path), _root(plan.source), plan.settings.root]
 
 
-#: Work folders of builds that wait for a translation.
-_waiting: set[str] = set()
-
-
-@contextlib.contextmanager
-def _one_of_several(plan: Plan, root: str, workdir: str) -> Iterator[None]:
-    """Make use of the time in which several builds wait for a server that is still loading Cython."""
-    _waiting.add(workdir)
-    try:
-        if len(_waiting) > 1 and _in_halves(plan.options.language or "c"):
-            helper = ThreadPoolExecutor(1, initializer=process.inherited())
-            helper.submit(_foresee, plan, root, workdir)
-            helper.shutdown(wait=False)
-        yield
-    finally:
-        _waiting.discard(workdir)
-
-
-def _foresee(plan: Plan, root: str, workdir: str) -> None:
+def _foresee(plan: Plan, workdir: str) -> None:
+    """Learn about the C that Cython will have written, as far as it is the same for many modules."""
     how = plan.settings
-    options = plan.options.plus(Options(include_dirs=tuple(dict.fromkeys(_own_folders(plan, root)))))
+    options = plan.options.plus(Options(include_dirs=tuple(dict.fromkeys(_own_folders(plan)))))
     found = compiler.find("c", name=plan.source.name, path=plan.source.path)
     if found.kind == "gcc" and compiler.unsaid(options, how, "c"):
         unit = compiler.Unit(f"{workdir}/foreseen.c", "c", generated=True)

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .cython_split import Prefix
 
-__all__ = ["Head", "foresee", "of"]
+__all__ = ["Head", "foresee", "known", "of"]
 
 #: Cython's own files have the second kind too.
 _COMMENT = re.compile(r"/\*.*?\*/|^\s*//[^\n]*", re.DOTALL | re.MULTILINE)
@@ -89,6 +89,14 @@ class Head:
     def look(self, job: compiler.Job, prefix: Prefix, started: int) -> None:
         """As `learn`, now."""
         self.learned = True
+        try:
+            self._look(job, prefix, started)
+        except BaseException:
+            # It was broken off; the next may try.
+            self.learned = False
+            raise
+
+    def _look(self, job: compiler.Job, prefix: Prefix, started: int) -> None:
         prefix.look()
         folders = compiler.include_words(job.flags)
         if any(job.env.get(name) for name in compiler.SEARCHED) or not all(map(os.path.isabs, folders)):
@@ -133,6 +141,11 @@ _heads: dict[tuple[object, ...], Head] = {}
 _foreseeing = threading.RLock()
 
 
+def known() -> bool:
+    """Whether one has been looked at."""
+    return any(head.learned for head in list(_heads.values()))
+
+
 def foresee(job: compiler.Job, utilities: str) -> None:
     """Learn what files will begin with as long as Cython has not written one, which it needs time to be loaded for.
 
@@ -141,7 +154,7 @@ def foresee(job: compiler.Job, utilities: str) -> None:
         utilities: Cython's folder of that name, which has what it writes.
     """
     with _foreseeing, contextlib.suppress(Unsplittable, UnicodeError, OSError):
-        head, start = of(job, _usual(utilities))
+        head, _ = of(job, _usual(utilities))
         if head.learned:
             return
         started = time.time_ns()

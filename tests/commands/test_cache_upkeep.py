@@ -515,7 +515,7 @@ class TestArchive:
         assert ended.status == 1
         assert "is not the archive that was meant" in ended.err
 
-    @pytest.mark.parametrize("name", ["../evil", "/evil", "artifacts/../../evil/x", "artifacts/a/b/../../../evil"])
+    @pytest.mark.parametrize("name", ["../evil", "/evil", "artifacts/../../evil/x", "artifacts/a/../../evil"])
     def test_members_outside_of_the_archive_s_place(self, accel, filled, tmp_path, name):
         file = tmp_path / "evil.tar.gz"
         digest = hashlib.sha256(b"x").hexdigest()

@@ -242,6 +242,47 @@ def test_later_modules_of_a_process_say_only_what_they_read_of_python(project: P
     assert others == [first]
 
 
+def test_what_modules_that_are_built_at_once_begin_with_is_foreseen(project: Project) -> None:
+    compiler = project.compiler('for word; do case $word in *.half.i) wc -c < "$word" >> "$0.log.sizes";; esac; done')
+    for name in ("one", "two"):
+        project.write(f"{name}.pyx", RICH)
+    project.ok("from autoaccel import ahead; ahead.build(jobs=2)")
+    sizes = [int(size) for size in Path(f"{compiler.log}.sizes").read_text().split()]
+    assert len(sizes) == 2
+    # As a third one, above: Python.h says 300 kB more.
+    project.write("apart/solo.pyx", RICH)
+    project.ok("import sys; sys.path.insert(0, 'apart'); import autoaccel, solo")
+    whole_head = int(Path(f"{compiler.log}.sizes").read_text().split()[-1])
+    # The other one may have come before anybody knew that there are two.
+    assert min(sizes) < whole_head - 300_000
+    assert all(halved(log) for log in logs(project).values())
+    assert len({tuple(inputs(project, name)) for name in ("one", "two")}) == 1
+    first, *others = [
+        project.ok(f"import sys; sys.path.insert(0, 'apart')\n{USE_RICH.replace('sample', name)}").replace(
+            name, "sample"
+        )
+        for name in ("solo", "one", "two")
+    ]
+    assert others == [first, first]
+
+
+def test_what_is_foreseen_is_what_the_installed_cython_writes(project: Project) -> None:
+    project.write("sample.pyx", SMALL)
+    out = project.ok(
+        """
+        import os, Cython
+        from Cython.Build import cythonize
+        from autoaccel.toolchains import cython_head as head
+        cythonize("sample.pyx", quiet=True)
+        text = open("sample.c").read()
+        written = text[: text.index(head._INCLUDE) + len(head._INCLUDE)]
+        usual = head._usual(os.path.join(os.path.dirname(Cython.__file__), "Utility"))
+        print(head._bare(written) == head._bare(usual))
+        """
+    )
+    assert out == "True"
+
+
 def test_pragmas_in_the_authors_functions_are_kept(project: Project) -> None:
     project.write(
         "sample.pyx",
