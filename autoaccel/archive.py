@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tarfile
 import time
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from . import keys, manifest
 from .errors import ConfigError
 from .inventory import Item, current
-from .store import Store, damage, read_meta, replace
+from .store import Store, damage, has, read_meta, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,15 @@ __all__ = ["Exported", "Imported", "read", "write"]
 
 _SCHEMA = 2
 _INDEX = "autoaccel.json"
+#: A name that is a digest: no other becomes a folder's or a note's.
+_DIGEST = re.compile(r"[0-9a-f]{16,64}")
+#: Members of the index, and of what it tells of a module, by type.
+_MEMBERS = {"files": (dict,), "manifests": (list,)}
+_NOTE = {
+    **dict.fromkeys(("slot", "name", "source", "toolchain", "key", "beside"), (str,)),
+    **dict.fromkeys(("inputs", "siblings", "folders", "absent"), (list,)),
+    "missing": (dict,),
+}
 #: No member may be larger: an archive that lies about its sizes must not fill the disk.
 _MOST = 1 << 31
 
@@ -154,7 +164,7 @@ def read(path: str, store: Store, sha256: str | None = None) -> Imported:
     with store.workdir() as work:
         try:
             index = _unpacked(path, work)
-        except (tarfile.TarError, ValueError, KeyError, TypeError, EOFError) as error:
+        except (tarfile.TarError, ValueError, EOFError, RecursionError) as error:
             raise ConfigError(f"{path} is no archive of `autoaccel cache export`, or damaged: {error}") from None
         folders = _checked(path, work)
         new: list[str] = []
@@ -180,15 +190,13 @@ def _unpacked(path: str, work: str) -> dict[str, Any]:
         if first is None or first.name != _INDEX or first.size > _MOST:
             raise ValueError(f"it does not begin with {_INDEX}")
         stream = tar.extractfile(first)
-        index: dict[str, Any] = json.load(stream) if stream is not None else {}
-        if index["schema"] != _SCHEMA:
-            raise ValueError(f"its format is {index['schema']}, and this autoaccel reads {_SCHEMA}")
+        index = _index(json.load(stream) if stream is not None else None)
         left = dict(index["files"])
         while (member := tar.next()) is not None:
             parts = member.name.split("/")
             wanted = left.pop(member.name, None)
-            plain = member.isreg() and len(parts) == 3 and parts[0] == "artifacts"
-            if wanted is None or not plain or member.size > _MOST or not all(map(_is_name, parts)):
+            plain = member.isreg() and len(parts) == 3 and parts[0] == "artifacts" and _is_name(parts[2])
+            if wanted is None or not plain or member.size > _MOST or not _DIGEST.fullmatch(parts[1]):
                 raise ValueError(f"{member.name} has no place in it")
             stream = tar.extractfile(member)
             assert stream is not None
@@ -203,6 +211,25 @@ def _unpacked(path: str, work: str) -> dict[str, Any]:
         if left:
             raise ValueError(f"{min(left)} is missing")
     return index
+
+
+def _index(told: object) -> dict[str, Any]:
+    """The index, of which all is of the right kind."""
+    if not has(told, {"schema": (int,)}):
+        raise ValueError(f"its {_INDEX} is no index")
+    if told["schema"] != _SCHEMA:
+        raise ValueError(f"its format is {told['schema']}, and this autoaccel reads {_SCHEMA}")
+    whole = has(told, _MEMBERS) and all(isinstance(digest, str) for digest in told["files"].values())
+    if not whole or not all(map(_is_note, told["manifests"])):
+        raise ValueError(f"its {_INDEX} is no index")
+    return told
+
+
+def _is_note(note: object) -> bool:
+    if not has(note, _NOTE) or not _DIGEST.fullmatch(note["slot"]):
+        return False
+    lists = [note["inputs"], note["siblings"], note["folders"], note["absent"], *note["missing"].values()]
+    return all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists)
 
 
 def _is_name(part: str) -> bool:
@@ -236,12 +263,12 @@ def _added(store: Store, folder: str, final: str) -> bool:
 
 def _remember(store: Store, note: dict[str, Any], artifact: str) -> None:
     """Write a manifest that holds as soon as somebody has compared contents; nothing is known of time stamps here."""
-    path = f"{store.bucket}/manifests/{os.path.basename(str(note['slot']))}"
+    path = f"{store.bucket}/manifests/{note['slot']}"
     if manifest.load(path) is not None:
         return
     # A row that no file has: of the system here, nothing was looked at.
     rows = ((f"{store.bucket}/imported", 0, 0, 0, 0),)
-    content = manifest.pack((rows, (), tuple(note["absent"]), str(note["beside"]), (), ()))
+    content = manifest.pack((rows, (), tuple(note["absent"]), note["beside"], (), ()))
     missing = manifest.pack({})
     context = hashlib.sha256(content + missing).hexdigest()[:32]
     told = manifest.Manifest(

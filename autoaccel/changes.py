@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 from . import manifest
-from .store import damage, told_options
+from .store import damage, read_meta, told_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ def nearest(entries: Iterable[Entry], plan: Plan, known: manifest.Manifest | Non
 
 def changes(entry: Entry, plan: Plan, contents: Contents, known: manifest.Manifest | None) -> list[Change]:
     """Every difference between the build of an artifact and what a build now would be made from."""
-    meta = entry.meta
+    meta = read_meta(entry.folder)
+    if meta is None:
+        return [Change("artifact", entry.folder, "as it was published", "its description is damaged")]
     rows = known.rows if known is not None and os.path.dirname(known.artifact) == entry.folder else ()
     seen = {row[0]: row for row in rows if row[1:] != manifest.FRESH}
     found = [*_versions(meta), *_inputs(meta, plan, contents, seen), *_appeared(meta, known)]

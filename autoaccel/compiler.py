@@ -19,7 +19,7 @@ import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from . import errors, keys, manifest, process, settings, whereabouts
+from . import errors, keys, manifest, process, processor, settings, whereabouts
 from .errors import Diagnostic
 from .plan import Tool
 from .toolchains.base import Failed
@@ -280,7 +280,8 @@ def build_library(
         job_of(unit, index, options, compilers[unit.language], how, workdir, env) for index, unit in enumerate(units)
     ]
     log: list[str] = []
-    inputs: list[str] = []
+    words = [word for job in jobs for word in job.command]
+    inputs = [*processor.inputs((*words, *options.extra_link_args, *how.ldflags, os.environ.get("LDFLAGS", "")))]
     absent: list[str] = []
 
     def work(unit: Unit, job: Job) -> Objects:

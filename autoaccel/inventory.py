@@ -16,14 +16,16 @@ import time
 from dataclasses import dataclass, field
 
 from . import keys, manifest
-from .store import Entry, Reader, listed
+from .store import Entry, Reader, listed, size_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-__all__ = ["COARSE", "Item", "Statistics", "accesses", "current", "items", "mapped", "pin_name", "pins", "statistics"]
+__all__ = [
+    "COARSE", "Item", "Statistics", "accesses", "current", "items", "mapped", "pin_name", "pins", "size", "statistics",
+]  # fmt: skip
 
 #: Seconds by which an access time may be behind the last use.
 COARSE = 86_400.0
@@ -47,7 +49,8 @@ class Item:
         seconds: what making it took.
         current: whether it is what the next import of its module would look at.
         pinned: whether the user wants it kept.
-        meta: an artifact's description.
+        meta: the head of an artifact's description, see `store.read_head`.
+        loaded: access time of an artifact's library; 0 where the file system keeps none.
     """
 
     kind: str
@@ -63,6 +66,7 @@ class Item:
     current: bool = False
     pinned: bool = False
     meta: dict[str, Any] = field(default_factory=dict)
+    loaded: float = 0.0
 
     @property
     def library(self) -> str | None:
@@ -92,11 +96,16 @@ class Statistics:
     hit_rate: float | None
 
 
-def items(reader: Reader) -> list[Item]:
-    """Everything in a cache that can be removed by itself, in no order."""
+def items(reader: Reader, *, brief: bool = False) -> list[Item]:
+    """Everything in a cache that can be removed by itself, in no order.
+
+    Args:
+        reader: the cache.
+        brief: nobody will ask what is current, only what is pinned: without pins, no manifest is read.
+    """
     seen: set[tuple[int, int]] = set()
     wanted = pins(reader)
-    named = {known.artifact for known in current(reader).values()}
+    named = {known.artifact for known in current(reader).values()} if wanted or not brief else set()
     timed = accesses(reader.bucket)
     found = [_artifact(reader, entry, named, wanted, timed) for entry in reader.entries()]
     found += _cargo(reader, seen)
@@ -105,12 +114,16 @@ def items(reader: Reader) -> list[Item]:
     return found
 
 
+def size(reader: Reader, found: Iterable[Item]) -> int:
+    """Bytes of everything in a cache, of which ``found`` are the items: no artifact is measured twice."""
+    artifacts = sum(one.size for one in found if one.kind == "artifact")
+    return artifacts + size_below(reader.bucket, but=("artifacts",))
+
+
 def _artifact(reader: Reader, entry: Entry, named: set[str], wanted: frozenset[str], timed: bool) -> Item:
     meta = entry.meta
     library = f"{entry.folder}/{meta['library']}"
-    used = [float(meta["created"]), _time(entry.folder, access=False)]
-    if timed:
-        used.append(_time(library, access=True))
+    loaded = _time(library, access=True) if timed else 0.0
     return Item(
         "artifact",
         reader.root,
@@ -120,12 +133,13 @@ def _artifact(reader: Reader, entry: Entry, named: set[str], wanted: frozenset[s
         str(meta.get("source")),
         entry.size,
         float(meta["created"]),
-        max(used),
+        max(float(meta["created"]), _time(entry.folder, access=False), loaded),
         float(meta["seconds"]),
         library in named,
         # Of a pinned module that is kept which the next import looks at, not what its source once was.
         str(meta.get("name")) in wanted and library in named,
         meta,
+        loaded,
     )
 
 
@@ -237,8 +251,7 @@ def statistics(found: Iterable[Item], readers: Iterable[Reader]) -> Statistics:
 
 def _loaded_again(item: Item) -> bool:
     # Publishing reads the library, and the process that built it loads it: what comes a minute later is another's.
-    library = item.library
-    return library is not None and accesses(library) and _time(library, access=True) > item.created + 60.0
+    return item.loaded > item.created + 60.0
 
 
 def _history(reader: Reader) -> Iterator[list[str]]:

@@ -5,8 +5,7 @@ together), then a private folder for users without a writable home. A folder is 
 ``AUTOACCEL_READONLY_CACHES`` names further ones that are only read; these may be root's.
 """
 
-from __future__ import annotations
-
+# Nothing is imported that no interpreter has loaded: the hook asks here where the cache is, also in such an import.
 import os
 import sys
 

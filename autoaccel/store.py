@@ -25,6 +25,7 @@ import atexit
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import marshal
@@ -38,6 +39,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 
 from . import keys, locks, manifest
 from .errors import BuildError, Diagnostic
@@ -47,25 +49,30 @@ from .plan import Artifact
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import Any
+    from typing import Any, TypeGuard
 
     from .plan import Built, Plan
     from .sources import Source
 
     #: The content of a ``meta.json``.
     Meta = dict[str, Any]
+    #: Members of such a document, and what each may be.
+    Types = Mapping[str, tuple[type, ...]]
 
 __all__ = [
     "Entry",
     "Reader",
     "Store",
     "damage",
+    "has",
     "is_left_over",
     "keep_privately",
     "listed",
     "open_store",
+    "owner",
     "plain_file",
     "private_store",
+    "read_head",
     "read_meta",
     "readers",
     "replace",
@@ -92,6 +99,8 @@ _LONGEST = 3500
 _BUILT_IN = ("cargo",)
 #: Damaged artifacts that are kept.
 _QUARANTINED = 8
+#: Bytes of a description within which is all that lists tell; what the build has read comes after it, and is long.
+_HEAD = 4096
 
 _FOLDERS = (
     "artifacts", "manifests", "contexts", "packs", "failures", "locks", "builds", "tools", "projects", "cargo", "pins",
@@ -111,7 +120,7 @@ class Entry:
 
     Attributes:
         folder: where it is.
-        meta: the content of its ``meta.json``.
+        meta: the head of its ``meta.json``, see `read_head`.
         size: bytes of all its files.
     """
 
@@ -166,9 +175,9 @@ class Reader:
     def entries(self) -> Iterator[Entry]:
         """Every artifact with its description."""
         for folder in self.folders():
-            meta = read_meta(folder)
+            meta = read_head(folder)
             if meta is not None:
-                yield Entry(folder, meta, sum(size_of(f"{folder}/{name}") for name in listed(folder)))
+                yield Entry(folder, meta, size_below(folder))
 
     def size(self) -> int:
         """Bytes of everything in the bucket."""
@@ -436,6 +445,11 @@ class Store(Reader):
         try:
             with open(f"{self.bucket}/failures/{key}.json", encoding="utf-8", opener=plain_file) as file:
                 told = json.load(file)
+            # Its text is shown to people, and its paths are looked at.
+            if not (
+                has(told, _FAILURE) and _is_read(told) and all(has(one, _DIAGNOSTIC) for one in told["diagnostics"])
+            ):
+                return None
             age = time.time() - told["time"]
             if not 0 <= age < (_DAY if told["complete"] else _DOUBT_SECONDS) or not _holds(told, contents):
                 return None
@@ -496,7 +510,7 @@ class Store(Reader):
     @contextlib.contextmanager
     def workdir(self) -> Iterator[str]:
         """A private folder on the store's file system, gone afterwards."""
-        folder = tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=f"{self.bucket}/builds")
+        folder = tempfile.mkdtemp(prefix=f"{owner()}-", dir=f"{self.bucket}/builds")
         try:
             yield folder
         finally:
@@ -630,12 +644,28 @@ def _reap(bucket: str) -> None:
 
 def is_left_over(folder: str) -> bool:
     """Whether nobody works in a work folder any more."""
-    owner = os.path.basename(folder).partition("-")[0]
+    number, _, machine = os.path.basename(folder).partition("-")[0].partition(".")
     try:
         old = time.time() - os.lstat(folder).st_mtime > _DAY
     except OSError:
         return False
-    return old or (owner.isdigit() and not _alive(int(owner)))
+    # What lives on another machine can't be told from here.
+    return old or (number.isdigit() and machine in ("", _machine()) and not _alive(int(number)))
+
+
+def owner() -> str:
+    """What the name of a work folder begins with: this process's number, and where it means something."""
+    return f"{os.getpid()}.{_machine()}"
+
+
+@functools.cache
+def _machine() -> str:
+    """The running system and its space of process numbers: containers and machines may share a cache."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return keys.digest(file.read(), os.readlink("/proc/self/ns/pid"))[:8]
+    except (OSError, ValueError):
+        return keys.digest(socket.gethostname())[:8]
 
 
 def _alive(process: int) -> bool:
@@ -680,7 +710,7 @@ def keep_privately(library: str, *others: str) -> str:
         return shutil.copy(library, folder)
     except OSError:
         # Beside the work folder no room is needed for it; it is known by the process's number there.
-        folder = tempfile.mkdtemp(prefix=f"{os.getpid()}-kept-", dir=os.path.dirname(os.path.dirname(library)))
+        folder = tempfile.mkdtemp(prefix=f"{owner()}-kept-", dir=os.path.dirname(os.path.dirname(library)))
         _until_exit(folder)
         for path in (*others, library):
             os.rename(path, f"{folder}/{os.path.basename(path)}")
@@ -836,16 +866,55 @@ def read_meta(folder: str) -> Meta | None:
             meta = json.load(file)
     except (OSError, ValueError, RecursionError):
         return None
-    wanted = {"library": str, "sha256": str, "key": str, "plan": str, "inputs": list, "absent": list, "read_env": list}
-    numbers = ("seconds", "created", "size")
-    if (
-        isinstance(meta, dict)
-        and all(isinstance(meta.get(key), kind) for key, kind in wanted.items())
-        and all(isinstance(meta.get(key), int | float) for key in numbers)
-        and all(isinstance(row, list) and len(row) == 2 for row in meta["inputs"])
-    ):
-        return meta
-    return None
+    return meta if has(meta, _NAMES) and has(meta, _READ) and _is_read(meta) else None
+
+
+def read_head(folder: str) -> Meta | None:
+    """What `read_meta` gives, mostly without what the build has read (``inputs`` and all after it): for lists."""
+    try:
+        descriptor = plain_file(f"{folder}/meta.json", os.O_RDONLY)
+        try:
+            head, found, _ = os.read(descriptor, _HEAD).decode("ascii").partition(', "inputs": [')
+        finally:
+            os.close(descriptor)
+        # Were the words inside of something else, this would be no document.
+        meta = json.loads(head + "}") if found else None
+    except (OSError, ValueError, RecursionError):
+        meta = None
+    return meta if has(meta, _NAMES) else read_meta(folder)
+
+
+_TEXT, _NUMBER, _MAYBE = (str,), (int, float), (str, NoneType)
+#: Members of a description by type: what an artifact is, and what its build has read.
+_NAMES: Types = {
+    "library": _TEXT, "sha256": _TEXT, "key": _TEXT, "plan": _TEXT,
+    "size": _NUMBER, "created": _NUMBER, "seconds": _NUMBER,
+}  # fmt: skip
+_READ: Types = {"inputs": (list,), "absent": (list,), "read_env": (list,)}
+#: Those of a remembered failure, and of each of its diagnostics.
+_FAILURE: Types = {
+    "time": _NUMBER, "complete": (bool,), "message": _TEXT, "name": _MAYBE, "path": _MAYBE, "log": _MAYBE,
+    "inputs": (list,), "absent": (list,), "diagnostics": (list,),
+}  # fmt: skip
+_DIAGNOSTIC: Types = {slot: (int,) if slot in ("line", "column") else _TEXT for slot in Diagnostic.__slots__}
+
+
+def has(told: object, members: Types) -> TypeGuard[Meta]:
+    """Whether something that was read is a document that has members of these types."""
+    return isinstance(told, dict) and all(isinstance(told.get(name), kinds) for name, kinds in members.items())
+
+
+def _is_read(told: Meta) -> bool:
+    """Whether what a build has read is paths with digests, paths that were missing, and variables with values."""
+    return (
+        all(_is_row(row, _TEXT) for row in told["inputs"])
+        and all(isinstance(path, str) for path in told["absent"])
+        and all(_is_row(row, _MAYBE) for row in told.get("read_env", ()))
+    )
+
+
+def _is_row(row: object, second: tuple[type, ...]) -> bool:
+    return isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], second)
 
 
 def damage(folder: str, meta: Meta) -> str | None:
@@ -912,9 +981,23 @@ def size_of(path: str) -> int:
         return 0
 
 
-def size_below(folder: str) -> int:
-    """Bytes of all files below a folder; none where it is no folder."""
-    return sum(size_of(f"{place}/{name}") for place, _, files in os.walk(folder) for name in files)
+def size_below(folder: str, *, but: Sequence[str] = ()) -> int:
+    """Bytes of all files below a folder; none where it is no folder.
+
+    Args:
+        folder: the folder.
+        but: names in it that are passed over.
+    """
+    total = 0
+    rest = [f"{folder}/{name}" for name in listed(folder) if name not in but] if but else [folder]
+    while rest:
+        with contextlib.suppress(OSError), os.scandir(rest.pop()) as found:
+            for one in found:
+                if one.is_dir(follow_symlinks=False):
+                    rest.append(one.path)
+                else:
+                    total += size_of(one.path)
+    return total
 
 
 def _holder(path: str) -> str:

@@ -16,7 +16,7 @@ from .store import Store, damage, listed, read_meta
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .store import Reader
 
@@ -83,8 +83,15 @@ def _repaired(store: Store, problem: Problem) -> bool:
 def _artifacts(reader: Reader) -> Iterator[Problem | None]:
     """The artifacts, each None if it is whole."""
     for folder in reader.folders():
-        what = _artifact(folder)
-        yield Problem(folder, what, folder) if what is not None else None
+        yield _looked(folder, _artifact)
+
+
+def _looked(path: str, look: Callable[[str], str | None]) -> Problem | None:
+    """What is wrong with a path, seen twice: others build and clear meanwhile, and what goes is no damage."""
+    what = look(path)
+    if what is not None:
+        what = look(path) if os.path.lexists(path) else None
+    return Problem(path, what, path) if what is not None and os.path.lexists(path) else None
 
 
 def _artifact(folder: str) -> str | None:
@@ -111,20 +118,31 @@ def _notes(reader: Reader) -> Iterator[Problem | None]:
     """The small files, each None if it is whole."""
     for folder in ("manifests", "packs", "contexts", "projects"):
         for path in _files(f"{reader.bucket}/{folder}"):
-            if not _plain(path) or manifest.load(path) is None:
-                yield Problem(path, "its content is not what was written", path)
-            elif folder == "manifests" and manifest.at(path) is None:
-                yield Problem(path, "it is no manifest", path)
-            else:
-                yield None
+            yield _looked(path, _manifest if folder == "manifests" else _marshalled)
     for folder in ("failures", "tools", "numba"):
         for path in _files(f"{reader.bucket}/{folder}"):
             if path.endswith(".json"):
-                yield None if _plain(path) and _is_json(path) else Problem(path, "it is no JSON any more", path)
+                yield _looked(path, _json)
     for folder in listed(f"{reader.bucket}/numba"):
         for path in _files(f"{reader.bucket}/numba/{folder}"):
             if path.endswith((".nbi", ".nbc")):
-                yield None if _plain(path) and _is_pickle(path) else Problem(path, "numba can't read it", path)
+                yield _looked(path, _pickle)
+
+
+def _marshalled(path: str) -> str | None:
+    return "its content is not what was written" if not _plain(path) or manifest.load(path) is None else None
+
+
+def _manifest(path: str) -> str | None:
+    return _marshalled(path) or ("it is no manifest" if manifest.at(path) is None else None)
+
+
+def _json(path: str) -> str | None:
+    return None if _plain(path) and _is_json(path) else "it is no JSON any more"
+
+
+def _pickle(path: str) -> str | None:
+    return None if _plain(path) and _is_pickle(path) else "numba can't read it"
 
 
 def _files(folder: str) -> Iterator[str]:

@@ -16,9 +16,16 @@ from typing import Any
 
 import pytest
 
-# A shell that starts the suite in its background has it ignore Ctrl-C, and so would the programs that it tests.
-if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell that starts the suite in its background has it ignore Ctrl-C, nohup a closed terminal; and so would the
+# programs that it tests.
+for _name, _usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    _number = getattr(signal, _name, None)
+    if (
+        _number is not None
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(_number) is signal.SIG_IGN
+    ):
+        signal.signal(_number, _usual)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -165,11 +172,16 @@ class Project:
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """An empty project with an empty cache."""
-    root = tmp_path / "project"
+    return make(tmp_path)
+
+
+def make(folder: Path) -> Project:
+    """The same in a folder that may last longer."""
+    root = folder / "project"
     root.mkdir()
     # The top of all projects here: what lies above the tests' folder is not theirs.
-    (tmp_path / ".git").mkdir()
-    return Project(root, tmp_path / "cache")
+    (folder / ".git").mkdir()
+    return Project(root, folder / "cache")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -45,6 +45,7 @@ TABLE = {
     "plan": set(),
     "public": {"loader"},
     "process": set(),
+    "processor": set(),
     "progress": set(),
     "logs": set(),
     "early": {"location", "process"},
@@ -79,7 +80,7 @@ TABLE = {
     "toolchains.cython_head": {"compiler", "keys", "manifest", "process", "toolchains.cython_split"},
     "toolchains.cython_parts": {"toolchains.cython_head", "compiler", "keys", "process", "settings", "toolchains.builddirs", "toolchains.cython_split"},
     "toolchains.cython_server": set(),
-    "compiler": {"errors", "keys", "manifest", "plan", "process", "settings", "toolchains.base", "whereabouts"},
+    "compiler": {"errors", "keys", "manifest", "plan", "process", "processor", "settings", "toolchains.base", "whereabouts"},
     "toolchains.headers": {"errors", "plan", "process", "settings", "toolchains.base", "toolchains.cython_server"},
     "toolchains.cc": {"compiler", "errors", "keys", "plan", "process", "settings", "toolchains.base", "toolchains.headers"},
     "toolchains.cython": {
@@ -93,7 +94,8 @@ TABLE = {
     "toolchains.readonly": {"crates"},
     "toolchains.requests": {"crates", "rustextensions"},
     "toolchains.cargo": {
-        "crates", "errors", "keys", "plan", "process", "progress", "settings", "toolchains.base", "toolchains.builddirs",
+        "crates", "errors", "keys", "plan", "process", "processor", "progress", "settings", "toolchains.base",
+        "toolchains.builddirs",
         "toolchains.cargo_output", "toolchains.readonly", "toolchains.requests", "toolchains.rustc",
     },
     "toolchains.rustfile": {
@@ -108,7 +110,7 @@ TABLE = {
         "toolchains.numba", "toolchains.rustfile",
     },
     "pipeline": {
-        "content", "csource", "errors", "exports", "keys", "logs", "manifest", "plan", "progress", "settings", "sources", "store",
+        "content", "csource", "errors", "exports", "keys", "logs", "manifest", "plan", "processor", "progress", "settings", "sources", "store",
         "toolchains", "toolchains.base",
     },
     "numba": set(),

@@ -382,6 +382,34 @@ class TestContents:
         assert list(store.Store(str(project.cache)).entries()) == []
         assert project.ok(CODE) == "7"
 
+    @pytest.mark.parametrize("options", [{}, {"a": 1, "inputs": [1]}, {"a": "x" * 5000}, {"a": ', "inputs": ['}])
+    def test_lists_read_only_what_an_artifact_is(self, project: Project, options: dict[str, object]) -> None:
+        project.c("sample.c", 7)
+        assert project.ok(CODE) == "7"
+        folder = project.artifacts()[0].parent
+        whole = {**(store.read_meta(str(folder)) or {}), "options": options}
+        (folder / "meta.json").write_text(json.dumps(whole))
+        head = store.read_head(str(folder))
+        assert head is not None
+        members = [*whole]
+        known = members[: members.index("inputs")]
+        assert {key: head[key] for key in known} == {key: whole[key] for key in known}
+        # What a build has read is most of it, and mostly passed over.
+        assert ("inputs" in head) is ("a" in options and options["a"] != ', "inputs": [')
+        assert len((folder / "meta.json").read_bytes()) > 10_000
+
+    def test_sizes_are_of_files_and_of_no_link_s_target(self, tmp_path: Path) -> None:
+        (tmp_path / "a" / "b").mkdir(parents=True)
+        (tmp_path / "c").mkdir()
+        for name in ("x", "a/x", "a/b/x", "c/x"):
+            (tmp_path / name).write_bytes(bytes(1000))
+        assert store.size_below(str(tmp_path)) == 4000
+        assert store.size_below(str(tmp_path), but=("a",)) == 1000
+        (tmp_path / "a" / "link").symlink_to(tmp_path / "c")
+        assert 4000 < store.size_below(str(tmp_path)) < 5000
+        assert store.size_below(str(tmp_path / "nothing")) == 0
+        assert store.size_below(str(tmp_path / "x")) == 0
+
     def test_a_remembered_failure_is_the_same_error(self, tmp_path: Path) -> None:
         opened = store.Store(str(tmp_path / "cache"))
         source = tmp_path / "sample.c"

@@ -12,17 +12,20 @@ from fnmatch import fnmatchcase
 import click
 
 from .. import inventory, manifest
+from ..errors import ConfigError
 from ..inventory import Item
-from ..store import Reader, Store, listed, readers
+from ..store import Reader, Store, listed, read_meta, readers
 from ..upkeep import caps, parse_age
 from .common import age, columns, complain, counted, duration, fact, is_terminal, print_json, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
     from typing import Any
 
-__all__ = ["Place", "cache", "chosen", "json_option", "place", "show_items", "stores", "warn"]
+__all__ = [
+    "Place", "cache", "chosen", "complete_names", "json_option", "measure", "place", "stores", "unknown", "warn",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ def place() -> Place:
 def stores() -> list[Store]:
     """The caches that exist and can be written, best first; `place` tells why one can't."""
     found = []
-    layers = manifest.layers()
+    # Builds go to the user's own cache also where it is named as a layer.
+    layers = [one for one in manifest.layers() if one != manifest.preferred()]
     for root in manifest.cache_roots():
         if root not in layers:
             with contextlib.suppress(OSError):
@@ -89,6 +93,12 @@ def _step(root: str) -> str:
     return "the user's cache folder"
 
 
+def complete_names(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """For shells: the names of compiled modules."""
+    names = {str(entry.meta.get("name")) for one in readers() for entry in one.entries()}
+    return sorted(name for name in names if name.startswith(begun))
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 
 
@@ -108,7 +118,8 @@ def print_dir(as_json: bool) -> int:
     if as_json:
         where = place()
         told = {"root": where.root, "chosen_by": where.chosen_by, "problem": where.problem}
-        print_json({**told, "readonly": [one.root for one in readers() if one.root != where.root]})
+        readonly, also = _further(where, readers())
+        print_json({**told, "readonly": readonly, "also": also})
         return 0
     # Bytes: a path need not be text.
     click.echo(os.fsencode(place().root))
@@ -125,15 +136,18 @@ def info(as_json: bool) -> int:
     """
     found = readers()
     where = place()
-    everything = [item for one in found for item in inventory.items(one)]
+    inside = [(one, inventory.items(one, brief=True)) for one in found]
+    everything = [item for _, items in inside for item in items]
     done = inventory.statistics(everything, found)
     limits = caps(where.root if os.path.isdir(where.root) else os.path.dirname(where.root))
+    readonly, also = _further(where, found)
     data: dict[str, Any] = {
         "root": where.root,
         "chosen_by": where.chosen_by,
         "exists": os.path.isdir(where.root),
-        "readonly": [one.root for one in found if one.root != where.root],
-        "bytes": sum(one.size() for one in found),
+        "readonly": readonly,
+        "also": also,
+        "bytes": sum(inventory.size(one, items) for one, items in inside),
         "max_bytes": limits.size,
         "max_age_seconds": limits.age,
         "toolchains": _sums([one for one in everything if one.kind == "artifact"]),
@@ -151,6 +165,12 @@ def info(as_json: bool) -> int:
     else:
         _show_info(where, data)
     return 0
+
+
+def _further(where: Place, found: Sequence[Reader]) -> tuple[list[str], list[str]]:
+    """(layers, others): the caches besides the one that builds go to, as the last resort that was used before."""
+    roots, layers = [one.root for one in found if one.root != where.root], manifest.layers()
+    return [one for one in roots if one in layers], [one for one in roots if one not in layers]
 
 
 def _sums(items: Sequence[Item]) -> dict[str, Any]:
@@ -172,6 +192,8 @@ def _show_info(where: Place, data: dict[str, Any]) -> None:
     fact("place", *lines, *([where.problem] if where.problem else []))
     if data["readonly"]:
         fact("read only", *data["readonly"])
+    if data["also"]:
+        fact("also read", *data["also"])
     most = f"at most {size(data['max_bytes'])}" if data["max_bytes"] is not None else "without a cap"
     old = f", {age(data['max_age_seconds'])} without use" if data["max_age_seconds"] is not None else ""
     fact("size", f"{size(data['bytes'])} ({most}{old})")
@@ -203,7 +225,7 @@ _SORTS = {
 
 
 @cache.command("list")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)
 @click.option("--toolchain", metavar="WORD", help="Only of this toolchain: cython, c, c++, cargo, rust, numba.")
 @click.option("--source", metavar="PATH", help="Only of this source, or of sources below this folder.")
 @click.option("--older-than", metavar="AGE", help="Only what was not used for so long: 12h, 30d, 8w.")
@@ -223,16 +245,19 @@ def print_list(
     reverse: bool,
     as_json: bool,
 ) -> int:
-    """Every compiled module in the cache, or those whose full names match NAME (`pkg.*`).
+    """Every compiled module in the cache, or those whose full names match NAME (`'pkg.*'`, in quotes).
 
-    The last use is right to a day: it is the access time that the system keeps.
+    The last use is right to a day: it is the access time that the system keeps. Exit status: 1 when nothing has one of
+    the names.
     """
     warn()
     below = os.path.abspath(source) if source is not None else None
-    oldest = time.time() - parse_age(older_than, "--older-than") if older_than is not None else None
+    old = measure(parse_age, older_than, "--older-than")
+    oldest = time.time() - old if old is not None else None
+    found = chosen(names, readers(), brief=not as_json)
     items = [
         one
-        for one in chosen(names, readers())
+        for one in found
         if (everything or one.kind == "artifact")
         and toolchain in (None, one.toolchain)
         and (below is None or (one.source or "") == below or (one.source or "").startswith(below + os.sep))
@@ -240,23 +265,45 @@ def print_list(
         and (one.pinned or not pinned)
     ]
     items.sort(key=_SORTS[sort], reverse=reverse)
-    show_items(items, as_json)
-    return 0
-
-
-def show_items(items: Sequence[Item], as_json: bool) -> None:
-    """Tell of artifacts, as the user wants it."""
     if as_json:
         print_json([_as_data(one) for one in items])
-    elif is_terminal():
+    elif is_terminal() and items:
         _show_table(items)
+    elif is_terminal() and not names:
+        click.echo("nothing of that kind is in the cache" if found else "the cache is empty")
     else:
         for line in _headed(_HEADS, [_row(one) for one in items], right=(2, 3, 4)):
             click.echo(line)
+    return unknown(names, {one.name for one in found})
+
+
+def measure(parse: Callable[[str, str], float], text: str | None, option: str) -> float | None:
+    """What an option says in words.
+
+    Raises:
+        click.UsageError: they make no sense.
+    """
+    try:
+        return parse(text, option) if text is not None else None
+    except ConfigError as error:
+        raise click.UsageError(error.msg) from None
+
+
+def unknown(names: Sequence[str], known: Collection[str], what: str = "compiled module") -> int:
+    """Complain of names, or patterns, that are none of the known; the exit status."""
+    missing = [name for name in names if not any(fnmatchcase(one, name) for one in known)]
+    for name in missing:
+        complain(f"no {what} is named {name!r}{_hint(name)}")
+    return 1 if missing else 0
+
+
+def _hint(name: str) -> str:
+    # As a shell makes it of a pattern.
+    return ", which is a file here (names are of modules, and patterns want quotes)" if os.path.exists(name) else ""
 
 
 @cache.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_names)
 @click.option("--log", is_flag=True, help="Print what the compilers said instead.")
 @json_option
 def show(name: str, log: bool, as_json: bool) -> int:
@@ -267,10 +314,10 @@ def show(name: str, log: bool, as_json: bool) -> int:
     warn()
     items = sorted((one for one in chosen((name,), readers()) if one.kind == "artifact"), key=lambda one: -one.created)
     if not items:
-        complain(f"the cache has nothing of {name!r}; `autoaccel cache list` tells what it has")
+        complain(f"the cache has nothing of {name!r}{_hint(name)}; `autoaccel cache list` tells what it has")
         return 1
     if as_json:
-        print_json([{**_as_data(one), "meta": one.meta} for one in items])
+        print_json([{**_as_data(one), "meta": read_meta(one.path) or one.meta} for one in items])
         return 0
     for item in items:
         if log:
@@ -282,7 +329,8 @@ def show(name: str, log: bool, as_json: bool) -> int:
 
 
 def _show_one(item: Item) -> None:
-    meta, now = item.meta, time.time()
+    # All of it, where that can be read.
+    meta, now = {"inputs": (), "read_env": (), **item.meta, **(read_meta(item.path) or {})}, time.time()
     state = [word for word, is_so in (("current", item.current), ("pinned", item.pinned)) if is_so]
     click.echo(click.style(item.name, bold=True) + (f" ({', '.join(state)})" if state else ""))
     fact("source", str(item.source))
@@ -301,9 +349,9 @@ def _show_one(item: Item) -> None:
     fact("log", f"{item.path}/build.log")
 
 
-def chosen(names: Sequence[str], places: Sequence[Reader]) -> list[Item]:
-    """What is in caches, of which the names match one of the patterns; without patterns, all."""
-    everything = [item for one in places for item in inventory.items(one)]
+def chosen(names: Sequence[str], places: Sequence[Reader], *, brief: bool = False) -> list[Item]:
+    """What is in caches, of which the names match one of the patterns; without patterns, all. ``brief``: of `items`."""
+    everything = [item for one in places for item in inventory.items(one, brief=brief)]
     return [one for one in everything if not names or any(fnmatchcase(one.name, name) for name in names)]
 
 
@@ -352,9 +400,6 @@ def _show_table(items: Sequence[Item]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    if not items:
-        click.echo("the cache is empty")
-        return
     console = Console()
     if console.width < _NARROW:
         for name, *rest, source in map(_row, items):

@@ -12,7 +12,7 @@ import click
 from .. import archive, inventory, verify
 from ..store import Store, readers, replace
 from ..upkeep import Caps, Pruned, caps, parse_age, parse_size, prune
-from .cache import cache, chosen, json_option, place, stores, warn
+from .cache import cache, chosen, complete_names, json_option, measure, place, stores, unknown, warn
 from .common import age, complain, counted, print_json, size
 
 __all__: list[str] = []
@@ -82,6 +82,8 @@ def check(repair: bool, as_json: bool) -> int:
         artifacts, notes = artifacts + found.artifacts, notes + found.notes
         store = writable.get(reader.root)
         remaining = verify.repair(store, found.problems) if store is not None else found.problems
+        if repair and store is None and remaining:
+            complain(f"{reader.root} is only read here: nothing in it is set aside")
         left += len(remaining)
         rows += [{"path": one.path, "problem": one.what, "repaired": one not in remaining} for one in found.problems]
     if as_json:
@@ -117,10 +119,7 @@ def evict(older_than: str | None, max_size: str | None, dry_run: bool, as_json: 
     for store in found:
         limits = caps(store.root)
         if older_than is not None or max_size is not None:
-            limits = Caps(
-                parse_size(max_size, "--max-size") if max_size is not None else None,
-                parse_age(older_than, "--older-than") if older_than is not None else None,
-            )
+            limits = Caps(measure(parse_size, max_size, "--max-size"), measure(parse_age, older_than, "--older-than"))
         done.append(prune(store, limits, gentle=False, dry=dry_run))
     if as_json:
         print_json(_pruned(done, dry_run))
@@ -155,10 +154,10 @@ def _pruned(done: list[Pruned], dry_run: bool) -> dict[str, object]:
 
 
 @cache.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_names)
 @json_option
 def pin(names: tuple[str, ...], as_json: bool) -> int:
-    """Keep what modules are compiled to now, whatever its age. NAME may be a pattern: `pkg.*`.
+    """Keep what modules are compiled to now, whatever its age. NAME may be a pattern: `'pkg.*'`.
 
     A pin is the module's: after a change of its source, the new artifact is kept instead. `cache clear` removes pins.
     """
@@ -167,19 +166,22 @@ def pin(names: tuple[str, ...], as_json: bool) -> int:
         return _nothing(as_json, {"pinned": []}) or 1
     warn()
     known = {item.name for item in chosen(names, found) if item.kind == "artifact"}
-    missing = [name for name in names if not any(fnmatchcase(one, name) for one in known)]
     for store in found:
         here = {str(entry.meta.get("name")) for entry in store.entries()}
         for name in known & here:
             replace(f"{store.bucket}/{inventory.pin_name(name)}", name.encode())
-    return _told("pinned", sorted(known), missing, as_json)
+    return _told("pinned", names, known, as_json)
+
+
+def _complete_pins(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    return sorted(name for store in stores() for name in inventory.pins(store) if name.startswith(begun))
 
 
 @cache.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=_complete_pins)
 @json_option
 def unpin(names: tuple[str, ...], as_json: bool) -> int:
-    """Let modules go again when they are old. NAME may be a pattern: `pkg.*`."""
+    """Let modules go again when they are old. NAME may be a pattern: `'pkg.*'`."""
     found = stores()
     if not found:
         return _nothing(as_json, {"unpinned": []}) or 1
@@ -190,24 +192,22 @@ def unpin(names: tuple[str, ...], as_json: bool) -> int:
             if any(fnmatchcase(name, one) for one in names):
                 os.unlink(f"{store.bucket}/{inventory.pin_name(name)}")
                 gone.add(name)
-    missing = [name for name in names if not any(fnmatchcase(one, name) for one in gone)]
-    return _told("unpinned", sorted(gone), missing, as_json)
+    return _told("unpinned", names, gone, as_json)
 
 
-def _told(word: str, names: list[str], missing: list[str], as_json: bool) -> int:
+def _told(word: str, wanted: tuple[str, ...], done: set[str], as_json: bool) -> int:
     if as_json:
-        print_json({word: names, "missing": missing})
+        missing = [name for name in wanted if not any(fnmatchcase(one, name) for one in done)]
+        print_json({word: sorted(done), "missing": missing})
     else:
-        for name in names:
+        for name in sorted(done):
             click.echo(f"{word} {name}")
-    for name in missing:
-        complain(f"no {'pin' if word == 'unpinned' else 'compiled module'} is named {name!r}")
-    return 1 if missing else 0
+    return unknown(wanted, done, "pin" if word == "unpinned" else "compiled module")
 
 
 @cache.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, writable=True))
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)
 @click.option("--everything", is_flag=True, help="What sources were before, too, not only what they are now.")
 @json_option
 def export_archive(file: str, names: tuple[str, ...], everything: bool, as_json: bool) -> int:
@@ -219,8 +219,10 @@ def export_archive(file: str, names: tuple[str, ...], everything: bool, as_json:
     warn()
     found = readers()
     items = [one for one in chosen(names, found) if one.kind == "artifact" and (one.current or everything)]
+    if unknown(names, {one.name for one in items}):
+        return 1
     if not items:
-        complain(f"there is nothing to export{' by that name' if names else ''}")
+        complain("there is nothing to export")
         return 1
     made = archive.write(file, items, found)
     if as_json:

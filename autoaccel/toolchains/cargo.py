@@ -12,7 +12,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple, dataclass
 
-from .. import crates, errors, keys, process, progress, settings
+from .. import crates, errors, keys, process, processor, progress, settings
 from ..plan import Built, Options, Plan, Tool
 from . import builddirs, cargo_output, readonly, requests, rustc
 from .base import Failed
@@ -201,21 +201,41 @@ def running(plan: Plan, job: Job, workdir: str) -> Iterator[Run]:
     """
     _refuse(plan.source, job)
     bucket = os.path.dirname(os.path.dirname(workdir))
-    folder = builddirs.folder_of(bucket, os.path.dirname(job.workspace), job.python)
+    kind = _kind(plan, job)
+    folder = builddirs.folder_of(bucket, os.path.dirname(job.workspace), kind)
     patience = settings.lock_timeout()
     with ExitStack() as stack:
         if not stack.enter_context(builddirs.exclusive(bucket, folder, patience)):
             folder = os.path.join(workdir, "target")
         if not os.path.isdir(folder):
             wanted = _wanted(job)
-            if wanted and not builddirs.seed(bucket, folder, job.python, wanted, patience):
+            if wanted and not builddirs.seed(bucket, folder, kind, wanted, patience):
                 # Who comes first compiles what all need; the others wait for it rather than do the same.
                 first = stack.enter_context(ExitStack())
-                first.enter_context(builddirs.exclusive(bucket, f"first for {job.python}", patience))
-                if builddirs.seed(bucket, folder, job.python, wanted, patience):
+                first.enter_context(builddirs.exclusive(bucket, f"first for {kind}", patience))
+                if builddirs.seed(bucket, folder, kind, wanted, patience):
                     first.close()
             os.makedirs(folder, mode=0o700, exist_ok=True)
         yield Run(plan, job, folder, workdir)
+
+
+def _processor(plan: Plan, job: Job) -> tuple[str, ...]:
+    """The processor, if flags, configuration, manifests or build scripts ask for code for it."""
+    values = [f"{name}={value}" for name, value in plan.env if value is not None and "FLAGS" in name]
+    read = [path for path in plan.inputs if path.endswith((".toml", "config", "build.rs"))]
+    words = [
+        *values,
+        *job.arguments,
+        *job.request.flags,
+        *job.request.arguments,
+        *(_content(path).decode("utf-8", "replace") for path in read),
+    ]
+    return processor.inputs(words)
+
+
+def _kind(plan: Plan, job: Job) -> str:
+    """What a build folder is for: cargo, which sees the same words, takes what another processor's run has left."""
+    return " ".join((job.python, *(str(keys.file_digest(path)) for path in _processor(plan, job))))
 
 
 def _wanted(job: Job) -> set[str]:
@@ -247,7 +267,7 @@ class Run:
         self.workdir = workdir
         self.started = time.time_ns()
         self.rust = rustc.find(job.folder, plan.source)
-        self.known = builddirs.open_dir(folder, job.python)
+        self.known = builddirs.open_dir(folder, _kind(plan, job))
         self.log: list[str] = []
         #: the folder with links to the crate, where its own can't be written
         self.mirror = ""
@@ -294,7 +314,7 @@ class Run:
         locks = [_lock(job)] if os.path.isfile(_lock(job)) and not self._ours(_lock(job)) else []
         return Built(
             library,
-            inputs=tuple(dict.fromkeys((*inputs, *manifests, *locks))),
+            inputs=tuple(dict.fromkeys((*inputs, *manifests, *locks, *_processor(self.plan, job)))),
             absent=read.absent,
             log="\n".join(self.log),
             warnings=tuple(one for one in said.diagnostics if one.level == "warning"),

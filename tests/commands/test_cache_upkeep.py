@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
 import pytest
 
-from autoaccel import inventory, store, upkeep
+from autoaccel import archive, inventory, store, upkeep
 from autoaccel.errors import ConfigError
-from tests.conftest import need
+from tests.conftest import make, need
 
 HOUR, DAY = 3600, 86_400
 
@@ -21,6 +24,16 @@ HOUR, DAY = 3600, 86_400
 @pytest.fixture
 def filled(project):
     """A cache with three modules."""
+    return fill(project)
+
+
+@pytest.fixture(scope="module")
+def looked_at(tmp_path_factory):
+    """The same, for all who only look."""
+    return fill(make(tmp_path_factory.mktemp("filled")))
+
+
+def fill(project):
     need("cc")
     project.c("one.c", 1)
     project.c("two.c", 2)
@@ -44,19 +57,13 @@ def names(ended):
     return sorted({entry["name"] for entry in ended.json})
 
 
-@pytest.mark.core
-def test_show_tells_what_a_module_was_made_from(accel, filled):
-    shown = accel("cache", "show", "pkg.three").out
-    assert shown.startswith("pkg.three (current)\n")
-    for word in (f"{filled.root}/pkg/three.c", "key ", "gcc", "build.log"):
-        assert word in shown
-    (told,) = accel("cache", "show", "one", "--json").json
-    assert told["meta"]["inputs"]
-    assert told["current"] is True
-    assert " -c " in accel("cache", "show", "one", "--log").out
-    ended = accel("cache", "show", "nothing")
-    assert (ended.status, ended.out) == (1, "")
-    assert "the cache has nothing of 'nothing'" in ended.err
+def test_the_user_s_own_cache_is_named_as_a_layer_too(accel, filled):
+    env = {"AUTOACCEL_READONLY_CACHES": str(filled.cache)}
+    filled.c("four.c", 4)
+    assert filled.ok("import autoaccel, four; print(four.value())", **env) == "4"
+    assert names(accel("cache", "list", "--json", **env)) == ["four", "one", "pkg.three", "two"]
+    assert accel("cache", "clear", "--yes", **env).out.startswith("removed ")
+    assert filled.artifacts() == []
 
 
 @pytest.mark.core
@@ -73,7 +80,7 @@ def test_list_filters_and_sorts(accel, filled):
     assert ordered[-1] == "two"
     assert accel("cache", "list", "--sort", "age", "--reverse", "--json").json[0]["name"] == "two"
     ended = accel("cache", "list", "--older-than", "soon")
-    assert (ended.status, ended.out) == (1, "")
+    assert (ended.status, ended.out) == (2, "")
     assert "--older-than: an age is a number with min, h, d, w or y, like 30d, not 'soon'" in ended.err
 
 
@@ -85,6 +92,65 @@ def test_a_cache_that_can_only_be_read_is_listed(accel, filled):
     assert names(accel("cache", "list", "--json")) == ["one", "pkg.three", "two"]
     assert accel("cache", "info", "--json").json["toolchains"]["c"]["artifacts"] == 3
     assert accel("cache", "prune").status == 1
+
+
+class TestLooking:
+    """What changes nothing, in one cache."""
+
+    @pytest.fixture
+    def project(self, looked_at):
+        return looked_at
+
+    @pytest.fixture
+    def filled(self, looked_at):
+        return looked_at
+
+    @pytest.mark.core
+    def test_show_tells_what_a_module_was_made_from(self, accel, filled):
+        shown = accel("cache", "show", "pkg.three").out
+        assert shown.startswith("pkg.three (current)\n")
+        for word in (f"{filled.root}/pkg/three.c", "key ", "gcc", "build.log"):
+            assert word in shown
+        (told,) = accel("cache", "show", "one", "--json").json
+        assert told["meta"]["inputs"]
+        assert told["current"] is True
+        assert " -c " in accel("cache", "show", "one", "--log").out
+        ended = accel("cache", "show", "nothing")
+        assert (ended.status, ended.out) == (1, "")
+        assert "the cache has nothing of 'nothing'" in ended.err
+
+    @pytest.mark.core
+    def test_names_that_nothing_has(self, accel, filled):
+        for words in (
+            ["list", "nothing"],
+            ["list", "one", "nothing", "--json"],
+            ["export", "x.tar.gz", "one", "nothing"],
+        ):
+            ended = accel("cache", *words)
+            assert (ended.status, ended.err) == (1, "autoaccel: no compiled module is named 'nothing'\n")
+        assert not (filled.root / "x.tar.gz").exists()
+        # What a shell makes of o*.
+        for verb in ("list", "pin", "show"):
+            ended = accel("cache", verb, "one.c")
+            assert ended.status == 1
+            assert "'one.c', which is a file here (names are of modules, and patterns want quotes)" in ended.err
+        _, shown = accel.in_terminal("cache", "list", "--toolchain", "rust")
+        assert shown == "nothing of that kind is in the cache\r\n"
+
+    @pytest.mark.core
+    def test_words_that_make_no_sense(self, accel, filled):
+        for words in (
+            ["prune", "--max-size", "much"],
+            ["prune", "--older-than", "3x"],
+            ["list", "--sort", "x"],
+            ["nope"],
+        ):
+            ended = accel("cache", *words)
+            assert (ended.status, ended.out) == (2, ""), words
+        assert len(filled.artifacts()) == 3
+        ended = accel("cache", "prune", AUTOACCEL_CACHE_MAX_SIZE="much")
+        assert ended.status == 1
+        assert "$AUTOACCEL_CACHE_MAX_SIZE: a size is a number with B, kB, MB or GB, like 500MB, not 'much'" in ended.err
 
 
 class TestVerify:
@@ -112,6 +178,18 @@ class TestVerify:
         assert accel("cache", "verify").status == 0
         assert len(list(filled.cache.glob("v2/quarantine/*"))) == 1
         assert filled.ok("import autoaccel, one, two; print(one.value(), two.value())") == "1 2"
+
+    def test_damage_in_a_layer_is_told_and_left(self, accel, filled, tmp_path):
+        layer = tmp_path / "layer"
+        filled.cache.rename(layer)
+        (library,) = layer.glob("v2/artifacts/*/one.*.so")
+        library.chmod(0o700)
+        library.write_bytes(library.read_bytes()[:-1] + b"x")
+        ended = accel("cache", "verify", "--repair", AUTOACCEL_READONLY_CACHES=str(layer))
+        assert ended.status == 1
+        assert f"damaged: {library.parent}: " in ended.out
+        assert ended.err == f"autoaccel: {layer} is only read here: nothing in it is set aside\n"
+        assert library.exists()
 
     def test_every_kind_of_note(self, accel, filled):
         spoilt = []
@@ -202,7 +280,7 @@ class TestPrune:
         old = next(item for item in inventory.items(kept) if item.name == "one" and not item.current)
         then = time.time() - 2 * HOUR
         note = Path(old.path, "meta.json")
-        note.write_text(json.dumps({**old.meta, "created": then}))
+        note.write_text(json.dumps({**json.loads(note.read_text()), "created": then}))
         for path in (f"{old.path}/{old.meta['library']}", old.path):
             os.utime(path, (then, then))
         done = upkeep.prune(kept, upkeep.Caps(0, None), gentle=True)
@@ -223,6 +301,19 @@ class TestPrune:
         gone = {"cleared-1-2", "v2/builds/999999999-x", "v2/quarantine/1-x", "v2/failures/ab.json", "v2/contexts/0123"}
         assert not left & (gone | {"v2/manifests/.new-x", "v2/locks/old.lock", "v2/failures/ab.log"})
         assert len(filled.artifacts()) == 3
+
+    def test_what_cannot_be_read_any_more_goes_after_a_day(self, filled):
+        for name in ("one", "two"):
+            (library,) = (path for path in filled.artifacts() if path.name.startswith(f"{name}."))
+            (library.parent / "meta.json").write_bytes(b"")
+            then = time.time() - (2 * DAY if name == "one" else HOUR)
+            os.utime(library.parent, (then, then))
+        dry = upkeep.prune(store.Store(str(filled.cache)), upkeep.Caps(None, None), dry=True)
+        assert dry.rest > 1000
+        assert len(filled.artifacts()) == 3
+        upkeep.prune(store.Store(str(filled.cache)), upkeep.Caps(None, None))
+        assert sorted(path.name.partition(".")[0] for path in filled.artifacts()) == ["three", "two"]
+        assert filled.ok("import autoaccel, one; print(one.value())") == "1"
 
     def test_build_folders_of_cargo_and_functions_of_numba_count(self, accel, filled):
         folder = filled.cache / "v2" / "cargo" / ("a" * 40)
@@ -370,7 +461,7 @@ class TestArchive:
         file = tmp_path / "cache.tar.gz"
         assert accel("cache", "export", file, "pkg.*", "--json").json["artifacts"] == 1
         ended = accel("cache", "export", tmp_path / "none", "nothing")
-        assert (ended.status, ended.err) == (1, "autoaccel: there is nothing to export by that name\n")
+        assert (ended.status, ended.err) == (1, "autoaccel: no compiled module is named 'nothing'\n")
         assert not (tmp_path / "none").exists()
 
     @pytest.mark.parametrize("where", [0.1, 0.5, 0.9])
@@ -388,6 +479,35 @@ class TestArchive:
             assert "Traceback" not in ended.err
         assert filled.artifacts() == []
 
+    def test_an_index_of_another_kind_adds_nothing(self, accel, filled, tmp_path):
+        """Whatever its digests are worth: all of it is looked at before anything is added."""
+        file = tmp_path / "cache.tar.gz"
+        accel("cache", "export", file)
+        with tarfile.open(file) as tar:
+            members = {one.name: tar.extractfile(one).read() for one in tar}
+        whole = json.loads(members.pop("autoaccel.json"))
+        first, *rest = whole["manifests"]
+        odd = [[], 3, None, {"schema": whole["schema"]}, {**whole, "schema": 99}, {**whole, "schema": "1"}]
+        odd += [{**whole, "files": one} for one in (None, [], dict.fromkeys(whole["files"], 1))]
+        odd += [{**whole, "manifests": one} for one in (None, {}, [1], [{}], [*rest, None])]
+        odd += [
+            {**whole, "manifests": [{**first, key: one}, *rest]} for key in first for one in (None, 5, [1], {"a": [1]})
+        ]
+        odd += [
+            {**whole, "manifests": [{**first, "slot": one}]} for one in ("..", "../../x", "", "a/b", "0123456789abcdeg")
+        ]
+        kept = store.Store(str(tmp_path / "other"))
+        before = set((tmp_path / "other").rglob("*"))
+        for index in (*(json.dumps(one).encode() for one in odd), b"[" * 200_000, b"{"):
+            with tarfile.open(file, "w:gz") as tar:
+                for name, content in (("autoaccel.json", index), *members.items()):
+                    told = tarfile.TarInfo(name)
+                    told.size = len(content)
+                    tar.addfile(told, io.BytesIO(content))
+            with pytest.raises(ConfigError, match="is no archive of `autoaccel cache export`, or damaged"):
+                archive.read(str(file), kept)
+            assert set((tmp_path / "other").rglob("*")) == before
+
     def test_another_archive_than_the_one_that_was_meant(self, accel, filled, tmp_path):
         file = tmp_path / "cache.tar.gz"
         accel("cache", "export", file)
@@ -397,10 +517,6 @@ class TestArchive:
 
     @pytest.mark.parametrize("name", ["../evil", "/evil", "artifacts/../../evil/x", "artifacts/a/../../evil"])
     def test_members_outside_of_the_archive_s_place(self, accel, filled, tmp_path, name):
-        import hashlib
-        import io
-        import tarfile
-
         file = tmp_path / "evil.tar.gz"
         digest = hashlib.sha256(b"x").hexdigest()
         index = json.dumps({"schema": 2, "files": {name: digest}, "manifests": []}).encode()
@@ -427,6 +543,37 @@ def test_shells_complete_the_words(accel, project, shell):
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert "prune" in done.stdout
+
+
+def test_bash_completes_verbs_options_and_names(project, filled, tmp_path):
+    need("bash")
+    tool = tmp_path / "bin" / "autoaccel"
+    tool.parent.mkdir()
+    tool.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m autoaccel \"$@\"\n")
+    tool.chmod(0o700)
+    script = """
+    eval "$(autoaccel completion bash)"
+    complete -p autoaccel
+    told() {
+        COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 )); COMPREPLY=()
+        _autoaccel_completion autoaccel "${COMP_WORDS[$COMP_CWORD]}" ""
+        echo "${COMPREPLY[@]}"
+    }
+    told autoaccel cache pr
+    told autoaccel cache list --so
+    told autoaccel cache list --sort us
+    told autoaccel cache show ""
+    told autoaccel cache pin pk
+    told autoaccel cache unpin ""
+    """
+    store.replace(f"{project.cache}/v2/{inventory.pin_name('two')}", b"two")
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script], cwd=project.root, capture_output=True, text=True, timeout=120,
+        env=project.environ(PATH=f"{tool.parent}{os.pathsep}{os.environ['PATH']}"),
+    )  # fmt: skip
+    first, *told = done.stdout.splitlines()
+    assert first.endswith("_autoaccel_completion autoaccel"), done.stderr
+    assert told == ["prune", "--source --sort", "used", "one pkg.three two", "pkg.three", "two"]
 
 
 @pytest.mark.core

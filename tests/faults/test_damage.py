@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from autoaccel import manifest, store, verify
+from autoaccel import keys, manifest, store, verify
 from tests.faults.conftest import CODE, FULL, Faults, some
 
 
@@ -109,6 +109,35 @@ def test_f15_descriptions_are_garbage(built: Faults, kind: str) -> None:
     built.fine()
 
 
+#: In the place of a member of a description.
+ODD = (None, 3.5, "x", [1], [[1, 2]], [["/x", "y", "z"]], {"a": 1})
+
+
+def test_f15_a_member_of_a_description_is_of_another_type(built: Faults) -> None:
+    """Read by who looks by content: whatever it is, nobody's import fails by it."""
+    folder = built.library().parent
+    data = (folder / "meta.json").read_bytes()
+    whole = json.loads(data)
+    members = ("library", "sha256", "key", "plan", "size", "created", "seconds", "inputs", "absent", "read_env")
+    cases = [(name, odd) for name in members for odd in ODD]
+    kept = store.Reader(str(built.cache))
+    for name, odd in cases:
+        spoil(folder / "meta.json", json.dumps({**whole, name: odd}).encode())
+        built.injected()
+        assert kept.find(whole["plan"], keys.Contents()) is None or (name in ("created", "seconds") and odd == 3.5)
+        list(kept.entries())
+        spoil(folder / "meta.json", data)
+    for name, odd in some(cases, 3):
+        spoil(built.library().parent / "meta.json", json.dumps({**whole, name: odd}).encode())
+        shutil.rmtree(built.cache / "v2" / "manifests")
+        shutil.rmtree(built.cache / "v2" / "packs")
+        built.injected()
+        run = built.project.run(CODE)
+        assert (run.status, run.out) == (0, "7\n"), (name, odd, run.err)
+        assert verify.repair(store.Store(str(built.cache)), verify.check(kept).problems) == ()
+        built.fine()
+
+
 @pytest.mark.parametrize("folder", ["manifests", "packs", "contexts", "tools", "history", "upkeep", "pins"])
 def test_f15_notes_are_garbage(built: Faults, folder: str) -> None:
     place = built.cache / "v2" / folder
@@ -134,9 +163,14 @@ def test_f15_failures_are_garbage(faults: Faults) -> None:
     assert "BuildError: sample: " in faults.project.run(CODE).err
     (note,) = faults.cache.glob("v2/failures/*.json")
     whole = json.loads(note.read_bytes())
-    odd = [b"", b"{}", b"[]", b"[" * 100_000, json.dumps({**whole, "diagnostics": [1]}).encode()]
-    odd += [json.dumps({**whole, key: 3.5}).encode() for key in whole]
-    for content in odd if FULL else odd[:5]:
+    odd = [b"", b"{}", b"[]", b"[" * 100_000]
+    odd += [json.dumps({**whole, key: one}).encode() for key in whole for one in (3.5, [1], [[1, 2]], None)]
+    odd += [
+        json.dumps({**whole, "diagnostics": [{**one, slot: 3.5}]}).encode()
+        for one in whole["diagnostics"][:1]
+        for slot in one
+    ]
+    for content in some(odd, 5):
         note.write_bytes(content)
         faults.injected()
         run = faults.project.run(CODE)
@@ -252,12 +286,9 @@ def test_f17_a_note_is_no_plain_file(built: Faults, folder: str, kind: str, tmp_
 class TestSomebodyElse:
     """F18: a cache that somebody else owns, or could write."""
 
-    def elsewhere(self, faults: Faults) -> str:
-        return f"from autoaccel import location; location.fallback = lambda: {str(faults.cache) + '-fallback'!r}\n"
-
     def refused(self, faults: Faults) -> None:
         faults.injected()
-        run = faults.project.run(self.elsewhere(faults) + CODE + "; print(sample.__cached__)")
+        run = faults.project.run(faults.aside(CODE) + "; print(sample.__cached__)")
         assert run.status == 0, run.err
         value, place = run.out.split()
         assert value == "7"

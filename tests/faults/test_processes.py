@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from autoaccel import store, upkeep
+from autoaccel import store, upkeep, verify
 from tests.conftest import c_module
 from tests.faults.conftest import CODE, FULL, Faults, in_thread, some
 
@@ -420,6 +420,19 @@ def test_f42_nothing_that_is_just_built_or_loaded_is_evicted_by_itself(built: Fa
         built.injected()
         assert upkeep.prune(kept, upkeep.Caps(0, 0), gentle=True).items == []
     assert built.library().exists()
+
+
+def test_f42_what_goes_while_it_is_looked_at_is_no_damage(built: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = store.Store(str(built.cache))
+    damage = verify.damage
+
+    def slow(folder: str, meta: store.Meta) -> str | None:
+        kept.clear()
+        return damage(folder, meta)
+
+    monkeypatch.setattr(verify, "damage", slow)
+    built.injected()
+    assert verify.check(kept) == verify.Checked(1, 0, ())
 
 
 def test_f29_a_rename_that_worked_and_said_it_did_not(faults: Faults) -> None:
