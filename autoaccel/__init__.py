@@ -629,9 +629,11 @@ def _pack(directory, finder):
     # type: (str, DirectoryFinder | None) -> dict[str, bytes]
     pack = packs[directory] = unmarshalled(f"packs/{slot('', directory)}") or {}
     if pack and finder is not None:
+        packed = finder.owner.packed
+        packed |= dict.fromkeys(pack, finder)
         # What is built in or frozen comes first.
-        names = set(pack).difference(sys.stdlib_module_names, sys.builtin_module_names)
-        finder.owner.packed |= dict.fromkeys(names, finder)
+        for name in (*sys.stdlib_module_names.intersection(pack), *sys.builtin_module_names):
+            packed.pop(name, None)
     return pack
 
 
@@ -662,10 +664,10 @@ def unmarshalled(name):
             continue
         finally:
             _os.close(fd)
-        text = data[8:]
-        if _imp.source_hash(SALT, text) == data[:8]:
+        content = memoryview(data)[8:]
+        if _imp.source_hash(SALT, content) == data[:8]:
             try:
-                return marshal.loads(text)
+                return marshal.loads(content)
             except (ValueError, TypeError, EOFError):
                 continue
     return None
