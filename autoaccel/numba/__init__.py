@@ -31,7 +31,7 @@ __all__ = ["CPU", "JitLoader", "Lazy", "State", "cpu", "depends", "digest", "mat
 #: The processor as Linux tells it: maker, family, model and features. Code that was made for another one may crash.
 CPU = "/sys/devices/system/cpu/modalias"
 #: How the note in a library is laid out.
-FORMAT = 1
+FORMAT = 2
 
 _FUNCTION: "Any" = type(lambda: 0)
 _MODULE = type(sys)

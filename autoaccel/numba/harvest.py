@@ -21,7 +21,7 @@ from typing import Any
 
 from .. import STARTED, keys, manifest, process
 from ..store import Store, open_store
-from . import JitLoader, cpu, emit, source, stamp, tier1
+from . import FORMAT, JitLoader, cpu, emit, source, stamp, tier1
 from .emit import NotNative
 
 __all__ = ["PYTHONS", "SECONDS", "VARIABLE", "Function", "at_exit", "report", "report_path"]
@@ -104,7 +104,7 @@ def environment() -> tuple[tuple[str, str | None], ...]:
 
 
 def _surroundings() -> str:
-    return keys.digest(tier1.settings_digest(), environment(), cpu(), sys.flags.optimize)
+    return keys.digest(FORMAT, tier1.settings_digest(), environment(), cpu(), sys.flags.optimize)
 
 
 def _mark(dispatcher: Any, signature: Any) -> str:
