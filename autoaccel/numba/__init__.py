@@ -314,9 +314,7 @@ def _proxy(function: "FunctionType", make: "Any", explicit: bool, options: "dict
         # numba compiles it now; what it would see now is what counts.
         if not _holds(proxy, told):
             proxy._off = 1
-        names["_autoaccel"][5] = [
-            (home, chain[0], _globals(function, home).get(chain[0])) for home, chain, _ in told["deps"] if chain
-        ]
+        names["_autoaccel"][5] = _values(function, told)
     return proxy
 
 
@@ -338,9 +336,25 @@ def _option(value: "Any") -> str:
 
 def _validate(proxy: "Any", place: int) -> bool:
     """Whether an overload that is used for the first time still is what numba would compile now."""
-    told = proxy.__dict__["_autoaccel"][3]
+    _, _, _, told, explicit, values = proxy.__dict__["_autoaccel"]
     # With an explicit signature, numba has compiled when it was decorated.
-    return told is not None and (proxy.__dict__["_autoaccel"][4] or _holds(proxy, told))
+    if told is None or not (explicit or _holds(proxy, told)):
+        return False
+    if values is None:
+        proxy.__dict__["_autoaccel"][5] = _values(proxy.py_func, told)
+    return True
+
+
+def _values(function: "FunctionType", told: "dict[str, Any]") -> "list[tuple[dict[str, Any], str, Any]]":
+    """The values that numba would freeze now, with the names that they have: what is changed later is not to be seen."""
+    found = []
+    for home, chain, _ in told["deps"]:
+        names = _globals(function, home)
+        for name in chain[:-1]:
+            names = names.get(name, _missing).__dict__ if name in names else {}
+        if chain and chain[-1] in names:
+            found.append((names, chain[-1], names[chain[-1]]))
+    return found
 
 
 def _holds(proxy: "Any", told: "dict[str, Any]") -> bool:
@@ -437,21 +451,28 @@ def materialize(proxy: "Any") -> "Any":
 
 #: Functions that are being decorated by numba, and the proxies that wait for it: a recursive function asks for itself.
 making: "list[Any]" = []
+#: Values that were put aside, for as long as those of an earlier time are in their places.
+_restored: "list[Any]" = []
 
 
 def _made(proxy: "Any", told: "list[Any]") -> "Any":
     swapped = []
-    if told[5] is not None and not proxy._off:
-        # Compiled at its decoration, it has seen the values of that time.
-        for home, name, value in told[5]:
-            names = _globals(proxy.py_func, home)
+    if told[5] is not None:
+        # Compiled at its decoration or when it was first called, it has seen the values of that time.
+        for names, name, value in told[5]:
             if name in names and names[name] is not value and type(value) is not Lazy:
                 swapped.append((names, name, names[name]))
                 names[name] = value
     making.append(proxy)
+    _restored.extend(swapped)
     try:
-        return told[0]()
+        dispatcher = told[0]()
+        # A caller may have restored what this one is made from.
+        if _restored:
+            _compile_used(proxy, dispatcher)
+        return dispatcher
     finally:
+        del _restored[len(_restored) - len(swapped) :]
         making.remove(proxy)
         for names, name, value in swapped:
             names[name] = value

@@ -109,6 +109,21 @@ def test_a_constant_is_changed_at_run_time(jitted: Project) -> None:
     ask(jitted, f"print(mod.lazy(1.5)); {HEAVY}", "16.0\n[]")
 
 
+def test_what_was_called_before_a_constant_changed_keeps_it(jitted: Project) -> None:
+    ask(jitted, "print(mod.lazy(2))", "17.0")
+    time.sleep(0.1)
+    calls = """
+import mod, library
+print(mod.lazy(1.5), library.times(2.5))
+mod.K, library.SCALE = 1000, 5.0
+print(mod.lazy(2), mod.lazy(1.5), mod.lazy(2.5, 1), library.times(2.5), library.times(2))
+"""
+    wanted = jitted.ok(calls)
+    # Natively one after the other: what was not seen before, and what was.
+    for _ in range(2):
+        assert jitted.ok(f"import autoaccel{calls}", AUTOACCEL_NUMBA="off") == wanted
+
+
 def test_a_file_that_is_only_touched_costs_no_numba(jitted: Project) -> None:
     os.utime(jitted.root / "mod.py")
     ask(jitted, f"print(mod.lazy(1.5)); {HEAVY}", "16.0\n[]")
