@@ -26,7 +26,20 @@ if TYPE_CHECKING:
 
     from .._typing import Record
 
-__all__ = ["CPU", "JitLoader", "Lazy", "State", "cpu", "depends", "digest", "materialize", "options_digest", "real"]
+__all__ = [
+    "CPU",
+    "JitLoader",
+    "Lazy",
+    "State",
+    "cpu",
+    "depends",
+    "digest",
+    "materialize",
+    "options_digest",
+    "real",
+    "settle",
+    "thaw",
+]
 
 #: The processor as Linux tells it: maker, family, model and features. Code that was made for another one may crash.
 CPU = "/sys/devices/system/cpu/modalias"
@@ -186,7 +199,8 @@ class Lazy:
     def __getattr__(self, name: str) -> "Any":
         if name == "py_func":
             raise AttributeError(name)
-        if name[:2] == "__":
+        if name[:2] == "__" or self._path[-6:] == "config":
+            # What may be a plain value has to be one.
             return getattr(real(self), name)
         if self._make is not None:
             return Lazy(f"{self._path}.{name}", lambda: getattr(real(self), name))
@@ -198,6 +212,10 @@ class Lazy:
     def __call__(self, *given: "Any", **options: "Any") -> "Any":  # noqa: D102
         if self._path in _JIT:
             return _jit(self, given, options)
+        if self._make is None and self._path.rpartition(".")[2] in _LATER:
+            from .later import decorated
+
+            return decorated(self, given, options)
         if "numba.types." in self._path or self._path.rpartition(".")[2].rstrip("()[]") in _TYPES:
             return Lazy(f"{self._path}()", lambda: real(self)(*real(given), **real(options)))
         return real(self)(*real(given), **real(options))
@@ -217,8 +235,14 @@ class Lazy:
     def __repr__(self) -> str:
         return repr(real(self))
 
+    def __bool__(self) -> bool:
+        return bool(real(self))
+
     def __instancecheck__(self, instance: object) -> bool:
-        return isinstance(instance, real(self))
+        return isinstance(real(instance), real(self))
+
+    def __subclasscheck__(self, kind: type) -> bool:
+        return issubclass(kind, real(self))
 
     def __mro_entries__(self, bases: object) -> "tuple[Any, ...]":
         return (real(self),)
@@ -233,6 +257,11 @@ class Lazy:
         return typeof(real(self))
 
 
+#: Decorators whose work can wait until numba is there.
+_LATER = frozenset(
+    """vectorize guvectorize cfunc stencil jitclass overload overload_method overload_attribute
+    register_jitable""".split()
+)
 _TYPES = frozenset(
     """void none boolean bool_ int_ intc intp uint uintc uintp byte char short int8 int16 int32 int64 uint8 uint16
     uint32 uint64 float_ double float32 float64 complex64 complex128 long_ longlong ulong ulonglong ushort uchar b1 i1
@@ -243,7 +272,7 @@ _TYPES = frozenset(
 def real(value: "Any") -> "Any":
     """A value with numba's own objects in the place of lazy ones."""
     kind = type(value)
-    if kind is Lazy:
+    if kind is Lazy or kind.__base__ is Lazy:
         return value._make() if value._make is not None else _imported(value._path)
     if kind is tuple or kind is list:
         return kind([real(one) for one in value])
@@ -262,6 +291,7 @@ def _imported(path: str) -> "Any":
                 proxy._off = 1
     first, *rest = path.split(".")
     value: Any = import_module(first)
+    settle()
     for count, name in enumerate(rest, 2):
         try:
             value = getattr(value, name)
@@ -272,6 +302,38 @@ def _imported(path: str) -> "Any":
             except ModuleNotFoundError:
                 raise ImportError(f"cannot import name {name!r} from {path.rpartition('.')[0]!r}") from None
     return value
+
+
+#: What is to be told numba when it comes: see `later`.
+pending: "list[Any]" = []
+
+
+def settle() -> None:
+    """Tell numba, which is there now, what modules have taught it by ``@overload`` and the like."""
+    while pending:
+        pending.pop(0)()
+
+
+def thaw(names: "dict[str, Any]", function: "Any" = None) -> None:
+    """Put numba's own objects into a module, in the place of lazy ones: numba must see its types, prange, ...
+
+    Args:
+        names: the module's.
+        function: what is about to be compiled; of the objects that are made later, only those that it names are made.
+    """
+    code = getattr(function, "__code__", None)
+    for name, value in list(names.items()):
+        kind = type(value)
+        if kind is Lazy or (kind.__base__ is Lazy and code is not None and _names(code, name)):
+            found = real(value)
+            if found is not None:
+                names[name] = found
+
+
+def _names(code: "Any", name: str) -> bool:
+    if name in code.co_names:
+        return True
+    return any(_names(one, name) for one in code.co_consts if type(one) is type(code))
 
 
 # dispatchers
@@ -346,7 +408,7 @@ def _validate(proxy: "Any", place: int) -> bool:
 
 
 def _values(function: "FunctionType", told: "dict[str, Any]") -> "list[tuple[dict[str, Any], str, Any]]":
-    """The values that numba would freeze now, with the names that they have: what is changed later is not to be seen."""
+    """The values that numba would freeze now, and where they are; a later change is not to be seen."""
     found = []
     for home, chain, _ in told["deps"]:
         names = _globals(function, home)
@@ -403,6 +465,8 @@ def digest(value: "Any", depth: int = 0) -> object:
         return kind.__name__, repr(value)
     if kind is Lazy:
         return "numba", value._path.rpartition(".")[2]
+    if kind.__base__ is Lazy:
+        return None
     if kind is tuple:
         return "tuple", tuple([digest(one, depth) for one in value])
     if kind is _MODULE:
@@ -440,11 +504,7 @@ def materialize(proxy: "Any") -> "Any":
     if told[1] is None:
         with _lock:
             if told[1] is None:
-                names = proxy.py_func.__globals__
-                # numba must see its own objects: types, prange, ...
-                for name, value in list(names.items()):
-                    if type(value) is Lazy:
-                        names[name] = real(value)
+                thaw(proxy.py_func.__globals__, proxy.py_func)
                 told[1] = _made(proxy, told)
     return told[1]
 

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from importlib import import_module
 from importlib.machinery import SourceFileLoader
+from types import FunctionType, ModuleType
 from typing import Any
 
 from .. import STARTED, keys, manifest, process
@@ -65,14 +66,35 @@ def _collect() -> list[dict[str, Any]]:
         # Those without a compiled signature too: their module is to be imported without numba as well.
         if not _replaced(dispatcher):
             modules.setdefault(dispatcher.py_func.__module__, []).append(dispatcher)
+    for name, module in list(sys.modules.items()):
+        if name not in modules and type(module) is ModuleType:
+            path = _origin(name, module.__dict__)
+            if path is not None and tier1.is_users(path, name) and _uses_numba(module.__dict__):
+                modules[name] = []
     texts = _Texts()
     jobs = []
     for name, dispatchers in modules.items():
-        path = _origin(name, dispatchers[0].py_func.__globals__)
+        names = dispatchers[0].py_func.__globals__ if dispatchers else sys.modules[name].__dict__
+        path = _origin(name, names)
         if path is not None and _news(name, path, dispatchers):
             with contextlib.suppress(OSError, SyntaxError, ValueError):
-                jobs.append(_job(name, path, dispatchers, texts))
+                # Others may only have functions of numba's from somewhere else.
+                if dispatchers or texts.of(path) is not None:
+                    jobs.append(_job(name, path, dispatchers, texts))
     return jobs
+
+
+def _uses_numba(names: dict[str, Any]) -> bool:
+    """Whether a module has something of numba's among its globals, which brings numba in when it is imported."""
+    for value in list(names.values()):
+        kind = type(value)
+        if kind is ModuleType:
+            home = value.__name__
+        else:
+            home = (value if kind is FunctionType or issubclass(kind, type) else kind).__module__
+        if str(home).partition(".")[0] == "numba":
+            return True
+    return False
 
 
 def _replaced(dispatcher: Any) -> bool:
@@ -117,8 +139,8 @@ def _mark(dispatcher: Any, signature: Any) -> str:
 
 
 def _shown(signature: Any) -> str:
-    # The types of functions are told by their addresses, which are another in each process.
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(signature))
+    # The types of functions and classes are told by their addresses, which are another in each process.
+    return re.sub(r" at 0x[0-9a-fA-F]+|#[0-9a-f]+(?=<)", "", str(signature))
 
 
 def _news(name: str, path: str, dispatchers: list[Any]) -> bool:
@@ -126,7 +148,12 @@ def _news(name: str, path: str, dispatchers: list[Any]) -> bool:
     known = report(name, path)
     if known is None or known["surroundings"] != _surroundings():
         return True
-    if known["whole"] is None and manifest.read(name, path) is None:
+    if known["whole"] is None:
+        # An edit may leave all functions what they were; the module's own code is in its library as well.
+        record = manifest.read(name, path)
+        if record is None or manifest.stale_reason(record) is not None:
+            return True
+    elif known["text"] != keys.file_digest(path):
         return True
     marks = {_mark(one, signature) for one in dispatchers for signature in one.overloads}
     return not marks <= set(known["marks"])
@@ -198,6 +225,7 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
         "files": files,
         "code": marshal.dumps(told.code(path)) if whole is None and told is not None else b"",
         "whole": whole,
+        "text": keys.file_digest(path),
         "functions": list(functions.values()),
         "refused": refused,
         "marks": [_mark(one, signature) for one in dispatchers for signature in one.overloads],

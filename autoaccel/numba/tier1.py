@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     from types import FunctionType
     from typing import Any
 
-__all__ = ["Stamp", "caching", "dispatchers", "enrol", "is_ours", "jitted_in", "settings_digest", "unsettled"]
+__all__ = [
+    "Stamp",
+    "caching",
+    "dispatchers",
+    "enrol",
+    "is_ours",
+    "is_users",
+    "jitted_in",
+    "settings_digest",
+    "unsettled",
+]
 
 #: Settings of numba's that change the code it makes, as `numba.core.config` has them.
 CODEGEN = (
@@ -67,12 +77,14 @@ def settings_digest() -> tuple[str, ...]:
 
 def is_ours(function: FunctionType) -> bool:
     """Whether a function is of a module in one of the user's directories that nobody excludes."""
-    path = os.path.abspath(function.__code__.co_filename)
-    folder = os.path.dirname(path)
-    finder = sys.path_importer_cache.get(folder)
+    return is_users(os.path.abspath(function.__code__.co_filename), function.__module__ or "")
+
+
+def is_users(path: str, name: str) -> bool:
+    """Whether a module is in one of the user's directories and nobody excludes it."""
+    finder = sys.path_importer_cache.get(os.path.dirname(path))
     if not is_adopted(finder) or not os.path.isfile(path):
         return False
-    name = function.__module__ or ""
     limited = finder.limited and name.partition(".")[0] not in finder.owner.include
     return not limited and not excludes(finder, name)
 
@@ -311,6 +323,8 @@ def _classes() -> tuple[type, type, type, type]:
             try:
                 self._cache_file.given = jitted_in(_arguments(sig))
                 found = super().load_overload(sig, target_context)
+                if found is not None and any(map(_is_omitted, _arguments(sig))):
+                    found = found._replace(signature=found.signature.replace(args=_arguments(sig)))
             except Exception:  # truncated and foreign files fail in many ways
                 found = None
             self._stamp.note()
@@ -328,7 +342,11 @@ def _classes() -> tuple[type, type, type, type]:
                 return
 
         def _index_key(self, sig: Any, codegen: Any) -> Any:
-            # Bytecode and closure are in the stamp, which tells a jitted function in the closure by what it is made from.
+            # Bytecode and closure are in the stamp, which tells a jitted function there by what it is made from.
+            # So are defaults, of which numba tells some by their address.
+            if any(map(_is_omitted, _arguments(sig))):
+                kinds = tuple("omitted" if _is_omitted(one) else one for one in _arguments(sig))
+                sig = kinds, None if isinstance(sig, tuple) else sig.return_type
             return sig, codegen.magic_tuple()
 
         def flush(self) -> None:
@@ -336,6 +354,10 @@ def _classes() -> tuple[type, type, type, type]:
                 super().flush()
 
     return Cache, Impl, Locator, Files
+
+
+def _is_omitted(kind: Any) -> bool:
+    return type(kind).__name__ == "Omitted"
 
 
 def _arguments(signature: Any) -> tuple[Any, ...]:
