@@ -17,7 +17,7 @@ import sys
 import tempfile
 from importlib import import_module
 from importlib.machinery import SourceFileLoader
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from .. import STARTED, keys, manifest, process
@@ -164,6 +164,7 @@ class _Texts:
 
     def __init__(self) -> None:
         self._told: dict[str, source.Module | None] = {}
+        self._codes: dict[str, set[CodeType]] = {}
 
     def of(self, path: str) -> source.Module | None:
         """What there is of numba's in a file."""
@@ -171,6 +172,18 @@ class _Texts:
             with open(path, "rb") as file:
                 self._told[path] = source.read(file.read(), path)
         return self._told[path]
+
+    def holds(self, function: FunctionType) -> bool:
+        """Whether a function's code is what its file says: a ``.pyc`` may be of another text of the same second."""
+        path = function.__code__.co_filename
+        if path not in self._codes:
+            with open(path, "rb") as file:
+                waiting = [compile(file.read(), path, "exec", dont_inherit=True)]
+            found = self._codes[path] = set()
+            while waiting:
+                found.add(one := waiting.pop())
+                waiting.extend(inner for inner in one.co_consts if isinstance(inner, CodeType))
+        return function.__code__ in self._codes[path]
 
     def lazy_of(self, functions: list[Any]) -> dict[str, dict[str, str]]:
         """The names of numba's in the modules that functions are in."""
@@ -204,7 +217,7 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
             reasons[""] = "there are several functions of this name and line, with other closures or options"
             continue
         overloads = functions.setdefault(key, (*key, row, needed, []))[4]
-        for signature, compiled in dispatcher.overloads.items():
+        for compiled in dispatcher.overloads.values():
             try:
                 problem = tier1.unsettled(function)
                 if problem is not None:
@@ -213,7 +226,7 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
                 if all(one.types != made.types for one in overloads):
                     overloads.append(made)
             except NotNative as refusal:
-                reasons[_shown(signature)] = _shown(refusal)
+                reasons[_shown(compiled.signature)] = _shown(refusal)
     generator = import_module("numba.core.registry").cpu_target.target_context.codegen()
     parallel = sys.modules.get("numba.np.ufunc.parallel")
     layer = getattr(parallel, "_threading_layer", None) or "workqueue"
@@ -268,6 +281,8 @@ def _row(
         path = one.__code__.co_filename
         if not os.path.isfile(path) or _young(path):
             raise NotNative(f"it calls {one.__qualname__}, whose file is new or missing")
+        if not texts.holds(one):
+            raise NotNative(f"{one.__qualname__} has run as another text than its file has")
         files.setdefault(path, manifest.identity(path))
     needed = emit.dependencies(dispatcher, texts.lazy_of(functions))
     return emit.function_row(dispatcher, told), needed

@@ -124,6 +124,28 @@ print(mod.lazy(2), mod.lazy(1.5), mod.lazy(2.5, 1), library.times(2.5), library.
         assert jitted.ok(f"import autoaccel{calls}", AUTOACCEL_NUMBA="off") == wanted
 
 
+def test_an_old_pyc_of_the_same_second_is_not_published(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    when = time.time() - 60
+    for text in ("return x + 1", "return x + 2"):
+        project.write("mod.py", f"from numba import njit\n@njit\ndef one(x): {text}\n")
+        # Python looks at whole seconds and the size: what it has compiled is taken for the new text.
+        os.utime(project.root / "mod.py", (when, when))
+        time.sleep(0.1)
+        assert project.ok("import mod; print(mod.one(1))") == "2"
+    for _ in range(2):
+        # Python's own fault is not ours to mend, but it is not to outlive the .pyc.
+        project.ok("import autoaccel, mod; print(mod.one(1))")
+        time.sleep(0.1)
+    for cached in project.root.glob("__pycache__/*"):
+        cached.unlink()
+    for _ in range(3):
+        assert project.ok("import autoaccel, mod; print(mod.one(1))") == "3"
+        time.sleep(0.1)
+    ask(project, f"print(mod.one(1)); {HEAVY}", "3\n[]")
+
+
 def test_a_file_that_is_only_touched_costs_no_numba(jitted: Project) -> None:
     os.utime(jitted.root / "mod.py")
     ask(jitted, f"print(mod.lazy(1.5)); {HEAVY}", "16.0\n[]")
