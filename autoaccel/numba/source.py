@@ -148,6 +148,9 @@ def _signatures(found: Module) -> Iterator[tuple[int, tuple[str, ...]]]:
         if isinstance(node, ast.FunctionDef) and node.decorator_list:
             names: list[str] = []
             for decorator in node.decorator_list:
+                # Somebody's own decorator may hold the signature.
+                called = decorator.func if isinstance(decorator, ast.Call) else decorator
+                names += [one.id for one in ast.walk(called) if isinstance(one, ast.Name) and one.id not in known]
                 if isinstance(decorator, ast.Call):
                     given = [*decorator.args, *(one.value for one in decorator.keywords if one.arg == "signature")]
                     inner = (one for part in given for one in ast.walk(part) if isinstance(one, ast.Name))

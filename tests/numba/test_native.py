@@ -103,6 +103,23 @@ def test_an_edit_is_seen_at_once(jitted: Project, file: str, old: str, new: str,
     ask(jitted, "print(mod.lazy(1.5))", "16.0")
 
 
+def test_a_signature_in_a_decorator_of_ones_own_is_edited(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    decorator = "from numba import float64, int64, njit\ndef typed(f): return njit(float64(float64))(f)\n"
+    project.write("decorators.py", decorator)
+    project.write(
+        "mod.py", "from numba import njit\nfrom decorators import typed\n@typed\ndef one(x): return x * 1.5\n"
+    )
+    time.sleep(0.1)
+    for text, expected in ((decorator, "4.5"), (decorator.replace("njit(float64(", "njit(int64("), "4")):
+        project.write("decorators.py", text)
+        time.sleep(0.1)
+        for _ in range(2):
+            ask(project, "print(mod.one(3))", expected)
+            time.sleep(0.1)
+
+
 def test_a_constant_is_changed_at_run_time(jitted: Project) -> None:
     ask(jitted, "mod.K = 1000\nprint(mod.lazy(1.5))", "1006.0", AUTOACCEL_NUMBA="off")
     ask(jitted, "import library\nlibrary.SCALE = 4.0\nprint(mod.lazy(1.5))", "19.0", AUTOACCEL_NUMBA="off")
