@@ -157,9 +157,10 @@ def context_name(context: str) -> str:
 
 
 def home(source: str) -> str:
-    """The folder whose pack tells of a source: its own; for a crate, the one that holds the crate's folder."""
+    """The folder whose pack tells of a source: where its module is looked for, around a crate's or package's folder."""
     folder, file = os.path.split(source)
-    return os.path.dirname(folder) if file in [name for name, _ in CRATE_SOURCES] else folder
+    inside = file == "__init__.py" or file in [name for name, _ in CRATE_SOURCES]
+    return os.path.dirname(folder) if inside else folder
 
 
 def pack_name(directory: str) -> str:

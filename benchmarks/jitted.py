@@ -1,4 +1,8 @@
-"""Modules with numba's @jit: whole processes and the cost of a call, beside numba's own ``cache=True``."""
+"""Modules with numba's @jit: whole processes and the cost of a call, beside numba's own ``cache=True``.
+
+A call has two rows: as it is, and what it costs beyond a C function that looks at nothing, with nogil one that lets go
+of the GIL and takes it again. The second is what a dispatcher is answerable for.
+"""
 
 import time
 from pathlib import Path
@@ -13,13 +17,14 @@ PROGRAMS = (
     ("an array kernel, with numpy", "jit_arrays", "arrays.work()", 4.0),
 )
 
-#: (what, module, set-up, call)
+#: (what, module, set-up, call, function of ``bare.c`` that does as little)
 CALLS = (
-    ("add_two(1, 2), nogil", "scalars", "", "scalars.add_two(1, 2)"),
-    ("lazy(2, 3)", "scalars", "", "scalars.lazy(2, 3)"),
-    ("lazy(2.0, 3)", "scalars", "", "scalars.lazy(2.0, 3)"),
-    ("total(1-D array)", "arrays", "a = np.arange(5.0)", "arrays.total(a)"),
-    ("scale(a, out)", "arrays", "a = np.arange(5.0); out = np.zeros(5)", "arrays.scale(a, out)"),
+    ("add_two(1, 2), nogil", "scalars", "", "scalars.add_two(1, 2)", "nogil"),
+    ("lazy(2, 3)", "scalars", "", "scalars.lazy(2, 3)", "plain"),
+    ("lazy(2.0, 3)", "scalars", "", "scalars.lazy(2.0, 3)", "plain"),
+    ("total(1-D array)", "arrays", "a = np.arange(5.0)", "arrays.total(a)", "plain"),
+    ("scale(a, out)", "arrays", "a = np.arange(5.0); out = np.zeros(5)", "arrays.scale(a, out)", "plain"),
+    ("product(a, a, out)", "arrays", "a = np.arange(5.0); out = np.zeros(5)", "arrays.product(a, a, out)", "plain"),
 )
 
 _TIMED = """
@@ -47,7 +52,7 @@ def numba(setup: Setup, quick: bool) -> list[Row]:
             comma = ", " if cache and name == "scalars" else ""
             (folder / f"{name}.py").write_text(text.replace("@CACHE@", comma + cache), encoding="utf-8")
     time.sleep(0.1)
-    calls = "; ".join(call for _, _, _, call in CALLS)
+    calls = "; ".join(call for _, _, _, call, _ in CALLS)
     prepare = "import numpy as np, scalars, arrays; a = np.arange(5.0); out = np.zeros(5)"
     for _ in range(2):
         output(_run(setup, f"import autoaccel; {prepare}; {calls}; arrays.work()", ours))
@@ -95,23 +100,31 @@ def _processes(setup: Setup, ours: Path, theirs: Path, quick: bool) -> list[Row]
 def _calls(setup: Setup, ours: Path, theirs: Path, quick: bool) -> list[Row]:
     rounds = Rounds(3, 10) if quick else Rounds(9, 40)
     rows = []
-    for what, module, prepare, call in CALLS:
+    bare = setup.sources(DATA / "bare.c", "bare")
+    for what, module, prepare, call, least in CALLS:
+        given = {"module": module, "prepare": prepare, "call": call}
         code = {
-            "ours": _TIMED.format(first="import autoaccel", module=module, prepare=prepare, call=call, numba=False),
-            "numba": _TIMED.format(first="", module=module, prepare=prepare, call=call, numba=True),
-        }
-        runs = {name: _run(setup, code[name], folder) for name, folder in (("ours", ours), ("numba", theirs))}
+            "ours": _TIMED.format(first="import autoaccel", **given, numba=False),
+            "numba": _TIMED.format(first="", **given, numba=True),
+            "bare": _TIMED.format(
+                first="import autoaccel", module="bare", prepare=prepare, call=f"bare.{least}({call.partition('(')[2]}",
+                numba=False,
+            ),
+        }  # fmt: skip
+        folders = {"ours": ours, "numba": theirs, "bare": bare}
+        runs = {name: _run(setup, code[name], folder) for name, folder in folders.items()}
         samples = inside(runs, rounds)
-        own, other = min(samples["ours"].seconds), min(samples["numba"].seconds)
-        rows.append(
+        own, other, floor = (min(samples[name].seconds) for name in ("ours", "numba", "bare"))
+        case = f"numba, one call, {what}"
+        times = (own * 1e9, floor * 1e9, {"numba": other * 1e9})
+        rows += [
+            Row(case, *times, unit="ns", value=own / other, goal=0.5),
             Row(
-                f"numba, one call, {what}",
-                own * 1e9,
-                None,
-                {"numba": other * 1e9},
+                f"{case}: beyond a bare C function",
+                *times,
                 unit="ns",
-                value=own / other,
+                value=(own - floor) / (other - floor),
                 goal=0.5,
-            )
-        )
+            ),
+        ]
     return rows

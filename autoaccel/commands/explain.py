@@ -484,7 +484,7 @@ def _show(told: dict[str, Any]) -> None:
 
 
 def _show_jitted(told: dict[str, Any]) -> None:
-    fact("numba", f"it uses {', '.join(told['decorators'])}", told["state"])
+    fact("numba", f"it uses {', '.join(told['decorators']) or 'names of it'}", told["state"])
     if "artifact" in told:
         fact("artifact", told["artifact"])
     if told["native"]:

@@ -26,12 +26,25 @@ if TYPE_CHECKING:
 
     from .._typing import Record
 
-__all__ = ["CPU", "JitLoader", "Lazy", "State", "cpu", "depends", "digest", "materialize", "options_digest", "real"]
+__all__ = [
+    "CPU",
+    "JitLoader",
+    "Lazy",
+    "State",
+    "cpu",
+    "depends",
+    "digest",
+    "materialize",
+    "options_digest",
+    "real",
+    "settle",
+    "thaw",
+]
 
 #: The processor as Linux tells it: maker, family, model and features. Code that was made for another one may crash.
 CPU = "/sys/devices/system/cpu/modalias"
 #: How the note in a library is laid out.
-FORMAT = 1
+FORMAT = 2
 
 _FUNCTION: "Any" = type(lambda: 0)
 _MODULE = type(sys)
@@ -186,7 +199,8 @@ class Lazy:
     def __getattr__(self, name: str) -> "Any":
         if name == "py_func":
             raise AttributeError(name)
-        if name[:2] == "__":
+        if name[:2] == "__" or self._path[-6:] == "config":
+            # What may be a plain value has to be one.
             return getattr(real(self), name)
         if self._make is not None:
             return Lazy(f"{self._path}.{name}", lambda: getattr(real(self), name))
@@ -198,6 +212,10 @@ class Lazy:
     def __call__(self, *given: "Any", **options: "Any") -> "Any":  # noqa: D102
         if self._path in _JIT:
             return _jit(self, given, options)
+        if self._make is None and self._path.rpartition(".")[2] in _LATER:
+            from .later import decorated
+
+            return decorated(self, given, options)
         if "numba.types." in self._path or self._path.rpartition(".")[2].rstrip("()[]") in _TYPES:
             return Lazy(f"{self._path}()", lambda: real(self)(*real(given), **real(options)))
         return real(self)(*real(given), **real(options))
@@ -217,8 +235,14 @@ class Lazy:
     def __repr__(self) -> str:
         return repr(real(self))
 
+    def __bool__(self) -> bool:
+        return bool(real(self))
+
     def __instancecheck__(self, instance: object) -> bool:
-        return isinstance(instance, real(self))
+        return isinstance(real(instance), real(self))
+
+    def __subclasscheck__(self, kind: type) -> bool:
+        return issubclass(kind, real(self))
 
     def __mro_entries__(self, bases: object) -> "tuple[Any, ...]":
         return (real(self),)
@@ -233,6 +257,11 @@ class Lazy:
         return typeof(real(self))
 
 
+#: Decorators whose work can wait until numba is there.
+_LATER = frozenset(
+    """vectorize guvectorize cfunc stencil jitclass overload overload_method overload_attribute
+    register_jitable""".split()
+)
 _TYPES = frozenset(
     """void none boolean bool_ int_ intc intp uint uintc uintp byte char short int8 int16 int32 int64 uint8 uint16
     uint32 uint64 float_ double float32 float64 complex64 complex128 long_ longlong ulong ulonglong ushort uchar b1 i1
@@ -243,7 +272,7 @@ _TYPES = frozenset(
 def real(value: "Any") -> "Any":
     """A value with numba's own objects in the place of lazy ones."""
     kind = type(value)
-    if kind is Lazy:
+    if kind is Lazy or kind.__base__ is Lazy:
         return value._make() if value._make is not None else _imported(value._path)
     if kind is tuple or kind is list:
         return kind([real(one) for one in value])
@@ -262,6 +291,7 @@ def _imported(path: str) -> "Any":
                 proxy._off = 1
     first, *rest = path.split(".")
     value: Any = import_module(first)
+    settle()
     for count, name in enumerate(rest, 2):
         try:
             value = getattr(value, name)
@@ -272,6 +302,38 @@ def _imported(path: str) -> "Any":
             except ModuleNotFoundError:
                 raise ImportError(f"cannot import name {name!r} from {path.rpartition('.')[0]!r}") from None
     return value
+
+
+#: What is to be told numba when it comes: see `later`.
+pending: "list[Any]" = []
+
+
+def settle() -> None:
+    """Tell numba, which is there now, what modules have taught it by ``@overload`` and the like."""
+    while pending:
+        pending.pop(0)()
+
+
+def thaw(names: "dict[str, Any]", function: "Any" = None) -> None:
+    """Put numba's own objects into a module, in the place of lazy ones: numba must see its types, prange, ...
+
+    Args:
+        names: the module's.
+        function: what is about to be compiled; of the objects that are made later, only those that it names are made.
+    """
+    code = getattr(function, "__code__", None)
+    for name, value in list(names.items()):
+        kind = type(value)
+        if kind is Lazy or (kind.__base__ is Lazy and code is not None and _names(code, name)):
+            found = real(value)
+            if found is not None:
+                names[name] = found
+
+
+def _names(code: "Any", name: str) -> bool:
+    if name in code.co_names:
+        return True
+    return any(_names(one, name) for one in code.co_consts if type(one) is type(code))
 
 
 # dispatchers
@@ -314,9 +376,7 @@ def _proxy(function: "FunctionType", make: "Any", explicit: bool, options: "dict
         # numba compiles it now; what it would see now is what counts.
         if not _holds(proxy, told):
             proxy._off = 1
-        names["_autoaccel"][5] = [
-            (home, chain[0], _globals(function, home).get(chain[0])) for home, chain, _ in told["deps"] if chain
-        ]
+        names["_autoaccel"][5] = _values(function, told)
     return proxy
 
 
@@ -338,9 +398,25 @@ def _option(value: "Any") -> str:
 
 def _validate(proxy: "Any", place: int) -> bool:
     """Whether an overload that is used for the first time still is what numba would compile now."""
-    told = proxy.__dict__["_autoaccel"][3]
+    _, _, _, told, explicit, values = proxy.__dict__["_autoaccel"]
     # With an explicit signature, numba has compiled when it was decorated.
-    return told is not None and (proxy.__dict__["_autoaccel"][4] or _holds(proxy, told))
+    if told is None or not (explicit or _holds(proxy, told)):
+        return False
+    if values is None:
+        proxy.__dict__["_autoaccel"][5] = _values(proxy.py_func, told)
+    return True
+
+
+def _values(function: "FunctionType", told: "dict[str, Any]") -> "list[tuple[dict[str, Any], str, Any]]":
+    """The values that numba would freeze now, and where they are; a later change is not to be seen."""
+    found = []
+    for home, chain, _ in told["deps"]:
+        names = _globals(function, home)
+        for name in chain[:-1]:
+            names = names.get(name, _missing).__dict__ if name in names else {}
+        if chain and chain[-1] in names:
+            found.append((names, chain[-1], names[chain[-1]]))
+    return found
 
 
 def _holds(proxy: "Any", told: "dict[str, Any]") -> bool:
@@ -389,6 +465,8 @@ def digest(value: "Any", depth: int = 0) -> object:
         return kind.__name__, repr(value)
     if kind is Lazy:
         return "numba", value._path.rpartition(".")[2]
+    if kind.__base__ is Lazy:
+        return None
     if kind is tuple:
         return "tuple", tuple([digest(one, depth) for one in value])
     if kind is _MODULE:
@@ -426,32 +504,35 @@ def materialize(proxy: "Any") -> "Any":
     if told[1] is None:
         with _lock:
             if told[1] is None:
-                names = proxy.py_func.__globals__
-                # numba must see its own objects: types, prange, ...
-                for name, value in list(names.items()):
-                    if type(value) is Lazy:
-                        names[name] = real(value)
+                thaw(proxy.py_func.__globals__, proxy.py_func)
                 told[1] = _made(proxy, told)
     return told[1]
 
 
 #: Functions that are being decorated by numba, and the proxies that wait for it: a recursive function asks for itself.
 making: "list[Any]" = []
+#: Values that were put aside, for as long as those of an earlier time are in their places.
+_restored: "list[Any]" = []
 
 
 def _made(proxy: "Any", told: "list[Any]") -> "Any":
     swapped = []
-    if told[5] is not None and not proxy._off:
-        # Compiled at its decoration, it has seen the values of that time.
-        for home, name, value in told[5]:
-            names = _globals(proxy.py_func, home)
+    if told[5] is not None:
+        # Compiled at its decoration or when it was first called, it has seen the values of that time.
+        for names, name, value in told[5]:
             if name in names and names[name] is not value and type(value) is not Lazy:
                 swapped.append((names, name, names[name]))
                 names[name] = value
     making.append(proxy)
+    _restored.extend(swapped)
     try:
-        return told[0]()
+        dispatcher = told[0]()
+        # A caller may have restored what this one is made from.
+        if _restored:
+            _compile_used(proxy, dispatcher)
+        return dispatcher
     finally:
+        del _restored[len(_restored) - len(swapped) :]
         making.remove(proxy)
         for names, name, value in swapped:
             names[name] = value

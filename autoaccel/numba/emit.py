@@ -1,7 +1,7 @@
 """From numba's compiled functions to what `link` makes objects of. Runs in the user's process, where numba is.
 
-numba's own optimised module is taken as it is, with its boxing and its exceptions; for the frequent types a wrapper
-that takes its arguments from a C array is made with numba's own classes. Nothing is compiled here: that takes ten times
+numba's own optimised module is taken as it is, with its boxing and its exceptions; for the frequent types it gets
+another wrapper (`callwrapper`). Nothing is compiled here: that takes ten times
 as long, and another process does it.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from types import FunctionType, ModuleType
 
-from . import depends, digest, options_digest, source, stamp
+from . import callwrapper, depends, digest, options_digest, source, stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ def dump(dispatcher: Any, compiled: Any) -> Overload:
     helpers: tuple[bytes, ...] = ()
     tuple_style = not all(map(_simple, (*given, result)))
     if not tuple_style:
-        wrapper, helpers = _wrapper(dispatcher, compiled, symbol)
+        wrapper, helpers = callwrapper.text(dispatcher, compiled, symbol)
     environments = tuple(_environment(name) for name in dict.fromkeys(names) if name.startswith(ENVIRONMENT))
     flags = (TUPLE_STYLE if tuple_style else 0) | (NUMPY if any(map(_needs_numpy, (*given, result))) else 0)
     serialize = import_module("numba.core.serialize")
@@ -337,51 +337,3 @@ def _environment(name: str) -> tuple[str, bytes]:
     # One that is gone was not needed: numba keeps those alive that its code uses.
     consts = list(environment.consts) if environment is not None else []
     return name, import_module("numba.core.serialize").dumps(consts) if consts else b""
-
-
-def _wrapper(dispatcher: Any, compiled: Any, symbol: str) -> tuple[str, tuple[bytes, ...]]:
-    """numba's CPython wrapper, but with the arguments in a C array; as LLVM text, and what it needs."""
-    ir = import_module("llvmlite.ir")
-    wrappers = import_module("numba.core.callwrapper")
-    types = import_module("numba.core.types")
-    context = import_module("numba.core.registry").cpu_target.target_context.subtarget(enable_nrt=True)
-    description = compiled.fndesc
-    made = context.create_module("autoaccel")
-    callee = ir.Function(
-        made, context.call_conv.get_function_type(description.restype, description.argtypes), description.llvm_func_name
-    )
-    side = context.codegen().create_library("autoaccel")
-    nogil = dispatcher.targetoptions.get("nogil", False)
-    with context.push_code_library(side):
-        whole = wrappers.PyCallWrapper(context, made, callee, description, compiled.environment, None, nogil)
-        pointer = context.get_argument_type(types.pyobject)
-        function = ir.Function(made, ir.FunctionType(pointer, [pointer.as_pointer()]), name=symbol)
-        builder = ir.IRBuilder(function.append_basic_block("entry"))
-        api = context.get_python_api(builder)
-        end = builder.append_basic_block("arg.end")
-        with builder.goto_block(end):
-            builder.ret(api.get_null_object())
-        env_manager = whole.get_env(api, builder)
-        arguments = wrappers._ArgManager(context, builder, api, env_manager, end, len(description.argtypes))
-        inner: list[Any] = []
-        for place, kind in enumerate(description.argtypes):
-            if isinstance(kind, types.Omitted):
-                inner.append(None)
-                continue
-            given = builder.load(builder.gep(function.args[0], [ir.Constant(ir.IntType(64), place)]))
-            inner.append(arguments.add_arg(given, kind))
-        manager = wrappers._GilManager(builder, api, arguments) if nogil else arguments
-        status, result = context.call_conv.call_function(
-            builder, callee, description.restype, description.argtypes, inner, attrs=("noinline",)
-        )
-        manager.emit_cleanup()
-        with builder.if_then(status.is_ok, likely=True):
-            with builder.if_then(status.is_none):
-                api.return_none()
-            kind = whole._simplified_return_type()
-            builder.ret(api.from_native_return(kind, result, env_manager))
-        context.call_conv.raise_error(builder, api, status)
-        builder.ret(api.get_null_object())
-    text = import_module("numba.core.cgutils").normalize_ir_text(str(made))
-    needed = dict.fromkeys(side._linking_libraries)
-    return text, tuple(one._get_module_for_linking().as_bitcode() for one in needed)

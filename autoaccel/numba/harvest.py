@@ -17,11 +17,12 @@ import sys
 import tempfile
 from importlib import import_module
 from importlib.machinery import SourceFileLoader
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from .. import STARTED, keys, manifest, process
 from ..store import Store, open_store
-from . import JitLoader, cpu, emit, source, stamp, tier1
+from . import FORMAT, JitLoader, cpu, emit, source, stamp, tier1
 from .emit import NotNative
 
 __all__ = ["PYTHONS", "SECONDS", "VARIABLE", "Function", "at_exit", "report", "report_path"]
@@ -65,14 +66,35 @@ def _collect() -> list[dict[str, Any]]:
         # Those without a compiled signature too: their module is to be imported without numba as well.
         if not _replaced(dispatcher):
             modules.setdefault(dispatcher.py_func.__module__, []).append(dispatcher)
+    for name, module in list(sys.modules.items()):
+        if name not in modules and type(module) is ModuleType:
+            path = _origin(name, module.__dict__)
+            if path is not None and tier1.is_users(path, name) and _uses_numba(module.__dict__):
+                modules[name] = []
     texts = _Texts()
     jobs = []
     for name, dispatchers in modules.items():
-        path = _origin(name, dispatchers[0].py_func.__globals__)
+        names = dispatchers[0].py_func.__globals__ if dispatchers else sys.modules[name].__dict__
+        path = _origin(name, names)
         if path is not None and _news(name, path, dispatchers):
             with contextlib.suppress(OSError, SyntaxError, ValueError):
-                jobs.append(_job(name, path, dispatchers, texts))
+                # Others may only have functions of numba's from somewhere else.
+                if dispatchers or texts.of(path) is not None:
+                    jobs.append(_job(name, path, dispatchers, texts))
     return jobs
+
+
+def _uses_numba(names: dict[str, Any]) -> bool:
+    """Whether a module has something of numba's among its globals, which brings numba in when it is imported."""
+    for value in list(names.values()):
+        kind = type(value)
+        if kind is ModuleType:
+            home = value.__name__
+        else:
+            home = (value if kind is FunctionType or issubclass(kind, type) else kind).__module__
+        if str(home).partition(".")[0] == "numba":
+            return True
+    return False
 
 
 def _replaced(dispatcher: Any) -> bool:
@@ -104,7 +126,7 @@ def environment() -> tuple[tuple[str, str | None], ...]:
 
 
 def _surroundings() -> str:
-    return keys.digest(tier1.settings_digest(), environment(), cpu(), sys.flags.optimize)
+    return keys.digest(FORMAT, tier1.settings_digest(), environment(), cpu(), sys.flags.optimize)
 
 
 def _mark(dispatcher: Any, signature: Any) -> str:
@@ -117,8 +139,8 @@ def _mark(dispatcher: Any, signature: Any) -> str:
 
 
 def _shown(signature: Any) -> str:
-    # The types of functions are told by their addresses, which are another in each process.
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(signature))
+    # The types of functions and classes are told by their addresses, which are another in each process.
+    return re.sub(r" at 0x[0-9a-fA-F]+|#[0-9a-f]+(?=<)", "", str(signature))
 
 
 def _news(name: str, path: str, dispatchers: list[Any]) -> bool:
@@ -126,7 +148,12 @@ def _news(name: str, path: str, dispatchers: list[Any]) -> bool:
     known = report(name, path)
     if known is None or known["surroundings"] != _surroundings():
         return True
-    if known["whole"] is None and manifest.read(name, path) is None:
+    if known["whole"] is None:
+        # An edit may leave all functions what they were; the module's own code is in its library as well.
+        record = manifest.read(name, path)
+        if record is None or manifest.stale_reason(record) is not None:
+            return True
+    elif known["text"] != keys.file_digest(path):
         return True
     marks = {_mark(one, signature) for one in dispatchers for signature in one.overloads}
     return not marks <= set(known["marks"])
@@ -137,20 +164,7 @@ class _Texts:
 
     def __init__(self) -> None:
         self._told: dict[str, source.Module | None] = {}
-        self._codes: dict[str, set[object]] = {}
-
-    def say(self, function: Any) -> bool:
-        """Whether a function is what its file has: Python may have taken it from bytecode of another content."""
-        path = function.__code__.co_filename
-        if path not in self._codes:
-            with open(path, "rb") as file:
-                waiting = [compile(file.read(), path, "exec", dont_inherit=True)]
-            found = self._codes[path] = set()
-            while waiting:
-                code = waiting.pop()
-                found.add(stamp.code_digest(code))
-                waiting.extend(one for one in code.co_consts if isinstance(one, type(code)))
-        return stamp.code_digest(function.__code__) in self._codes[path]
+        self._codes: dict[str, set[CodeType]] = {}
 
     def of(self, path: str) -> source.Module | None:
         """What there is of numba's in a file."""
@@ -158,6 +172,18 @@ class _Texts:
             with open(path, "rb") as file:
                 self._told[path] = source.read(file.read(), path)
         return self._told[path]
+
+    def holds(self, function: FunctionType) -> bool:
+        """Whether a function's code is what its file says: a ``.pyc`` may be of another text of the same second."""
+        path = function.__code__.co_filename
+        if path not in self._codes:
+            with open(path, "rb") as file:
+                waiting = [compile(file.read(), path, "exec", dont_inherit=True)]
+            found = self._codes[path] = set()
+            while waiting:
+                found.add(one := waiting.pop())
+                waiting.extend(inner for inner in one.co_consts if isinstance(inner, CodeType))
+        return function.__code__ in self._codes[path]
 
     def lazy_of(self, functions: list[Any]) -> dict[str, dict[str, str]]:
         """The names of numba's in the modules that functions are in."""
@@ -191,7 +217,7 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
             reasons[""] = "there are several functions of this name and line, with other closures or options"
             continue
         overloads = functions.setdefault(key, (*key, row, needed, []))[4]
-        for signature, compiled in dispatcher.overloads.items():
+        for compiled in dispatcher.overloads.values():
             try:
                 problem = tier1.unsettled(function)
                 if problem is not None:
@@ -200,7 +226,7 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
                 if all(one.types != made.types for one in overloads):
                     overloads.append(made)
             except NotNative as refusal:
-                reasons[_shown(signature)] = _shown(refusal)
+                reasons[_shown(compiled.signature)] = _shown(refusal)
     generator = import_module("numba.core.registry").cpu_target.target_context.codegen()
     parallel = sys.modules.get("numba.np.ufunc.parallel")
     layer = getattr(parallel, "_threading_layer", None) or "workqueue"
@@ -212,6 +238,7 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
         "files": files,
         "code": marshal.dumps(told.code(path)) if whole is None and told is not None else b"",
         "whole": whole,
+        "text": keys.file_digest(path),
         "functions": list(functions.values()),
         "refused": refused,
         "marks": [_mark(one, signature) for one in dispatchers for signature in one.overloads],
@@ -254,8 +281,8 @@ def _row(
         path = one.__code__.co_filename
         if not os.path.isfile(path) or _young(path):
             raise NotNative(f"it calls {one.__qualname__}, whose file is new or missing")
-        if not texts.say(one):
-            raise NotNative(f"{one.__qualname__} is not what its file says: it was changed, or made in another way")
+        if not texts.holds(one):
+            raise NotNative(f"{one.__qualname__} has run as another text than its file has")
         files.setdefault(path, manifest.identity(path))
     needed = emit.dependencies(dispatcher, texts.lazy_of(functions))
     return emit.function_row(dispatcher, told), needed

@@ -114,6 +114,7 @@ def _build(store: Store, unit: Source, job: dict[str, Any], library: str) -> int
         built = Built(made, log=log, extra={"functions.pickle": f"{work}/functions.pickle"})
         artifact, meta = store.publish(plan, key, built, told, work, time.monotonic() - started, again=True)
         store.remember(plan, artifact, meta, contents)
+    job["published"] = {name: [one.signature for one, _ in overloads] for name, _, _, _, overloads in functions}
     return sum(len(row[4]) for row in functions)
 
 
@@ -197,9 +198,17 @@ def _loads(stem: str, path: str, library: str) -> None:
 def _report(store: Store, job: dict[str, Any], native: int) -> None:
     before = report(job["name"], job["path"])
     marks = set(job["marks"])
+    published = job.get("published", {})
     refused = {name: reasons for name, reasons in job["refused"].items() if reasons}
     if before is not None and before["surroundings"] == job["surroundings"] and job["marks"]:
         marks |= set(before["marks"])
+        if before["text"] == job["text"]:
+            # What another process has compiled, and this one has not.
+            for name, reasons in before["refused"].items():
+                gone = {*published.get(name, ()), *([""] if name in job["refused"] else [])}
+                theirs = {one: why for one, why in reasons.items() if one not in gone}
+                if theirs:
+                    refused[name] = {**theirs, **refused.get(name, {})}
     told = {
         "name": job["name"],
         "path": job["path"],
@@ -207,7 +216,8 @@ def _report(store: Store, job: dict[str, Any], native: int) -> None:
         "marks": sorted(marks),
         "native": native,
         "whole": job["whole"],
-        "functions": {name: [one.signature for one in overloads] for name, _, _, _, overloads in job["functions"]},
+        "text": job["text"],
+        "functions": published,
         "refused": refused,
     }
     os.makedirs(f"{store.bucket}/numba", mode=0o700, exist_ok=True)

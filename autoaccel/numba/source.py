@@ -20,7 +20,9 @@ LAZY = "__autoaccel_numba__"
 
 #: Types and decorators: what a module may use of numba's when it is imported, without the real thing.
 _LIGHT = frozenset(
-    """njit jit numba types core decorators void none boolean bool_ int_ intc intp uint uintc uintp byte char short int8
+    """njit jit numba types core decorators np ufunc experimental extending vectorize guvectorize cfunc stencil jitclass
+    overload overload_method overload_attribute register_jitable
+    void none boolean bool_ int_ intc intp uint uintc uintp byte char short int8
     int16 int32 int64 uint8 uint16 uint32 uint64 float_ double float32 float64 complex64 complex128 long_ longlong ulong
     ulonglong ushort uchar unicode_type string optional b1 i1 i2 i4 i8 u1 u2 u4 u8 f4 f8 c8 c16 Tuple UniTuple
     Array""".split()
@@ -34,7 +36,7 @@ class Module:
     Attributes:
         lazy: name in the module -> path of what it is in numba, for all that its top level imports from there.
         uses: the decorators of numba's that it mentions.
-        heavy: what it uses of numba's while it is imported that only numba itself can give.
+        heavy: what it uses of numba's while it is imported, or catches, that only numba itself can give.
         foreign: first line of a decorated function -> names in its signature that are not written out with numba's.
         tree: the syntax tree, for `code`.
     """
@@ -75,6 +77,7 @@ def read(text: bytes, path: str) -> Module | None:
     words |= {node.attr for node in ast.walk(found.tree) if isinstance(node, ast.Attribute)}
     found.uses = tuple(word for word in DECORATORS if word in words)
     heavy = {_full(node, found.lazy) for node in _run_at_import(found.tree) if _heavy(node, found.lazy)}
+    heavy |= set(_caught(found))
     found.heavy = tuple(sorted(heavy | ({"import *"} if star else set())))
     found.foreign = dict(_signatures(found))
     return found
@@ -120,6 +123,15 @@ def _heavy(node: ast.expr, lazy: dict[str, str]) -> bool:
     return not path.startswith("numba.types.") and not set(path.split(".")) <= _LIGHT
 
 
+def _caught(found: Module) -> Iterator[str]:
+    """The exceptions of numba's that are caught anywhere: only a class can be."""
+    for node in ast.walk(found.tree):
+        if isinstance(node, ast.ExceptHandler) and node.type is not None:
+            for one in node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]:
+                if path := _full(one, found.lazy):
+                    yield f"except {path}"
+
+
 def _full(node: ast.expr, lazy: dict[str, str]) -> str:
     """The path in numba that a name or an attribute of one is, or ``""``; without what follows a type."""
     if isinstance(node, ast.Name):
@@ -136,6 +148,9 @@ def _signatures(found: Module) -> Iterator[tuple[int, tuple[str, ...]]]:
         if isinstance(node, ast.FunctionDef) and node.decorator_list:
             names: list[str] = []
             for decorator in node.decorator_list:
+                # Somebody's own decorator may hold the signature.
+                called = decorator.func if isinstance(decorator, ast.Call) else decorator
+                names += [one.id for one in ast.walk(called) if isinstance(one, ast.Name) and one.id not in known]
                 if isinstance(decorator, ast.Call):
                     given = [*decorator.args, *(one.value for one in decorator.keywords if one.arg == "signature")]
                     inner = (one for part in given for one in ast.walk(part) if isinstance(one, ast.Name))

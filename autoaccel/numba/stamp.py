@@ -24,6 +24,7 @@ __all__ = [
     "Opaque",
     "callees",
     "code_digest",
+    "enclosed",
     "functions",
     "references",
     "resolve",
@@ -76,6 +77,15 @@ def callees(function: FunctionType) -> Iterator[FunctionType]:
     cells = [_content(cell) for cell in function.__closure__ or ()]
     for value in (*(value for _, value in references(function)), *cells):
         yield from _functions_in(value)
+
+
+def enclosed(function: FunctionType) -> list[FunctionType]:
+    """``function`` and those in its closure, in theirs, and so on."""
+    found = [function]
+    for one in found:
+        for cell in one.__closure__ or ():
+            found.extend(inner for inner in _functions_in(_content(cell)) if inner not in found)
+    return found
 
 
 def _functions_in(value: object) -> Iterator[FunctionType]:

@@ -25,12 +25,12 @@ def facts(name: str, path: str) -> dict[str, Any] | None:
             told = source.read(file.read(), path)
     except (OSError, SyntaxError, ValueError):
         return None
-    if told is None or not told.uses:
+    report = harvest.report(name, path)
+    if told is None or not (told.uses or report):
         return None
     found: dict[str, Any] = {"decorators": list(told.uses), "native": {}, "numba": {}}
     aside = _aside()
     known = manifest.read(name, path)
-    report = harvest.report(name, path)
     if aside is not None:
         found["state"] = f"left to numba: {aside}"
     elif told.heavy:

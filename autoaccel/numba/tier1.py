@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import os
+import pickle
 import sys
 import weakref
 from contextlib import suppress
@@ -21,10 +23,21 @@ from . import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import FunctionType
     from typing import Any
 
-__all__ = ["Stamp", "caching", "dispatchers", "enrol", "is_ours", "settings_digest", "unsettled"]
+__all__ = [
+    "Stamp",
+    "caching",
+    "dispatchers",
+    "enrol",
+    "is_ours",
+    "is_users",
+    "jitted_in",
+    "settings_digest",
+    "unsettled",
+]
 
 #: Settings of numba's that change the code it makes, as `numba.core.config` has them.
 CODEGEN = (
@@ -67,12 +80,14 @@ def settings_digest() -> tuple[str, ...]:
 
 def is_ours(function: FunctionType) -> bool:
     """Whether a function is of a module in one of the user's directories that nobody excludes."""
-    path = os.path.abspath(function.__code__.co_filename)
-    folder = os.path.dirname(path)
-    finder = sys.path_importer_cache.get(folder)
+    return is_users(os.path.abspath(function.__code__.co_filename), function.__module__ or "")
+
+
+def is_users(path: str, name: str) -> bool:
+    """Whether a module is in one of the user's directories and nobody excludes it."""
+    finder = sys.path_importer_cache.get(os.path.dirname(path))
     if not is_adopted(finder) or not os.path.isfile(path):
         return False
-    name = function.__module__ or ""
     limited = finder.limited and name.partition(".")[0] not in finder.owner.include
     return not limited and not excludes(finder, name)
 
@@ -94,13 +109,17 @@ class Stamp:
         except stamp.Opaque:
             return None
 
-    def unsettled(self) -> str | None:
+    def unsettled(self, given: tuple[Any, ...] = ()) -> str | None:
         """Why the code of the function may not be what its stamp tells; None where it is.
 
         A callee that was compiled before a constant changed keeps its code in this process, and brings it into callers.
+
+        Args:
+            given: dispatchers that are its arguments.
         """
         try:
-            for one in stamp.functions(self.function):
+            wholes = (self.function, *(one.py_func for one in given))
+            for one in (part for whole in wholes for part in stamp.functions(whole)):
                 first = _stamps.get(id(one))
                 if first is not None and first.first is not None and first.first != stamp.stamp(one):
                     return "something that it is made from has changed since it was compiled"
@@ -150,7 +169,7 @@ def caching(dispatcher: Any, asked: bool) -> Any:
     impl._filename_base = impl.get_filename_base(f"{base}.{function.__qualname__}", sys.abiflags)
     cache._name, cache._py_func, cache._impl, cache._asked = repr(function), function, impl, asked
     cache._cache_path = impl._locator.get_cache_path()
-    cache._cache_file = import_module("numba.core.caching").IndexDataCacheFile(
+    cache._cache_file = _classes()[3](
         cache_path=cache._cache_path, filename_base=impl._filename_base, source_stamp=taken
     )
     cache._stamp = taken
@@ -163,10 +182,123 @@ def _open_ended(library: Any) -> bool:
     return any(one.name.startswith(".numba.unresolved$") for one in library._final_module.global_variables)
 
 
+def jitted_in(kinds: Iterable[Any]) -> tuple[Any, ...]:
+    """The dispatchers that are arguments of a signature."""
+    types = import_module("numba.core.types")
+    found: list[Any] = []
+    for kind in kinds:
+        if isinstance(kind, types.Dispatcher):
+            found.append(kind.dispatcher)
+        elif isinstance(kind, types.BaseTuple):
+            found += jitted_in(kind)
+    return tuple(found)
+
+
+def _named(dispatcher: Any) -> tuple[str, ...]:
+    """What another process knows a dispatcher by: its name, and the stamp of all that its code is made from.
+
+    Raises:
+        Opaque: nobody can tell what it is made from.
+    """
+    function = dispatcher.py_func
+    return (*_place(dispatcher), stamp.stamp(function), repr(sorted(dispatcher.targetoptions.items())))
+
+
+def _place(dispatcher: Any) -> tuple[str, ...]:
+    function = dispatcher.py_func
+    return (str(function.__module__), function.__qualname__, str(function.__code__.co_firstlineno))
+
+
+class _Gone:
+    """Stands for a dispatcher that an index names and that is not in this process."""
+
+    def __init__(self, told: tuple[str, ...]) -> None:
+        self.told = told
+
+
+_gone: dict[tuple[str, ...], _Gone] = {}
+
+
+def _known(told: tuple[str, ...], given: tuple[Any, ...]) -> Any:
+    """The dispatcher of this process that a cache file means; None where there is none."""
+    for one in (*given, *dispatchers()):
+        with suppress(stamp.Opaque):
+            if _place(one) == told[:3] and _named(one) == told:
+                return one
+    return None
+
+
+def _compartment(function: FunctionType) -> str:
+    """Two digits for what a closure encloses, so that closures of one factory have few of their files in common."""
+    if not function.__closure__:
+        return ""
+    with suppress(stamp.Opaque):
+        enclosed = [stamp.frozen(one) for one in stamp.enclosed(function)]
+        return hashlib.sha256(repr(enclosed).encode("utf-8", "surrogatepass")).hexdigest()[:2]
+    return ""
+
+
 @functools.cache
-def _classes() -> tuple[type, type, type]:
-    """(cache, its serializer, its locator), made when numba's are there to build on."""
+def _classes() -> tuple[type, type, type, type]:
+    """(cache, its serializer, its locator, its files), made when numba's are there to build on."""
     caching: Any = import_module("numba.core.caching")
+    serialize: Any = import_module("numba.core.serialize")
+    Dispatcher: Any = import_module("numba.core.dispatcher").Dispatcher
+
+    class Pickler(serialize.NumbaPickler):  # type: ignore[misc]
+        named: tuple[Any, ...] = ()
+
+        def persistent_id(self, obj: Any) -> Any:
+            if type(obj) is _Gone:
+                return obj.told
+            return _named(obj) if isinstance(obj, Dispatcher) and any(obj is one for one in self.named) else None
+
+    class Unpickler(pickle.Unpickler):
+        given: tuple[Any, ...] = ()
+        index = False
+
+        def persistent_load(self, told: Any) -> Any:
+            found = _known(told, self.given)
+            if found is None and not self.index:
+                raise pickle.UnpicklingError(f"there is no {told[1]} as it was")
+            return found if found is not None else _gone.setdefault(told, _Gone(told))
+
+    class Files(caching.IndexDataCacheFile):  # type: ignore[misc]
+        """numba's files, but that jitted functions which are arguments are told by what they are made from.
+
+        numba's own are told by an address, so that what was compiled for them is found in no other process.
+        """
+
+        #: the jitted functions among the arguments of the signature that is loaded or saved
+        given: tuple[Any, ...] = ()
+
+        def _dump(self, obj: Any) -> bytes:
+            with io.BytesIO() as file:
+                pickler = Pickler(file)
+                pickler.named = (*self.given, *dispatchers())
+                pickler.dump(obj)
+                return file.getvalue()
+
+        def _load(self, data: bytes, *, index: bool) -> Any:
+            unpickler = Unpickler(io.BytesIO(data))
+            unpickler.given, unpickler.index = self.given, index
+            return unpickler.load()
+
+        def _load_index(self) -> Any:
+            try:
+                with open(self._index_path, "rb") as file:
+                    version = pickle.load(file)
+                    data = file.read()
+            except FileNotFoundError:
+                return {}
+            if version != self._version:
+                return {}
+            taken, overloads = self._load(data, index=True)
+            return overloads if taken == self._source_stamp else {}
+
+        def _load_data(self, name: str) -> Any:
+            with open(self._data_path(name), "rb") as file:
+                return self._load(file.read(), index=False)
 
     class Locator(caching._CacheLocator):  # type: ignore[misc]
         def __init__(self, function: FunctionType, path: str, taken: Stamp) -> None:
@@ -182,7 +314,7 @@ def _classes() -> tuple[type, type, type]:
         def get_disambiguator(self) -> str:
             # Functions of one name and line are told apart by the module's own name: a script may be imported as well.
             name = hashlib.sha256(self._function.__module__.encode()).hexdigest()[:6]
-            return f"{self._function.__code__.co_firstlineno}-{name}"
+            return f"{self._function.__code__.co_firstlineno}-{name}{_compartment(self._function)}"
 
     class Impl(caching.CompileResultCacheImpl):  # type: ignore[misc]
         pass
@@ -192,7 +324,10 @@ def _classes() -> tuple[type, type, type]:
 
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             try:
+                self._cache_file.given = jitted_in(_arguments(sig))
                 found = super().load_overload(sig, target_context)
+                if found is not None and any(map(_is_omitted, _arguments(sig))):
+                    found = found._replace(signature=found.signature.replace(args=_arguments(sig)))
             except Exception:  # truncated and foreign files fail in many ways
                 found = None
             self._stamp.note()
@@ -203,13 +338,30 @@ def _classes() -> tuple[type, type, type]:
             if not self._asked and (lifted or data.library.has_dynamic_globals):
                 return
             try:
-                if self._stamp.unsettled() is None and not _open_ended(data.library):
+                self._cache_file.given = jitted_in(_arguments(sig))
+                if self._stamp.unsettled(self._cache_file.given) is None and not _open_ended(data.library):
                     super().save_overload(sig, data)
             except Exception:
                 return
+
+        def _index_key(self, sig: Any, codegen: Any) -> Any:
+            # Bytecode and closure are in the stamp, which tells a jitted function there by what it is made from.
+            # So are defaults, of which numba tells some by their address.
+            if any(map(_is_omitted, _arguments(sig))):
+                kinds = tuple("omitted" if _is_omitted(one) else one for one in _arguments(sig))
+                sig = kinds, None if isinstance(sig, tuple) else sig.return_type
+            return sig, codegen.magic_tuple()
 
         def flush(self) -> None:
             with suppress(OSError):
                 super().flush()
 
-    return Cache, Impl, Locator
+    return Cache, Impl, Locator, Files
+
+
+def _is_omitted(kind: Any) -> bool:
+    return type(kind).__name__ == "Omitted"
+
+
+def _arguments(signature: Any) -> tuple[Any, ...]:
+    return signature if isinstance(signature, tuple) else tuple(signature.args)

@@ -11,6 +11,7 @@ from importlib.machinery import PathFinder
 
 from ..logs import log
 from ..watched import spec_that_tells
+from . import settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +47,13 @@ def numba_spec(path: Any = None) -> ModuleSpec | None:
 
 def watch(numba: ModuleType) -> None:
     """Have the functions of the user's modules cached by us from here on."""
+    try:
+        _watch(numba)
+    finally:
+        settle()
+
+
+def _watch(numba: ModuleType) -> None:
     if _watched or steps_aside() is not None:
         return
     version = str(getattr(numba, "__version__", ""))
@@ -143,16 +151,13 @@ def _afresh(dispatcher: Any) -> None:
 
 
 def _at_exit() -> None:
-    """Publish what was compiled; imported only where something may have been."""
-    from . import tier1
+    """Publish what was compiled, and modules that have brought numba in."""
+    try:
+        from .harvest import at_exit
 
-    if tier1.dispatchers():
-        try:
-            from .harvest import at_exit
-
-            at_exit()
-        except Exception as problem:
-            warn("what numba has compiled is not published", problem)
+        at_exit()
+    except Exception as problem:
+        warn("what numba has compiled is not published", problem)
 
 
 if "numba" in sys.modules and hasattr(sys.modules["numba"], "njit"):

@@ -123,10 +123,64 @@ def test_an_edit_is_seen_at_once(jitted: Project, file: str, old: str, new: str,
     ask(jitted, "print(mod.lazy(1.5))", "16.0")
 
 
+def test_a_signature_in_a_decorator_of_ones_own_is_edited(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    decorator = "from numba import float64, int64, njit\ndef typed(f): return njit(float64(float64))(f)\n"
+    project.write("decorators.py", decorator)
+    project.write(
+        "mod.py", "from numba import njit\nfrom decorators import typed\n@typed\ndef one(x): return x * 1.5\n"
+    )
+    time.sleep(0.1)
+    for text, expected in ((decorator, "4.5"), (decorator.replace("njit(float64(", "njit(int64("), "4")):
+        project.write("decorators.py", text)
+        time.sleep(0.1)
+        for _ in range(2):
+            ask(project, "print(mod.one(3))", expected)
+            time.sleep(0.1)
+
+
 def test_a_constant_is_changed_at_run_time(published: Project) -> None:
     ask(published, "mod.K = 1000\nprint(mod.lazy(1.5))", "1006.0", AUTOACCEL_NUMBA="off")
     ask(published, "import library\nlibrary.SCALE = 4.0\nprint(mod.lazy(1.5))", "19.0", AUTOACCEL_NUMBA="off")
     ask(published, f"print(mod.lazy(1.5)); {HEAVY}", "16.0\n[]")
+
+
+def test_what_was_called_before_a_constant_changed_keeps_it(jitted: Project) -> None:
+    ask(jitted, "print(mod.lazy(2))", "17.0")
+    time.sleep(0.1)
+    calls = """
+import mod, library
+print(mod.lazy(1.5), library.times(2.5))
+mod.K, library.SCALE = 1000, 5.0
+print(mod.lazy(2), mod.lazy(1.5), mod.lazy(2.5, 1), library.times(2.5), library.times(2))
+"""
+    wanted = jitted.ok(calls)
+    # Natively one after the other: what was not seen before, and what was.
+    for _ in range(2):
+        assert jitted.ok(f"import autoaccel{calls}", AUTOACCEL_NUMBA="off") == wanted
+
+
+def test_an_old_pyc_of_the_same_second_is_not_published(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    when = time.time() - 60
+    for text in ("return x + 1", "return x + 2"):
+        project.write("mod.py", f"from numba import njit\n@njit\ndef one(x): {text}\n")
+        # Python looks at whole seconds and the size: what it has compiled is taken for the new text.
+        os.utime(project.root / "mod.py", (when, when))
+        time.sleep(0.1)
+        assert project.ok("import mod; print(mod.one(1))") == "2"
+    for _ in range(2):
+        # Python's own fault is not ours to mend, but it is not to outlive the .pyc.
+        project.ok("import autoaccel, mod; print(mod.one(1))")
+        time.sleep(0.1)
+    for cached in project.root.glob("__pycache__/*"):
+        cached.unlink()
+    for _ in range(3):
+        assert project.ok("import autoaccel, mod; print(mod.one(1))") == "3"
+        time.sleep(0.1)
+    ask(project, f"print(mod.one(1)); {HEAVY}", "3\n[]")
 
 
 def test_a_file_that_is_only_touched_costs_no_numba(jitted: Project) -> None:

@@ -127,3 +127,57 @@ def test_a_callee_that_was_compiled_before_a_change_does_not_get_into_the_cache(
     ask(project, how, "16.0", code=first)
     # Without the first call, the change is there when `times` is compiled.
     ask(project, how, "23.5", theirs="16.0", code="import library\nlibrary.SCALE = 5.0\nprint(mod.lazy(2.5, 1))")
+
+
+OPTIMISERS = """
+import numpy as np
+from numba import njit
+from library import times
+SHIFT = 1.0
+@njit
+def other(x): return x + SHIFT
+@njit
+def twice(f, x): return f(f(x))
+@njit
+def both(given, x): return given[0](x) + given[1]
+def composed(f, g):
+    @njit
+    def inner(x): return f(g(x))
+    return inner
+@njit
+def total(x, start=np.zeros(3)): return x + start.sum()
+first, second = composed(times, other), composed(other, times)
+"""
+#: Prints results, and how many of the compiled signatures came from the cache.
+CALLS = """
+import autoaccel, optimisers as o
+found = o.twice(o.times, 1.5), o.twice(o.other, 1.5), o.both((o.times, 2.5), 1.5), o.first(1.5), o.second(1.5), o.total(1.5), o.total(2.5)
+print(*found, sum(sum(one._cache_hits.values()) for one in (o.twice, o.both, o.first, o.second, o.total)))
+"""
+
+
+def test_functions_that_are_given_to_functions_are_known_again(project: Project) -> None:
+    need("numba")
+    project.write("library.py", LIBRARY.format(cache=""))
+    project.write("optimisers.py", OPTIMISERS)
+    results = "6.0 3.5 5.5 5.0 4.0 1.5 2.5"
+    # numba has a warning about functions in tuples.
+    off = {"AUTOACCEL_NUMBA": "off", "PYTHONWARNINGS": "ignore"}
+    assert project.ok(CALLS, **off) == f"{results} 0"
+    files = {path.name for path in project.cache.glob("v2/numba/*/*.nbc")}
+    for _ in range(2):
+        assert project.ok(CALLS, **off) == f"{results} 6"
+    # An address of a process in the signature would give another file in each.
+    assert {path.name for path in project.cache.glob("v2/numba/*/*.nbc")} == files
+    # What is given is edited, in its own file and in what it uses.
+    replace(project, "library.py", "SCALE = 2.0", "SCALE = 3.0")
+    assert project.ok(CALLS, **off) == "13.5 3.5 7.0 7.5 5.5 1.5 2.5 2"
+    assert project.ok(CALLS, **off) == "13.5 3.5 7.0 7.5 5.5 1.5 2.5 6"
+    replace(project, "optimisers.py", "np.zeros(3)", "np.ones(3)")
+    assert project.ok(CALLS, **off).split()[5:7] == ["4.5", "5.5"]
+    replace(project, "optimisers.py", "np.ones(3)", "np.zeros(3)")
+    # And at run time, after something has compiled it already.
+    changed = CALLS.replace("\nfound", "\no.other(2.5)\no.SHIFT = 9.0\nfound")
+    plain = project.ok(changed.replace("import autoaccel, ", "import "), **off).split()
+    assert project.ok(changed, **off).split()[:5] == plain[:5]
+    assert project.ok(CALLS, **off).split()[:5] == ["13.5", "3.5", "7.0", "7.5", "5.5"]

@@ -90,6 +90,45 @@ NUMBA_EXPORT_FUNC(PyObject *) aart_PyErr_Format(void *e, const char *f, ...) {
 }
 NUMBA_EXPORT_FUNC(Py_ssize_t) aart_PyNumber_AsSsize_t(PyObject *o, void *e) { return PyNumber_AsSsize_t(o, e ? exc_of(e) : NULL); }
 
+/* ---- arrays that are lent for the time of a call ----
+ * numba gives each array argument a MemInfo of its own, which owns the array: an allocation, two locked instructions and
+ * a look for the GIL in each call. Whoever calls us keeps its arguments alive, and has the GIL before and after. So a
+ * MemInfo that nobody has taken a reference to meanwhile is only put aside for the next call; one that somebody has
+ * (a view is returned) becomes what numba makes of it. */
+typedef struct { size_t refct; NRT_dtor_function dtor; void *dtor_info, *data; size_t size; void *external; } lent;
+#define SPARE 64
+static lent *spare[SPARE]; static int n_spare; /* guarded by the GIL */
+NUMBA_EXPORT_FUNC(NRT_MemInfo *) aart_lend(void *data, PyObject *owner) {
+    lent *l;
+    if (__builtin_expect(n_spare > 0, 1)) {
+        l = spare[--n_spare];
+        l->dtor_info = owner;
+        l->data = data;
+    } else if ((l = (lent *)NRT_MemInfo_new(data, 0, pyobject_dtor, owner)) == NULL)
+        PyErr_NoMemory();
+    return (NRT_MemInfo *)l;
+}
+NUMBA_EXPORT_FUNC(void) aart_returned(NRT_MemInfo *mi) {
+    lent *l = (lent *)mi;
+    if (__builtin_expect(__atomic_load_n(&l->refct, __ATOMIC_ACQUIRE) == 1 && n_spare < SPARE, 1)) {
+        spare[n_spare++] = l;
+        return;
+    }
+    Py_INCREF((PyObject *)l->dtor_info); /* its own from here on */
+    NRT_MemInfo_release(mi);
+}
+/* nrt.cpp keeps its struct to itself, `emit` counts on where numpy has an array's fields. */
+static int laid_out_as_known(void) {
+    int data, info;
+    lent *l = (lent *)NRT_MemInfo_new(&data, 7, pyobject_dtor, &info);
+    if (!l) return 0;
+    int same = l->refct == 1 && l->dtor == pyobject_dtor && l->dtor_info == &info && l->data == &data && l->size == 7 && !l->external;
+    NRT_Free(l);
+    return same;
+}
+#define AT(field, place) _Static_assert(offsetof(PyArrayObject_fields, field) == (place) * sizeof(void *), #field)
+AT(data, 2); AT(nd, 3); AT(dimensions, 4); AT(strides, 5);
+
 /* ---- threading layer for parallel=True: resolved lazily from numba's own pool extension ---- */
 static void (*p_parallel_for)(void *, char **, size_t *, size_t *, void *, size_t, size_t, int);
 #define FWD(ret, name, params, args) static ret (*p_##name) params; NUMBA_EXPORT_FUNC(ret) name params { return p_##name args; }
@@ -188,6 +227,15 @@ extern __typeof(Numba_make_generator) numba_make_generator __attribute__((alias(
 
 /* ---- dispatcher ---- */
 #define MAXARGS 32
+/* What an argument of the last calls was, to be recognised without spelling its type out. */
+typedef struct {
+    PyTypeObject *type;
+    PyArray_Descr *descr; /* of arrays */
+    int ndim, mask, flags;
+} guard;
+typedef PyObject *(*vector_style)(PyObject *const *);
+typedef struct { vector_style code; guard *guards; } recent;
+#define RECENT 2
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
@@ -196,9 +244,10 @@ typedef struct {
     PyObject *argnames, *globals, *dict, *weak;
     int off;                     /* all calls go to numba */
     int ready;                   /* flags that are satisfied */
+    int latest;                  /* which of the recent ones was hit last */
+    recent recent[RECENT];       /* kinds of calls that have gone to the library, all that is asked before it settled */
     unsigned long long checked;  /* overloads whose inputs have been checked, by their place in the function */
 } Dispatcher;
-typedef PyObject *(*vector_style)(PyObject *const *);
 typedef PyObject *(*tuple_style)(PyObject *, PyObject *, PyObject *);
 
 static int load_environments(const aa_module *m, PyObject *globals, int only_empty) {
@@ -271,6 +320,44 @@ static int converts(const aa_function *f, const fpbuf *w, const unsigned char *s
     return 1;
 }
 
+static inline int recognised(const guard *g, PyObject *const *args, Py_ssize_t n) {
+    for (; n > 0; n--, g++, args++) {
+        if (Py_TYPE(*args) != g->type) return 0;
+        if (g->descr) {
+            const PyArrayObject_fields *a = (PyArrayObject_fields *)*args;
+            if (a->descr != g->descr || a->nd != g->ndim || (a->flags & g->mask) != g->flags) return 0;
+        }
+    }
+    return 1;
+}
+
+/* Have calls with such arguments recognised, where a type alone or with an array's description tells what fp_of tells. */
+static void recognise(Dispatcher *self, const aa_overload *hit, PyObject *const *args, Py_ssize_t n) {
+    enum { ORDER = NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_F_CONTIGUOUS };
+    guard made[MAXARGS];
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyTypeObject *t = Py_TYPE(args[i]);
+        made[i] = (guard){t};
+        /* A class of somebody's may go, and another be in its place. */
+        if ((t->tp_flags & Py_TPFLAGS_HEAPTYPE) || t == &PyTuple_Type || t == &PyList_Type || t == &PySet_Type) return;
+        if (np_ready && t == &PyArray_Type) {
+            PyArrayObject *a = (PyArrayObject *)args[i];
+            PyArray_Descr *d = PyArray_DescrFromType(PyArray_TYPE(a));
+            if (!d) { PyErr_Clear(); return; }
+            Py_DECREF(d); /* numpy's own, if it is the same */
+            if (d != PyArray_DESCR(a)) return;
+            made[i].descr = d;
+            made[i].ndim = PyArray_NDIM(a);
+            made[i].mask = NPY_ARRAY_WRITEABLE | (PyArray_IS_C_CONTIGUOUS(a) ? NPY_ARRAY_C_CONTIGUOUS : ORDER);
+            made[i].flags = PyArray_FLAGS(a) & made[i].mask;
+        }
+    }
+    recent *r = &self->recent[self->latest = (self->latest + 1) % RECENT];
+    if (!r->guards && !(r->guards = PyMem_Malloc((n ? n : 1) * sizeof(guard)))) return;
+    memcpy(r->guards, made, n * sizeof(guard));
+    r->code = (vector_style)hit->code;
+}
+
 static PyObject *Dispatcher_call(PyObject *object, PyObject *const *args, size_t nf, PyObject *kwnames) {
     Dispatcher *self = (Dispatcher *)object;
     const aa_function *f = self->function;
@@ -279,6 +366,14 @@ static PyObject *Dispatcher_call(PyObject *object, PyObject *const *args, size_t
     PyObject *const *a = args;
     if (__builtin_expect(self->off || !f, 0)) return slow(self, args, given, kwnames);
     n = f->nargs;
+    if (!kwnames && given == n)
+        for (int k = 0; k < RECENT; k++) {
+            const recent *r = &self->recent[(self->latest + k) % RECENT];
+            if (r->code && recognised(r->guards, args, n)) {
+                if (__builtin_expect(k, 0)) self->latest = (self->latest + k) % RECENT;
+                return r->code(args);
+            }
+        }
     if (kwnames || given != n) { /* keywords and defaults, folded as numba folds them */
         Py_ssize_t nk = kwnames ? PyTuple_GET_SIZE(kwnames) : 0, used = 0;
         if (given > n) return slow(self, args, given, kwnames);
@@ -338,6 +433,7 @@ static PyObject *Dispatcher_call(PyObject *object, PyObject *const *args, size_t
         Py_DECREF(t);
         return r;
     }
+    if (a == args) recognise(self, hit, args, n);
     return ((vector_style)hit->code)(a);
 }
 
@@ -373,6 +469,7 @@ static void Dispatcher_dealloc(Dispatcher *s) {
     PyObject_GC_UnTrack(s);
     if (s->weak) PyObject_ClearWeakRefs((PyObject *)s);
     Py_XDECREF(s->argnames); Py_XDECREF(s->globals); Py_XDECREF(s->dict);
+    for (int k = 0; k < RECENT; k++) PyMem_Free(s->recent[k].guards);
     Py_TYPE(s)->tp_free((PyObject *)s);
 }
 static int Dispatcher_traverse(Dispatcher *s, visitproc visit, void *arg) { Py_VISIT(s->globals); Py_VISIT(s->dict); return 0; }
@@ -477,6 +574,7 @@ __attribute__((visibility("default"))) PyObject *PyInit_aart(void) {
     init_np2code();
     if (init_dynfunc_module(m)) return NULL;
     NRT_MemSys_init();
+    if (!laid_out_as_known()) { PyErr_SetString(PyExc_ImportError, "numba's MemInfo is not what it was"); return NULL; }
     if (init_nrt_python_module(m) || PyType_Ready(&DispatcherType) < 0) return NULL;
     return m;
 }

@@ -1,7 +1,7 @@
 /* Shared by the runtime and the table of every module. Free of Python.h: a table compiles in 20 ms. */
 #pragma once
 
-#define AA_ABI 1
+#define AA_ABI 2
 
 enum { AA_NUMPY = 1, AA_CONSTANTS = 2, AA_THREADS = 4, AA_PREPARED = 7, AA_TUPLE_STYLE = 8 };
 

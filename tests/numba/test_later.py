@@ -1,0 +1,190 @@
+"""Modules that use numba's other decorators, or its types only: imported without numba, and right when they are used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from autoaccel.numba.harvest import PYTHONS
+from tests.conftest import Project, need
+
+pytestmark = pytest.mark.skipif(
+    sys.version_info[:2] not in PYTHONS, reason="functions are cached only, with this Python"
+)
+
+TYPES = """
+import numba as nb
+FLOATS = (nb.float32, nb.float64)
+def is_array(t): return isinstance(t, nb.types.Array)
+def threads(): return nb.config.NUMBA_NUM_THREADS > 0, bool(nb.config.DISABLE_JIT)
+"""
+MODULE = """
+import math
+from collections import OrderedDict
+import numpy as np
+from numba import njit, vectorize, guvectorize, cfunc, stencil, float64, int64, prange
+from numba.experimental import jitclass
+from numba.extending import overload, register_jitable
+
+@njit
+def kernel(a):
+    s = 0.0
+    for i in range(a.shape[0]): s += a[i]*a[i]
+    return s
+@njit
+def helper(x): return x + 1.0
+
+@vectorize([float64(float64, float64)])
+def added(x, y):
+    'adds'
+    return helper(x) + y
+@vectorize
+def dyn(x): return x * 2
+@vectorize(nopython=True)
+def dyn2(x): return x * 3
+@guvectorize([(float64[:], float64[:])], "(n)->()")
+def gsum(a, out):
+    out[0] = a.sum()
+@cfunc(float64(float64))
+def cf(x): return x * 4
+@stencil
+def st(a): return a[-1] + a[1]
+spec = OrderedDict(); spec["x"] = float64; spec["arr"] = float64[:]
+@jitclass(spec)
+class Point:
+    def __init__(self, x): self.x = x; self.arr = np.zeros(3)
+    def norm(self): return math.sqrt(self.x) + self.arr.sum()
+@jitclass
+class Annotated:
+    x: float64
+    n: int64
+    def __init__(self, x): self.x = x; self.n = 2
+    def get(self): return self.x * self.n
+def target(x): return -x
+@overload(target)
+def _target(x):
+    def impl(x): return -x
+    return impl
+@register_jitable
+def plain(x): return x - 1
+@njit
+def uses_overload(x): return target(x)
+@njit
+def uses_plain(x): return plain(x)
+@njit
+def uses_vec(x): return added(x, 2.0)
+"""
+#: What goes without numba, and what brings it in.
+LIGHT = (
+    "print(vec.kernel(np.arange(4.0)), vec.helper(2.0), vec.uses_plain(3), vec.target(2), types_only.threads.__name__)"
+)
+USE = """
+a = np.arange(3.0)
+print(vec.added(1.0, 2.0), vec.added(a, a), vec.added.__doc__, vec.added.reduce(a), isinstance(vec.added, np.ufunc))
+print(vec.added.nin + 1, vec.dyn(a), vec.dyn(3), vec.dyn2(2), vec.gsum(np.ones((2, 3))), vec.cf.ctypes(2.0), vec.cf(2))
+p = vec.Point(4.0)
+print(vec.st(a), p.norm(), isinstance(p, vec.Point), vec.Annotated(3.0).get(), vec.Point.__name__, vec.Point.__module__)
+print(vec.uses_overload(3), vec.uses_vec(3.0), vec.dyn.__class__.__name__, vec.Point.__class__.__name__)
+print(pickle.loads(pickle.dumps(vec.added))(1.0, 1.0))
+print(types_only.is_array(types_only.nb.float64[:]), types_only.threads(), types_only.FLOATS[1] == types_only.nb.float64)
+"""
+IMPORTS = "import pickle, sys, numpy as np, types_only, vec\n"
+
+
+def test_decorators_other_than_jit_wait_for_numba(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    project.write("types_only.py", TYPES)
+    project.write("vec.py", MODULE)
+    time.sleep(0.1)
+    light, wanted = project.ok(IMPORTS + LIGHT), project.ok(IMPORTS + LIGHT + USE)
+    hooked = f"import autoaccel\n{IMPORTS}{LIGHT}"
+    assert project.ok(hooked + USE) == wanted
+    time.sleep(0.1)
+    without = 'assert "numba" not in sys.modules\n'
+    assert project.ok(f"{hooked}\n{without}{USE}") == wanted
+    time.sleep(0.1)
+    assert project.ok(f"{hooked}\n{without}") == light
+    # Who is first to bring numba in finds what the module has taught it.
+    first = 'print(vec.uses_overload("a".count("a")), vec.Annotated(3.0).get(), vec.uses_vec(1.0))'
+    assert project.ok(f"import autoaccel\n{IMPORTS}{first}") == "-1 6.0 4.0"
+
+
+def test_numba_errors_that_are_caught_are_classes(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    text = """
+from numba import njit
+from numba.core.errors import TypingError
+@njit
+def half(x): return x / 2
+def tried(x):
+    try:
+        if x is None: raise KeyError(1)
+        return half(x)
+    except TypingError: return "numba can't"
+    except KeyError: return "no key"
+"""
+    project.write("catching.py", text)
+    time.sleep(0.1)
+    for _ in range(3):
+        code = "import autoaccel, catching; print(catching.tried(None), catching.tried(3), catching.tried('a'))"
+        assert project.ok(code) == "no key 1.5 numba can't"
+        time.sleep(0.1)
+
+
+def test_an_edit_that_no_function_sees_is_published(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    project.write("types_only.py", TYPES)
+    project.write("small.py", "from numba import njit\n@njit\ndef one(x): return x + 1\n")
+    code = "import sys, autoaccel, small, types_only; print(small.one(1), 'numba' in sys.modules)"
+    time.sleep(0.1)
+    for file, text in (("small.py", "# a remark\n"), ("types_only.py", "OTHER = nb.int64\n"), ("small.py", "Z = 1\n")):
+        project.ok(code)
+        time.sleep(0.1)
+        assert project.ok(code) == "2 False"
+        before = (project.root / file).read_text()
+        for content in (before + text, before):
+            project.write(file, content)
+            time.sleep(0.1)
+            project.ok(code)
+            time.sleep(0.1)
+            assert project.ok(code) == "2 False", (file, content)
+
+
+def test_a_package_is_imported_without_numba(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    project.write(
+        "pkg/__init__.py", "import numba\nfrom .inner import one\n@numba.njit\ndef two(x): return one(x) + 1\n"
+    )
+    project.write("pkg/inner.py", "from numba import njit\n@njit\ndef one(x): return x + 1\n")
+    code = "import sys, autoaccel, pkg; print(pkg.two(1), 'numba' in sys.modules, pkg.__path__, pkg.__file__)"
+    time.sleep(0.1)
+    first = project.ok(code)
+    time.sleep(0.1)
+    assert project.ok(code) == first.replace("True", "False")
+
+
+def test_explain_tells_of_all_processes(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    project.write("vec.py", MODULE)
+    time.sleep(0.1)
+    for call in ("vec.uses_vec(1.0)", "vec.helper(1.0)", "vec.helper(1)", "vec.Point(1.0).norm()"):
+        project.ok(f"import autoaccel, vec; {call}")
+        time.sleep(0.1)
+    done = subprocess.run(
+        [sys.executable, "-m", "autoaccel", "explain", "--json", "vec"],
+        cwd=project.root, env=project.environ(), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    told = json.loads(done.stdout)["jitted"]
+    assert told["state"] == "native"
+    assert sorted(told["native"]["helper"]) == ["(float64,) -> float64", "(int64,) -> float64"]
+    assert {"uses_vec", "Point.norm"} <= set(told["numba"])
+    assert "#" not in json.dumps(told["numba"])
