@@ -306,7 +306,8 @@ class _Search:
     def everywhere(self, word: str) -> list[str]:
         """All folders that exist, else where one should be."""
         paths = self._paths(word)
-        self.absent.update(dict.fromkeys(path for path in paths if not os.path.isdir(path)))
+        # A file that is named as a folder is there, and has nothing below it.
+        self.absent.update(dict.fromkeys(path for path in paths if not os.path.exists(path)))
         return [path for path in paths if os.path.isdir(path)] or paths[:1]
 
     def expanded(self, word: str) -> list[str]:

@@ -807,10 +807,12 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
         if folder not in known:
             known[folder] = keys.nearest(folder)
         # The nearest folder that exists, and the first name that is missing in it.
-        folder, name = known[folder][0], known[folder][1] or name
-        if name and os.path.isfile(os.path.join(folder, name)):
+        near, first = known[folder]
+        if first and os.path.isfile(os.path.join(near, first)):
             # Below a file (one that is named as an include folder), nothing can appear.
             continue
+        # What has appeared since the build looked stays: the next look is to see it.
+        folder, name = near, first or name
         (siblings if folder == own else absent.setdefault(folder, set())).add(name)
     mine: dict[str, tuple[str, ...]] = {}
     theirs: dict[str, tuple[str, ...]] = {}

@@ -202,3 +202,17 @@ def test_a_file_that_is_named_as_an_include_folder(project: Project) -> None:
     code = "import autoaccel, sample, sys; print(sample.value(), 'autoaccel.pipeline' in sys.modules)"
     assert project.ok(code) == "3 False"
     assert project.ok(code, AUTOACCEL="load") == "3 False"
+
+
+@pytest.mark.parametrize("beside", ["sample.pxd", "sample.pyxbld"])
+def test_a_file_that_appears_beside_the_source_while_it_is_compiled(project: Project, beside: str) -> None:
+    text = {"sample.pxd": "cdef int number(int x)\n", "sample.pyxbld": "def make_ext(*_): raise SystemError('read')\n"}
+    project.write("later", text[beside])
+    project.write("sample.pyx", "cdef number(x): return x + 1\ndef value(): return number(2.5)\n")
+    copy = f"cp -n '{project.root}/later' '{project.root}/{beside}'"
+    project.compiler(before=f'case "$*" in *sample*) {copy};; esac')
+    assert project.ok("import autoaccel, sample; print(sample.value())") == "3.5"
+    assert (project.root / beside).exists()
+    # What was built without it is not loaded.
+    told = {"sample.pxd": "Function signature does not match", "sample.pyxbld": "SystemError: read"}[beside]
+    assert told in project.run("import autoaccel, sample").err
