@@ -162,3 +162,28 @@ def test_what_the_work_imports_is_not_the_users(project: Project, work: str) -> 
     for name in ("json", "tomllib", "re", "logging"):
         project.c(f"{name}.c", 4)
     assert project.ok(f"import autoaccel; {work}; import sample; print(sample.value())") == "3"
+
+
+@pytest.mark.parametrize("where", ["pyproject.toml", "Cargo.toml"])
+def test_declared_modules_after_the_caches_of_importlib_were_invalidated(project: Project, where: str) -> None:
+    if where == "Cargo.toml":
+        project.write("Cargo.toml", '[package]\nname = "fast"\nversion = "0.1.0"\n[lib]\ncrate-type = ["cdylib"]\n')
+        project.write("src/lib.rs", "use pyo3::prelude::*;\n#[pymodule]\nfn fast(m: &Bound<'_, PyModule>) {}\n")
+    else:
+        project.write("pyproject.toml", declare("fast", "csrc/impl.c"))
+        project.write("csrc/impl.c", c_module("fast", 4))
+    code = """
+        import autoaccel, importlib, importlib.util, os
+        def found(): return importlib.util.find_spec("fast") is not None
+        told = [found()]
+        for _ in range(2):
+            importlib.invalidate_caches()
+            told.append(found())
+        os.rename(WHERE, "elsewhere")
+        importlib.invalidate_caches()
+        print(*told, found())
+    """.replace("WHERE", repr(where))
+    # The second process has what the first one remembers.
+    assert project.ok(code) == "True True True False"
+    (project.root / "elsewhere").rename(project.root / where)
+    assert project.ok(code) == "True True True False"
