@@ -187,3 +187,26 @@ def test_declared_modules_after_the_caches_of_importlib_were_invalidated(project
     assert project.ok(code) == "True True True False"
     (project.root / "elsewhere").rename(project.root / where)
     assert project.ok(code) == "True True True False"
+
+
+def test_a_source_that_a_pattern_finds_is_renamed(project: Project) -> None:
+    need("cc")
+    project.write("pyproject.toml", declare("fast", "src/*.c"))
+    old = project.write("src/old.c", c_module("fast", 4))
+    code = "import autoaccel, fast; print(fast.value(), fast.__file__)"
+    assert project.ok(code) == f"4 {old}"
+    new = old.rename(old.with_name("new.c"))
+    assert [project.ok(code) for _ in range(2)] == [f"4 {new}"] * 2
+
+
+@pytest.mark.parametrize("sources", ["src/*.c", "src/late.c", "src/**/late.c"])
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_declared_source_that_appears_later(project: Project, sources: str, folder: bool) -> None:
+    need("cc")
+    project.write("pyproject.toml", declare("fast", sources))
+    if folder:
+        project.write("src/other.h", "")
+    code = "import autoaccel, fast; print(fast.value())"
+    assert [project.run(code).last for _ in range(2)] == ["ModuleNotFoundError: No module named 'fast'"] * 2
+    project.write("src/late.c", c_module("fast", 4))
+    assert project.ok(code) == "4"
