@@ -25,7 +25,7 @@ def project(path: str) -> Project | None:
     if os.path.basename(path) == "Cargo.toml":
         rust = rustprojects.of_crate(path)
         found = Project(rust.modules, (), (), ())
-        folders, missing = [], []
+        folders, missing = _searched(settings.Search(()))
     else:
         try:
             tables, mine = settings.tables(path)

@@ -113,7 +113,8 @@ def _definition(name: str) -> re.Pattern[bytes]:
     """What the definition of a function or of a variable looks like, in code without comments."""
     word = re.escape(name).encode()
     return re.compile(
-        rb"(?<![\w.>])" + word + rb"\s*\((?:[^();{}]|\([^()]*\))*\)\s*(?:const\s*|noexcept\s*|override\s*|->[^;{]*)*\{"
+        rb"(?<![\w.>])" + word + rb"\s*\((?:[^();{}]|\([^()]*\))*\)"
+        rb"\s*(?:const\s*|noexcept\s*|override\s*)*(?:->[^;{]*)?\{"
         rb"|^(?![ \t#]|extern\b|typedef\b|static\b|return\b)[^\n;{}()=]*(?<![\w.>])"
         + word
         + rb"\s*(?:\[[^\]]*\]\s*)*(?:=(?!=)|;|\{)",
