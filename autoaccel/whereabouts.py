@@ -98,9 +98,13 @@ def missing_names(symbols: Iterable[str]) -> list[str]:
     """Those of a library's undefined symbols that the process has not, as sources spell them."""
     import ctypes
 
+    asked = list(symbols)
+    if not asked:
+        # Windows, of whose libraries none are known, has no handle for all.
+        return []
     here = ctypes.CDLL(None)
     missing: dict[str, None] = {}
-    for symbol in symbols:
+    for symbol in asked:
         try:
             here[symbol]
         except AttributeError:
