@@ -233,6 +233,19 @@ def test_a_module_that_a_setup_makes_and_what_it_asks_for(project: Project, back
     assert value(project) == "10"
 
 
+@pytest.mark.parametrize("before", [None, "setup()\n"])
+def test_a_setup_that_asks_for_something_only_later(project: Project, before: str | None) -> None:
+    need("cargo")
+    project.write("sample/Cargo.toml", manifest("sample", "[features]\nmore = []\n"))
+    project.write("sample/src/lib.rs", raw("sample", 'cfg!(feature = "more") as i64'))
+    if before is not None:
+        project.write("sample/setup.py", before)
+    code = "import autoaccel, sample; print(sample.value)"
+    assert project.ok(code) == "0"
+    project.write("sample/setup.py", 'RustExtension("sample", features=["more"])\n')
+    assert project.ok(code) == "1"
+
+
 def test_flags_of_setuptools_rust(project: Project) -> None:
     need("cargo")
     project.write(

@@ -89,8 +89,9 @@ def plan_of(source: Source, how: Settings, job: Job) -> Plan:
         for one in local
         if one.build_script or "build" not in one.table.get("package", {})
     ]
+    maybe = (*job.request.files, *scripts)
     generated = tuple(ours for ours, _ in job.shown)
-    inputs = [source.path, *how.inputs, *job.request.files, *manifests, job.workspace, *pins, *configs]
+    inputs = [source.path, *how.inputs, *manifests, job.workspace, *pins, *configs]
     return Plan(
         source=source,
         toolchain=source.toolchain,
@@ -98,12 +99,12 @@ def plan_of(source: Source, how: Settings, job: Job) -> Plan:
         tools=(rust.tool(), Tool("python", job.python, keys.digest(job.python))),
         env=_environment(rust.host),
         inputs=tuple(
-            path for path in dict.fromkeys((*inputs, *filter(os.path.exists, scripts))) if path not in generated
+            path for path in dict.fromkeys((*inputs, *filter(os.path.exists, maybe))) if path not in generated
         ),
         settings=how,
         probes=tuple(
             dict.fromkeys(
-                (*how.absent, *missing, *no_pins, *no_configs, *(one for one in scripts if not os.path.exists(one)))
+                (*how.absent, *missing, *no_pins, *no_configs, *(one for one in maybe if not os.path.exists(one)))
             )
         ),
     )
