@@ -554,7 +554,9 @@ _LINKED = (
     "-f", "-m", "-O", "-g", "-p", "-B", "-L", "-l", "-Wl,", "-coverage", "--coverage", "-stdlib=", "--sysroot",
     "-static", "-shared-", "-nostd", "--target=", "--gcc-toolchain=",
 )  # fmt: skip
-_LINKED_PAIRS = ("-arch", "-isysroot", "-target")
+#: Words with the one after them: for the linking, and for other programs only.
+_LINKED_PAIRS = ("-arch", "-isysroot", "-target", "-Xlinker", "-framework", "-mllvm", "-B", "-L", "-l", "--sysroot")
+_COMPILED_PAIRS = ("-Xpreprocessor", "-Xclang", "-Xassembler")
 _ONLY_COMPILED = ("-fsyntax-only", "-pipe", "-pedantic")
 
 
@@ -563,8 +565,10 @@ def _linked_words(language: str) -> list[str]:
     kept = []
     words = iter([*_user_flags(), *(_words("CXXFLAGS") if language == "c++" else [])])
     for word in words:
-        if word in _LINKED_PAIRS:
-            kept += [word, next(words, "")]
+        if word in _LINKED_PAIRS or word.startswith("-Xarch_"):
+            kept += [word, *itertools.islice(words, 1)]
+        elif word in _COMPILED_PAIRS:
+            next(words, None)
         elif word.startswith(_LINKED) and not word.startswith(_ONLY_COMPILED):
             kept.append(word)
     return kept
