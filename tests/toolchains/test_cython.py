@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from importlib.util import find_spec
+
 import pytest
 
 from tests.conftest import Project, need
@@ -216,3 +220,34 @@ def test_a_file_that_appears_beside_the_source_while_it_is_compiled(project: Pro
     # What was built without it is not loaded.
     told = {"sample.pxd": "Function signature does not match", "sample.pyxbld": "SystemError: read"}[beside]
     assert told in project.run("import autoaccel, sample").err
+
+
+def test_a_cython_that_is_installed_while_a_process_lives(project: Project) -> None:
+    place = project.root.parent / "installed"
+    found = find_spec("Cython")
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    folder = found.submodule_search_locations[0]
+    shutil.copytree(folder, place / "Cython", ignore=shutil.ignore_patterns("__pycache__", "Tests"))
+    for name in ("one", "two", "three"):
+        project.write(f"{name}.pyx", f"def value(): return '{name}'\n")
+    out = project.ok(
+        f"""
+        import sys
+        sys.path.insert(0, {str(place)!r})
+        import autoaccel, one
+        from autoaccel.toolchains import cython
+        first = cython._server._process.pid
+        path = {str(place / "Cython" / "Shadow.py")!r}
+        text = open(path).read().replace('__version__ = "', '__version__ = "9.', 1)
+        open(path, "w").write(text)
+        import two
+        second = cython._server._process.pid
+        import three
+        print(first != second, second == cython._server._process.pid)
+        """
+    )
+    assert out == "True True"
+    for path in project.cache.glob("v2/artifacts/*/meta.json"):
+        told = json.loads(path.read_text())
+        assert told["tools"][0][1].startswith("9.") == (told["name"] != "one")
