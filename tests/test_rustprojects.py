@@ -206,6 +206,10 @@ def test_the_guess_from_the_library_s_name_does_not_hide_the_package_around_it(p
         ('if unix:\n    N = "a"\nRustExtension(N)', []),
         ("RustExtension(*told, **more)", []),
         ("RustExtension(", []),
+        ('RustExtension("a.b")\nre.match("\\d", x)', [{"target": "a.b"}]),
+        ('RustExtension("a.b", features={[]: 1})', []),
+        (f'RustExtension("a.b", features={"[" * 5000}{"]" * 5000})', []),
+        (f'RustExtension("a.b", features={"-" * 5000}1)', []),
     ],
 )
 def test_a_setup_is_read_and_not_run(tmp_path: Path, text: str, tables: list[dict[str, object]] | None) -> None:
