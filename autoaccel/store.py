@@ -187,6 +187,12 @@ class Reader:
         """Where an artifact of a plan key is."""
         return f"{self.bucket}/artifacts/{_folder_name(key, variant)}"
 
+    def artifact_of(self, path: str) -> str | None:
+        """The folder of the artifact that a path is, or is in; None of what is elsewhere in the cache."""
+        top = os.path.normpath(f"{self.bucket}/artifacts") + os.sep
+        path = os.path.normpath(path)
+        return f"{self.bucket}/artifacts/{path[len(top) :].split(os.sep)[0]}" if path.startswith(top) else None
+
     def _quarantine(self, folder: str) -> None:
         """Only who may write sets things aside."""
 
