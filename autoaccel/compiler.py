@@ -16,10 +16,9 @@ import re
 import shlex
 import sys
 import sysconfig
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from . import errors, keys, manifest, process, processor, settings, whereabouts
+from . import errors, keys, manifest, process, processor, settings, whereabouts, workers
 from .errors import Diagnostic
 from .plan import Tool
 from .toolchains.base import Failed
@@ -292,8 +291,8 @@ def build_library(
         return made
 
     if len(jobs) > 1:
-        with ThreadPoolExecutor(settings.jobs(), initializer=process.inherited()) as pool:
-            compiled = list(pool.map(work, units, jobs))
+        with workers.Pool(settings.jobs()) as pool:
+            compiled = pool.map(work, units, jobs)
     else:
         compiled = [work(units[0], jobs[0])]
     warnings: list[Diagnostic] = []

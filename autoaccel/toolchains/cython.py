@@ -11,11 +11,10 @@ import os
 import re
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.machinery import PathFinder
 
-from .. import compiler, early, errors, keys, process, settings, whereabouts
+from .. import compiler, early, errors, keys, process, settings, whereabouts, workers
 from ..errors import Diagnostic
 from ..plan import Built, Options, Plan, Tool
 from . import cython_cold, cython_head, cython_parts, cython_server, cython_split, headers
@@ -92,9 +91,7 @@ def build(plan: Plan, workdir: str) -> Built:
     try:
         if len(_under_way) > 1 and not cython_head.known() and _in_halves(plan.options.language or "c"):
             # Of use as long as the server is still loading Cython, and for modules that are to come.
-            helper = ThreadPoolExecutor(1, initializer=process.inherited())
-            helper.submit(_foresee, plan, workdir)
-            helper.shutdown(wait=False)
+            workers.aside(_foresee, plan, workdir)
         return _build(plan, workdir)
     finally:
         _under_way.discard(workdir)

@@ -251,3 +251,45 @@ def test_a_cython_that_is_installed_while_a_process_lives(project: Project) -> N
     for path in project.cache.glob("v2/artifacts/*/meta.json"):
         told = json.loads(path.read_text())
         assert told["tools"][0][1].startswith("9.") == (told["name"] != "one")
+
+
+@pytest.mark.parametrize("before", ["threading", "concurrent.futures.thread"])
+@pytest.mark.parametrize("sources", ["", "# distutils: sources = more.c\n"])
+def test_a_module_that_is_first_imported_at_the_interpreters_exit(project: Project, before: str, sources: str) -> None:
+    project.write("more.c", "int more;\n")
+    project.write("sample.pyx", f"{sources}def value(*args): return [x for x in range(3) if x > 1][0]\n")
+    code = f"""
+        import {before}
+        import autoaccel, atexit
+        def at_exit():
+            import sample
+            print(sample.value())
+        atexit.register(at_exit)
+    """
+    assert project.ok(code) == "2"
+
+
+def test_a_fork_while_another_thread_foresees_what_cython_will_write(project: Project) -> None:
+    project.write("sample.pyx", "def value(*args): return [x for x in range(3) if x > 1][0]\n")
+    code = """
+        import autoaccel, os, threading
+        from autoaccel.toolchains import cython_head
+        held, over = threading.Event(), threading.Event()
+        def hold():
+            with cython_head._foreseeing:
+                held.set()
+                over.wait()
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+        child = os.fork()
+        if not child:
+            import signal
+            signal.alarm(20)
+            import sample
+            os._exit(sample.value())
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        over.set()
+        thread.join()
+    """
+    assert project.run(code).out == "2\n"
