@@ -149,6 +149,8 @@ def source_at(path: str, top: str, root: str | None = None) -> Source | None:
     while above.startswith(top):
         if os.path.isfile(os.path.join(above, "pyvenv.cfg")):
             return None
+        if above == os.path.dirname(above):
+            break  # the root of all, or of a drive
         above = os.path.dirname(above)
     return walk.wanted(path, walk.project(folder))
 

@@ -16,10 +16,9 @@ import re
 import shlex
 import sys
 import sysconfig
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from . import errors, keys, manifest, process, processor, settings, whereabouts
+from . import errors, keys, manifest, process, processor, settings, whereabouts, workers
 from .errors import Diagnostic
 from .plan import Tool
 from .toolchains.base import Failed
@@ -292,8 +291,8 @@ def build_library(
         return made
 
     if len(jobs) > 1:
-        with ThreadPoolExecutor(settings.jobs(), initializer=process.inherited()) as pool:
-            compiled = list(pool.map(work, units, jobs))
+        with workers.Pool(settings.jobs()) as pool:
+            compiled = pool.map(work, units, jobs)
     else:
         compiled = [work(units[0], jobs[0])]
     warnings: list[Diagnostic] = []
@@ -554,7 +553,9 @@ _LINKED = (
     "-f", "-m", "-O", "-g", "-p", "-B", "-L", "-l", "-Wl,", "-coverage", "--coverage", "-stdlib=", "--sysroot",
     "-static", "-shared-", "-nostd", "--target=", "--gcc-toolchain=",
 )  # fmt: skip
-_LINKED_PAIRS = ("-arch", "-isysroot", "-target")
+#: Words with the one after them: for the linking, and for other programs only.
+_LINKED_PAIRS = ("-arch", "-isysroot", "-target", "-Xlinker", "-framework", "-mllvm", "-B", "-L", "-l", "--sysroot")
+_COMPILED_PAIRS = ("-Xpreprocessor", "-Xclang", "-Xassembler")
 _ONLY_COMPILED = ("-fsyntax-only", "-pipe", "-pedantic")
 
 
@@ -563,8 +564,10 @@ def _linked_words(language: str) -> list[str]:
     kept = []
     words = iter([*_user_flags(), *(_words("CXXFLAGS") if language == "c++" else [])])
     for word in words:
-        if word in _LINKED_PAIRS:
-            kept += [word, next(words, "")]
+        if word in _LINKED_PAIRS or word.startswith("-Xarch_"):
+            kept += [word, *itertools.islice(words, 1)]
+        elif word in _COMPILED_PAIRS:
+            next(words, None)
         elif word.startswith(_LINKED) and not word.startswith(_ONLY_COMPILED):
             kept.append(word)
     return kept

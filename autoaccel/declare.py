@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from . import SUFFIXES, manifest, rustprojects, settings
+from . import SUFFIXES, keys, manifest, rustprojects, settings, staleness
 from .content import claims
 from .errors import ConfigError
 from .finder import Project
@@ -25,6 +25,7 @@ def project(path: str) -> Project | None:
     if os.path.basename(path) == "Cargo.toml":
         rust = rustprojects.of_crate(path)
         found = Project(rust.modules, (), (), ())
+        folders, missing = _searched(settings.Search(()))
     else:
         try:
             tables, mine = settings.tables(path)
@@ -38,16 +39,35 @@ def project(path: str) -> Project | None:
             return Project({}, (), (), ())
         mine = mine if isinstance(mine, dict) else {}
         modules: dict[str, tuple[str, str, bool]] = {}
+        search = settings.Search((os.path.dirname(path),))
         for table in tables if isinstance(tables, list) else []:
-            declared = _extension(table, path) if isinstance(table, dict) else None
+            declared = _extension(table, path, search) if isinstance(table, dict) else None
             if declared is not None:
                 modules[str(table["name"])] = declared
         found = Project(
             {**rust.modules, **modules}, *(_words(mine, key) for key in ("include", "exclude", "pure-python"))
         )
+        folders, missing = _searched(search)
     rows = tuple((one, *(manifest.identity(one) or manifest.FRESH)) for one in rust.read)
-    _remember(path, ((path, *seen), *rows), rust.absent, found)
+    _remember(path, ((path, *seen), *rows, *folders), (*rust.absent, *missing), found)
     return found
+
+
+def _searched(search: settings.Search) -> tuple[list[manifest.Row], list[str]]:
+    """What the answer to patterns and names depends on: the folders, and the paths that must stay absent."""
+    contents = keys.Contents()
+    rows: list[manifest.Row] = []
+    for folder, names in search.folders.items():
+        seen = contents.identity(folder)
+        rows.append((folder, *(seen if tuple(sorted(staleness.listed(folder))) == names else manifest.FRESH)))
+    missing: dict[str, None] = {}
+    for path in search.absent:
+        # Of a pattern, only the folder that it begins with can be looked at.
+        near, first = keys.nearest(os.path.dirname(path))
+        if first and os.path.isfile(os.path.join(near, first)):
+            continue  # below a file, nothing can appear
+        missing[os.path.join(near, first) if first else path] = None
+    return rows, list(missing)
 
 
 def _remember(path: str, rows: tuple[manifest.Row, ...], absent: tuple[str, ...], found: Project) -> None:
@@ -58,9 +78,8 @@ def _remember(path: str, rows: tuple[manifest.Row, ...], absent: tuple[str, ...]
         replace(f"{open_store().bucket}/{record_name(path)}", manifest.pack(values))
 
 
-def _extension(table: dict[str, object], pyproject: str) -> tuple[str, str, bool] | None:
+def _extension(table: dict[str, object], pyproject: str, search: settings.Search) -> tuple[str, str, bool] | None:
     """The main source of a declared extension: what Cython compiles, else what defines the module."""
-    root = os.path.dirname(pyproject)
     toolchains = {suffix: toolchain for suffix, toolchain, _ in SUFFIXES}
     sources = table.get("sources")
     if not isinstance(table.get("name"), str):
@@ -69,7 +88,7 @@ def _extension(table: dict[str, object], pyproject: str) -> tuple[str, str, bool
         # The word that stands for `sources` is the error of the module's import, and not that there is no module.
         return (pyproject, "c", False) if any(map(settings.unknown_option, table)) else None
     ranked: list[tuple[int, str, str]] = []
-    for path in (path for source in sources for path in settings.expanded(root, str(source))):
+    for path in (path for source in sources for path in search.expanded(str(source))):
         suffix = os.path.splitext(path)[1]
         if suffix == ".py":
             ranked.append((1, path, "cython"))

@@ -52,8 +52,16 @@ def _elf_symbols(data: bytes) -> list[bytes]:
     ]
 
 
-def _dynamic(data: bytes) -> Iterator[tuple[bytes, int, int, int]]:
-    """The dynamic symbol table (System V ABI, chapter 4): name, binding, visibility, and the section where it is."""
+def _dynamic(data: bytes) -> list[tuple[bytes, int, int, int]]:
+    """The dynamic symbol table: name, binding, visibility, and the section; of a torn file, nothing can be told."""
+    try:
+        return list(_read(data))
+    except (struct.error, IndexError, ValueError):
+        return []
+
+
+def _read(data: bytes) -> Iterator[tuple[bytes, int, int, int]]:
+    """As the format says (System V ABI, chapter 4)."""
     order = "<" if data[5] == 1 else ">"
     wide = data[4] == 2
     (table,) = struct.unpack_from(order + ("Q" if wide else "I"), data, 40 if wide else 32)

@@ -115,21 +115,24 @@ def refresh(owner: AccelFinder) -> None:
     forget()
     owner.packed.clear()
     with ImportLock():
+        before = dict(owner.special)
         owner.projects = {}
-        for other in list(sys.path_importer_cache.values()):
-            owner.adopt(other)
-        for finder in owner.adopted:
-            owner.settle(finder)
-            project = finder.project
-            if project is not None and project not in owner.projects.values():
-                finder.project = project = None
-            rules = (owner.exclude, owner.pure, *((project.exclude, project.pure) if project is not None else ()))
-            finder.odd = finder.limited or finder.foreign or any(rules)
-        for name, declared in list(owner.special.items()):
-            if declared is not None:
-                told = owner.projects.get(f"{declared[3]}{_SEP}pyproject.toml")
-                if not isinstance(told, Project) or name not in told.modules:
-                    del owner.special[name]
+        # Who settles a directory declares, from what is remembered or from what is read.
+        for name in [name for name, declared in before.items() if declared is not None]:
+            del owner.special[name]
+        try:
+            for other in list(sys.path_importer_cache.values()):
+                owner.adopt(other)
+            for finder in owner.adopted:
+                owner.settle(finder)
+                project = finder.project
+                if project is not None and project not in owner.projects.values():
+                    finder.project = project = None
+                rules = (owner.exclude, owner.pure, *((project.exclude, project.pure) if project is not None else ()))
+                finder.odd = finder.limited or finder.foreign or any(rules)
+        except BaseException:
+            owner.special = {**before, **owner.special}
+            raise
 
 
 def release(owner: AccelFinder) -> None:

@@ -63,7 +63,7 @@ class Contents:
             seen, when = self._seen[path] = (manifest.identity(path) or manifest.FRESH, time.time_ns())
             known = self._known.get(path) if self._known is not None else None
             digest = known[1] if known is not None and known[0] == seen else file_digest(path)
-            if self._known is not None and digest is not None and _is_settled(seen, when):
+            if self._known is not None and digest is not None and seen != manifest.FRESH and _is_settled(seen, when):
                 self._known[path] = (seen, digest)
             self._digests[path] = digest
         return self._digests[path]

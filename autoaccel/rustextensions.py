@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 
 from .crates import table_of
 
@@ -17,6 +18,8 @@ __all__ = ["in_pyproject", "in_setup"]
 _ORDER = ("target", "path", "args", "cargo_manifest_args", "features", "rustc_flags")
 #: Those that decide what is compiled: unless all can be read, none is of use.
 _MATTER = (*_ORDER, "native", "binding")
+#: How text turns out to be none that can be read, or a literal none that there can be.
+_UNREADABLE = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)
 
 
 def in_pyproject(data: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -43,8 +46,11 @@ def in_setup(path: str) -> list[dict[str, Any]] | None:
     if b"RustExtension" not in text:
         return None
     try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
+        with warnings.catch_warnings():
+            # It is not the file that runs; where warnings are errors, it would be no Python.
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text)
+    except _UNREADABLE:
         return []
     values = _constants(tree)
     found: list[dict[str, Any]] = []
@@ -76,7 +82,7 @@ def _arguments(call: ast.Call, values: Mapping[str, ast.expr]) -> dict[str, Any]
         elif name in _MATTER:
             try:
                 table[name] = ast.literal_eval(values.get(node.id, node) if isinstance(node, ast.Name) else node)
-            except ValueError:
+            except _UNREADABLE:
                 return None
     return table
 

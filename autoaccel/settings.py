@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CYTHON_VARIABLE",
+    "Search",
     "Settings",
     "blamed",
-    "expanded",
     "governing",
     "jobs",
     "load",
@@ -250,7 +250,7 @@ def options_from(table: Mapping[str, object], bases: Sequence[str], where: str) 
         ConfigError: an unknown key or a value of the wrong type.
     """
     values: dict[str, object] = {}
-    search = _Search(bases)
+    search = Search(bases)
     for spelled, value in table.items():
         key = spelled.replace("-", "_")
         if key in _SETUPTOOLS_ONLY:
@@ -276,18 +276,18 @@ def options_from(table: Mapping[str, object], bases: Sequence[str], where: str) 
     return Options(**values, absent=tuple(search.absent), folders=tuple(search.folders.items()))  # type: ignore[arg-type]
 
 
-def expanded(root: str, word: str) -> list[str]:
-    """The files that an entry of ``sources`` names, absolute: one, or those of a pattern."""
-    return _Search((root,)).expanded(word)
-
-
 def unknown_option(key: str) -> bool:
     """Whether setuptools has no such argument of an extension."""
     return key.replace("-", "_") not in (*_OPTION_KEYS, *_SETUPTOOLS_ONLY)
 
 
-class _Search:
-    """Relative paths looked for in several folders, with a record of what was not there."""
+class Search:
+    """Relative paths looked for in several folders, with a record of what was not there.
+
+    Attributes:
+        absent: paths that were looked for in vain.
+        folders: folders that a pattern was looked for in -> what they had.
+    """
 
     def __init__(self, bases: Sequence[str]) -> None:
         self._bases = tuple(dict.fromkeys(bases))
@@ -306,7 +306,8 @@ class _Search:
     def everywhere(self, word: str) -> list[str]:
         """All folders that exist, else where one should be."""
         paths = self._paths(word)
-        self.absent.update(dict.fromkeys(path for path in paths if not os.path.isdir(path)))
+        # A file that is named as a folder is there, and has nothing below it.
+        self.absent.update(dict.fromkeys(path for path in paths if not os.path.exists(path)))
         return [path for path in paths if os.path.isdir(path)] or paths[:1]
 
     def expanded(self, word: str) -> list[str]:

@@ -187,6 +187,12 @@ class Reader:
         """Where an artifact of a plan key is."""
         return f"{self.bucket}/artifacts/{_folder_name(key, variant)}"
 
+    def artifact_of(self, path: str) -> str | None:
+        """The folder of the artifact that a path is, or is in; None of what is elsewhere in the cache."""
+        top = os.path.normpath(f"{self.bucket}/artifacts") + os.sep
+        path = os.path.normpath(path)
+        return f"{self.bucket}/artifacts/{path[len(top) :].split(os.sep)[0]}" if path.startswith(top) else None
+
     def _quarantine(self, folder: str) -> None:
         """Only who may write sets things aside."""
 
@@ -807,10 +813,12 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
         if folder not in known:
             known[folder] = keys.nearest(folder)
         # The nearest folder that exists, and the first name that is missing in it.
-        folder, name = known[folder][0], known[folder][1] or name
-        if name and os.path.isfile(os.path.join(folder, name)):
+        near, first = known[folder]
+        if first and os.path.isfile(os.path.join(near, first)):
             # Below a file (one that is named as an include folder), nothing can appear.
             continue
+        # What has appeared since the build looked stays: the next look is to see it.
+        folder, name = near, first or name
         (siblings if folder == own else absent.setdefault(folder, set())).add(name)
     mine: dict[str, tuple[str, ...]] = {}
     theirs: dict[str, tuple[str, ...]] = {}

@@ -188,7 +188,7 @@ def _sweep(store: Store, known: set[str], dry: bool) -> Iterator[int]:
     for path in list(_leavings(store, known)):
         size = size_of(path) + size_below(path)
         if not dry:
-            if os.sep + "artifacts" + os.sep in path:
+            if store.artifact_of(path) is not None:
                 _away(store, path)
             elif os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path, ignore_errors=True)

@@ -71,7 +71,7 @@ def repair(store: Store, problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
 def _repaired(store: Store, problem: Problem) -> bool:
     if problem.unit == store.root:
         return False
-    if f"{os.sep}artifacts{os.sep}" in problem.unit:
+    if store.artifact_of(problem.unit) is not None:
         return store.quarantine(problem.unit)
     with contextlib.suppress(OSError):
         if os.path.isdir(problem.unit) and not os.path.islink(problem.unit):
@@ -195,7 +195,7 @@ def _foreign(reader: Reader) -> Iterator[Problem]:
             with contextlib.suppress(OSError):
                 what = _odd(os.lstat(path))
                 if what is not None:
-                    yield Problem(path, what, _unit(path))
+                    yield Problem(path, what, reader.artifact_of(path) or path)
 
 
 def _odd(status: os.stat_result) -> str | None:
@@ -206,10 +206,3 @@ def _odd(status: os.stat_result) -> str | None:
     if sys.platform != "win32" and status.st_mode & 0o022:
         return "others can write it"
     return None
-
-
-def _unit(path: str) -> str:
-    """The folder of the artifact that a path is in, or the path."""
-    head, found, tail = path.partition(f"{os.sep}artifacts{os.sep}")
-    parts = tail.split(os.sep)
-    return head + found + parts[0] if found and len(parts) > 1 else path

@@ -98,9 +98,13 @@ def missing_names(symbols: Iterable[str]) -> list[str]:
     """Those of a library's undefined symbols that the process has not, as sources spell them."""
     import ctypes
 
+    asked = list(symbols)
+    if not asked:
+        # Windows, of whose libraries none are known, has no handle for all.
+        return []
     here = ctypes.CDLL(None)
     missing: dict[str, None] = {}
-    for symbol in symbols:
+    for symbol in asked:
         try:
             here[symbol]
         except AttributeError:
@@ -113,7 +117,8 @@ def _definition(name: str) -> re.Pattern[bytes]:
     """What the definition of a function or of a variable looks like, in code without comments."""
     word = re.escape(name).encode()
     return re.compile(
-        rb"(?<![\w.>])" + word + rb"\s*\((?:[^();{}]|\([^()]*\))*\)\s*(?:const\s*|noexcept\s*|override\s*|->[^;{]*)*\{"
+        rb"(?<![\w.>])" + word + rb"\s*\((?:[^();{}]|\([^()]*\))*\)"
+        rb"\s*(?:const\s*|noexcept\s*|override\s*)*(?:->[^;{]*)?\{"
         rb"|^(?![ \t#]|extern\b|typedef\b|static\b|return\b)[^\n;{}()=]*(?<![\w.>])"
         + word
         + rb"\s*(?:\[[^\]]*\]\s*)*(?:=(?!=)|;|\{)",

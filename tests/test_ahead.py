@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import autoaccel
-from autoaccel.ahead import sources_below
+from autoaccel.ahead import source_at, sources_below
 from autoaccel.errors import AccelError
 from tests.conftest import Project, need
 
@@ -68,6 +68,14 @@ def test_names_are_those_of_the_finder(project: Project, monkeypatch: pytest.Mon
         "pkg.deep.most",
         "top",
     ]
+
+
+@pytest.mark.timeout(20)
+def test_a_source_of_a_project_that_is_watched_from_the_root(project: Project) -> None:
+    path = project.c("top.c")
+    found = source_at(str(path), os.path.abspath(os.sep))
+    assert found is not None
+    assert found.path == str(path)
 
 
 def test_a_failure_does_not_stop_the_others(project: Project) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autoaccel.exports import init_functions
+from autoaccel.exports import init_functions, undefined
 from tests.conftest import need
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="builds ELF files")
@@ -58,3 +58,14 @@ def test_an_extension_module_of_this_python() -> None:
     if getattr(_json, "__file__", None) is None:
         pytest.skip("_json is built in here")
     assert init_functions(_json.__file__) == ["PyInit__json"]
+
+
+def test_a_torn_library_says_nothing(tmp_path: Path) -> None:
+    whole = Path(library(tmp_path, "extern int there(void); void *PyInit_one(void) { return there() + (void *)0; }"))
+    torn = tmp_path / "torn.so"
+    data = whole.read_bytes()
+    assert undefined(str(whole)) == ["there"]
+    for length in (*range(4, 70), *range(70, len(data), 97)):
+        torn.write_bytes(data[:length])
+        assert init_functions(str(torn)) == []
+        assert undefined(str(torn)) == []

@@ -162,3 +162,51 @@ def test_what_the_work_imports_is_not_the_users(project: Project, work: str) -> 
     for name in ("json", "tomllib", "re", "logging"):
         project.c(f"{name}.c", 4)
     assert project.ok(f"import autoaccel; {work}; import sample; print(sample.value())") == "3"
+
+
+@pytest.mark.parametrize("where", ["pyproject.toml", "Cargo.toml"])
+def test_declared_modules_after_the_caches_of_importlib_were_invalidated(project: Project, where: str) -> None:
+    if where == "Cargo.toml":
+        project.write("Cargo.toml", '[package]\nname = "fast"\nversion = "0.1.0"\n[lib]\ncrate-type = ["cdylib"]\n')
+        project.write("src/lib.rs", "use pyo3::prelude::*;\n#[pymodule]\nfn fast(m: &Bound<'_, PyModule>) {}\n")
+    else:
+        project.write("pyproject.toml", declare("fast", "csrc/impl.c"))
+        project.write("csrc/impl.c", c_module("fast", 4))
+    code = """
+        import autoaccel, importlib, importlib.util, os
+        def found(): return importlib.util.find_spec("fast") is not None
+        told = [found()]
+        for _ in range(2):
+            importlib.invalidate_caches()
+            told.append(found())
+        os.rename(WHERE, "elsewhere")
+        importlib.invalidate_caches()
+        print(*told, found())
+    """.replace("WHERE", repr(where))
+    # The second process has what the first one remembers.
+    assert project.ok(code) == "True True True False"
+    (project.root / "elsewhere").rename(project.root / where)
+    assert project.ok(code) == "True True True False"
+
+
+def test_a_source_that_a_pattern_finds_is_renamed(project: Project) -> None:
+    need("cc")
+    project.write("pyproject.toml", declare("fast", "src/*.c"))
+    old = project.write("src/old.c", c_module("fast", 4))
+    code = "import autoaccel, fast; print(fast.value(), fast.__file__)"
+    assert project.ok(code) == f"4 {old}"
+    new = old.rename(old.with_name("new.c"))
+    assert [project.ok(code) for _ in range(2)] == [f"4 {new}"] * 2
+
+
+@pytest.mark.parametrize("sources", ["src/*.c", "src/late.c", "src/**/late.c"])
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_declared_source_that_appears_later(project: Project, sources: str, folder: bool) -> None:
+    need("cc")
+    project.write("pyproject.toml", declare("fast", sources))
+    if folder:
+        project.write("src/other.h", "")
+    code = "import autoaccel, fast; print(fast.value())"
+    assert [project.run(code).last for _ in range(2)] == ["ModuleNotFoundError: No module named 'fast'"] * 2
+    project.write("src/late.c", c_module("fast", 4))
+    assert project.ok(code) == "4"

@@ -206,6 +206,10 @@ def test_the_guess_from_the_library_s_name_does_not_hide_the_package_around_it(p
         ('if unix:\n    N = "a"\nRustExtension(N)', []),
         ("RustExtension(*told, **more)", []),
         ("RustExtension(", []),
+        ('RustExtension("a.b")\nre.match("\\d", x)', [{"target": "a.b"}]),
+        ('RustExtension("a.b", features={[]: 1})', []),
+        (f'RustExtension("a.b", features={"[" * 5000}{"]" * 5000})', []),
+        (f'RustExtension("a.b", features={"-" * 5000}1)', []),
     ],
 )
 def test_a_setup_is_read_and_not_run(tmp_path: Path, text: str, tables: list[dict[str, object]] | None) -> None:
@@ -231,6 +235,19 @@ def test_a_module_that_a_setup_makes_and_what_it_asks_for(project: Project, back
     assert value(project) == "1101"
     setup.write_text('RustExtension("sample._native")\n')
     assert value(project) == "10"
+
+
+@pytest.mark.parametrize("before", [None, "setup()\n"])
+def test_a_setup_that_asks_for_something_only_later(project: Project, before: str | None) -> None:
+    need("cargo")
+    project.write("sample/Cargo.toml", manifest("sample", "[features]\nmore = []\n"))
+    project.write("sample/src/lib.rs", raw("sample", 'cfg!(feature = "more") as i64'))
+    if before is not None:
+        project.write("sample/setup.py", before)
+    code = "import autoaccel, sample; print(sample.value)"
+    assert project.ok(code) == "0"
+    project.write("sample/setup.py", 'RustExtension("sample", features=["more"])\n')
+    assert project.ok(code) == "1"
 
 
 def test_flags_of_setuptools_rust(project: Project) -> None:

@@ -220,3 +220,18 @@ class TestCython:
         # What is nearer comes first, also when it appears later.
         halves.write("src/shared/values.pxi", "VALUE = 8\n")
         assert halves.ok(code) == "8"
+
+
+def test_the_name_that_is_missing_is_called_and_followed_by_a_chain_of_pointers(project: Project) -> None:
+    path = project.write("list.cpp", "int use() { return first(1)" + "->next" * 4000 + "->value; }\n")
+    project.write("call.cpp", "auto second(int) const noexcept -> int const *override { return 0; }\n")
+    # An expression that tries all ways to cut the chain would not end in this universe.
+    assert whereabouts.definers(str(path.parent), ["first", "second"]) == {f"{project.root}/call.cpp": ["second"]}
+
+
+def test_no_symbols_are_asked_for_on_a_system_without_a_handle_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: object) -> None:
+        raise TypeError("bad argument type for built-in operation")
+
+    monkeypatch.setattr("ctypes.CDLL", refuse)
+    assert whereabouts.missing_names([]) == []

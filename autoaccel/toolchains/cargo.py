@@ -89,8 +89,9 @@ def plan_of(source: Source, how: Settings, job: Job) -> Plan:
         for one in local
         if one.build_script or "build" not in one.table.get("package", {})
     ]
+    maybe = (*job.request.files, *scripts)
     generated = tuple(ours for ours, _ in job.shown)
-    inputs = [source.path, *how.inputs, *job.request.files, *manifests, job.workspace, *pins, *configs]
+    inputs = [source.path, *how.inputs, *manifests, job.workspace, *pins, *configs]
     return Plan(
         source=source,
         toolchain=source.toolchain,
@@ -98,12 +99,12 @@ def plan_of(source: Source, how: Settings, job: Job) -> Plan:
         tools=(rust.tool(), Tool("python", job.python, keys.digest(job.python))),
         env=_environment(rust.host),
         inputs=tuple(
-            path for path in dict.fromkeys((*inputs, *filter(os.path.exists, scripts))) if path not in generated
+            path for path in dict.fromkeys((*inputs, *filter(os.path.exists, maybe))) if path not in generated
         ),
         settings=how,
         probes=tuple(
             dict.fromkeys(
-                (*how.absent, *missing, *no_pins, *no_configs, *(one for one in scripts if not os.path.exists(one)))
+                (*how.absent, *missing, *no_pins, *no_configs, *(one for one in maybe if not os.path.exists(one)))
             )
         ),
     )
@@ -367,8 +368,10 @@ class Run:
             source, told = self.plan.source, result.errors
             for ours, users in self.job.shown:
                 told = told.replace(ours, users)
-                # cargo's places are in what was written for it.
-                told = re.sub(rf"{re.escape(os.path.relpath(ours, self.job.folder))}:\d+:\d+", users, told)
+                # cargo's places are in what was written for it; Windows has no relative path to another drive.
+                with suppress(ValueError):
+                    place = re.escape(os.path.relpath(ours, self.job.folder))
+                    told = re.sub(rf"{place}:\d+:\d+", users.replace("\\", r"\\"), told)
             if self.job.shown:
                 told = told.replace(self.job.crate.folder, source.path)
             # What is not the user's own file is a copy with other lines.
@@ -475,11 +478,12 @@ class Run:
         absent = [os.path.normpath(os.path.join(base, path)) for path in missing for base in bases]
         known = {os.path.realpath(one) for one in inputs}
         errors_said = [one for one in said.diagnostics if one.level == "error"]
-        # An error without a code is of a macro, which may have looked at anything, or of the parser.
+        # An error without a code is of a macro, which may have looked at anything, or of the parser; one at no place is
+        # of the toolchain. That may get the crate that it lacks (E0463): `rustup target add` changes no file of ours.
         complete = (
             all(os.path.realpath(one.file) in known for one in errors_said if one.file)
             and any(one.code for one in errors_said)
-            and all(one.code for one in errors_said if one.file)
+            and all(bool(one.code) == bool(one.file) and one.code != "E0463" for one in errors_said)
             and not any(one.build_script for one in local)
         )
         return Failed(

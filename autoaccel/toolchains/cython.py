@@ -11,11 +11,10 @@ import os
 import re
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.machinery import PathFinder
 
-from .. import compiler, early, errors, keys, process, settings, whereabouts
+from .. import compiler, early, errors, keys, process, settings, whereabouts, workers
 from ..errors import Diagnostic
 from ..plan import Built, Options, Plan, Tool
 from . import cython_cold, cython_head, cython_parts, cython_server, cython_split, headers
@@ -92,9 +91,7 @@ def build(plan: Plan, workdir: str) -> Built:
     try:
         if len(_under_way) > 1 and not cython_head.known() and _in_halves(plan.options.language or "c"):
             # Of use as long as the server is still loading Cython, and for modules that are to come.
-            helper = ThreadPoolExecutor(1, initializer=process.inherited())
-            helper.submit(_foresee, plan, workdir)
-            helper.shutdown(wait=False)
+            workers.aside(_foresee, plan, workdir)
         return _build(plan, workdir)
     finally:
         _under_way.discard(workdir)
@@ -125,11 +122,12 @@ def _build(plan: Plan, workdir: str) -> Built:
         "options": {"annotate": how.annotate, "gdb_debug": how.debug},
         "cwd": root if os.path.isdir(root) else os.sep,
     }
-    answer = _ask(request)
+    version = plan.tools[0].version
+    answer = _ask(request, version)
     if plan.options.language is None and _wants_cpp(answer["inputs"], source):
         # As cythonize does: a cimported .pxd may say so, and nobody said otherwise.
         language = "c++"
-        answer = _ask({**request, "language": language, "output": f"{workdir}/{stem}.cpp"})
+        answer = _ask({**request, "language": language, "output": f"{workdir}/{stem}.cpp"}, version)
     if not answer["ok"]:
         raise _refused(plan, answer)
     options = plan.options.plus(Options(language=language))
@@ -449,20 +447,26 @@ _server: _Server | None = None
 _starting = threading.Lock()
 
 
-def _ask(request: dict[str, Any]) -> dict[str, Any]:
-    """Have a source translated; a server that has ended in the meantime (idle, killed) is replaced once."""
-    for _ in range(2):
-        answer = _running().ask(request)
-        if answer is not None:
-            return answer
+def _ask(request: dict[str, Any], version: str) -> dict[str, Any]:
+    """Have a source translated; a server that has ended in the meantime (idle, killed) is replaced once.
+
+    So is one that has loaded another Cython than the one of this ``version``, which has been installed since.
+    """
+    server = _running()
+    answer = server.ask(request)
+    told = answer["cython_version"] if answer is not None else None
+    if answer is None or (told not in (None, version) and version != "unknown"):
+        answer = _running(instead_of=server).ask(request)
+    if answer is not None:
+        return answer
     text = "the compile server ended without an answer"
     return cython_server.blank_answer(None, "crash", text)
 
 
-def _running() -> _Server:
+def _running(instead_of: _Server | None = None) -> _Server:
     global _server
     with _starting:
-        if _server is None or not _server.alive or _server.owner != os.getpid():
+        if _server is None or _server is instead_of or not _server.alive or _server.owner != os.getpid():
             if _server is not None and _server.owner == os.getpid():
                 _server.close()
             _server = _Server()

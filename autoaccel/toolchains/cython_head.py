@@ -141,6 +141,16 @@ _heads: dict[tuple[object, ...], Head] = {}
 _foreseeing = threading.RLock()
 
 
+def _forked() -> None:
+    """A child has not the thread that may hold it."""
+    global _foreseeing
+    _foreseeing = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 def known() -> bool:
     """Whether one has been looked at."""
     return any(head.learned for head in list(_heads.values()))

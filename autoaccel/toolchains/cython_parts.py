@@ -12,9 +12,8 @@ import hashlib
 import json
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 
-from .. import compiler, keys, process, settings
+from .. import compiler, keys, process, settings, workers
 from . import builddirs, cython_head, cython_split
 from .cython_split import read_text, write_text
 
@@ -106,7 +105,7 @@ def make(job: compiler.Job, module: str, bucket: str) -> compiler.Objects | None
 
     strict = [*(word for word in flags if not word.startswith(("-w", "-W"))), *_STRICT]
     sectioned = [*strict, *_PART_FLAGS]
-    with ThreadPoolExecutor(settings.jobs(), initializer=process.inherited()) as pool:
+    with workers.Pool(settings.jobs()) as pool:
         half: Future[bool] = pool.submit(compile_text, split.half(moved), f"{whole}.half", strict)
         if missing:
             with builddirs.exclusive(bucket, library.folder, _PATIENCE):

@@ -34,7 +34,7 @@ class Request:
         features: to switch on.
         flags: further arguments of cargo.
         arguments: further arguments of rustc for the crate itself.
-        files: where that stands, beside the manifest and pyproject.toml.
+        files: where that stands or may stand, beside the manifest and pyproject.toml; some may not be there.
     """
 
     profile: str | None = None
@@ -53,13 +53,10 @@ def of_crate(source: Source, crate: Crate, how: Settings) -> Request:
         data = crates.read_toml(path)
         tables += _maturin(crates.table_of(data, "tool").get("maturin"), crate, how.root)
         tables += _setuptools(rustextensions.in_pyproject(data), source.name)
-    files = []
-    for path in dict.fromkeys(os.path.join(folder, "setup.py") for folder in (how.root, crate.folder)):
-        told = rustextensions.in_setup(path)
-        if told is not None:
-            files.append(path)
-            tables += _setuptools(told, source.name)
-    merged = Request(files=tuple(files))
+    files = tuple(dict.fromkeys(os.path.join(folder, "setup.py") for folder in (how.root, crate.folder)))
+    for path in files:
+        tables += _setuptools(rustextensions.in_setup(path) or [], source.name)
+    merged = Request(files=files)
     for table in tables:
         if isinstance(table, dict):
             merged = _plus(merged, table)

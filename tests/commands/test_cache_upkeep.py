@@ -210,6 +210,19 @@ class TestVerify:
         (problem,) = accel("cache", "verify", "--json").json["problems"][:1]
         assert problem["problem"] in ("others can write it", "somebody else could have written the library")
 
+    def test_a_cache_among_the_artifacts_of_a_job(self, accel, project):
+        project.cache = project.cache.parent / "artifacts" / "job" / "cache"
+        fill(project)
+        manifest = min(project.cache.glob("v2/manifests/*"))
+        manifest.chmod(0o666)
+        project.artifacts()[0].chmod(0o777)
+        units = {problem["path"] for problem in accel("cache", "verify", "--json").json["problems"]}
+        assert str(manifest) in units
+        assert accel("cache", "verify", "--repair").status == 0
+        assert accel("cache", "verify").status == 0
+        assert not manifest.exists()
+        assert len(project.artifacts()) == 2
+
 
 class TestPrune:
     @pytest.mark.core

@@ -136,6 +136,14 @@ class TestRustc:
         (record,) = project.cache.glob("v2/failures/*.json")
         assert not json.loads(record.read_text())["complete"]
 
+    def test_a_target_that_is_not_installed_is_soon_forgotten(self, project: Project) -> None:
+        need("cargo")
+        crate(project, "sample")
+        project.write("sample/.cargo/config.toml", '[build]\ntarget = "riscv64gc-unknown-linux-gnu"\n')
+        assert "E0463" in failure(project).out
+        (record,) = project.cache.glob("v2/failures/*.json")
+        assert not json.loads(record.read_text())["complete"]
+
     def test_a_function_that_nothing_has(self, project: Project) -> None:
         need("cargo")
         crate(project, "sample", "nowhere()", before='unsafe extern "C" { fn nowhere() -> i32; }')

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from importlib.util import find_spec
+
 import pytest
 
 from tests.conftest import Project, need
@@ -202,3 +206,90 @@ def test_a_file_that_is_named_as_an_include_folder(project: Project) -> None:
     code = "import autoaccel, sample, sys; print(sample.value(), 'autoaccel.pipeline' in sys.modules)"
     assert project.ok(code) == "3 False"
     assert project.ok(code, AUTOACCEL="load") == "3 False"
+
+
+@pytest.mark.parametrize("beside", ["sample.pxd", "sample.pyxbld"])
+def test_a_file_that_appears_beside_the_source_while_it_is_compiled(project: Project, beside: str) -> None:
+    text = {"sample.pxd": "cdef int number(int x)\n", "sample.pyxbld": "def make_ext(*_): raise SystemError('read')\n"}
+    project.write("later", text[beside])
+    project.write("sample.pyx", "cdef number(x): return x + 1\ndef value(): return number(2.5)\n")
+    copy = f"cp -n '{project.root}/later' '{project.root}/{beside}'"
+    project.compiler(before=f'case "$*" in *sample*) {copy};; esac')
+    assert project.ok("import autoaccel, sample; print(sample.value())") == "3.5"
+    assert (project.root / beside).exists()
+    # What was built without it is not loaded.
+    told = {"sample.pxd": "Function signature does not match", "sample.pyxbld": "SystemError: read"}[beside]
+    assert told in project.run("import autoaccel, sample").err
+
+
+def test_a_cython_that_is_installed_while_a_process_lives(project: Project) -> None:
+    place = project.root.parent / "installed"
+    found = find_spec("Cython")
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    folder = found.submodule_search_locations[0]
+    shutil.copytree(folder, place / "Cython", ignore=shutil.ignore_patterns("__pycache__", "Tests"))
+    for name in ("one", "two", "three"):
+        project.write(f"{name}.pyx", f"def value(): return '{name}'\n")
+    out = project.ok(
+        f"""
+        import sys
+        sys.path.insert(0, {str(place)!r})
+        import autoaccel, one
+        from autoaccel.toolchains import cython
+        first = cython._server._process.pid
+        path = {str(place / "Cython" / "Shadow.py")!r}
+        text = open(path).read().replace('__version__ = "', '__version__ = "9.', 1)
+        open(path, "w").write(text)
+        import two
+        second = cython._server._process.pid
+        import three
+        print(first != second, second == cython._server._process.pid)
+        """
+    )
+    assert out == "True True"
+    for path in project.cache.glob("v2/artifacts/*/meta.json"):
+        told = json.loads(path.read_text())
+        assert told["tools"][0][1].startswith("9.") == (told["name"] != "one")
+
+
+@pytest.mark.parametrize("before", ["threading", "concurrent.futures.thread"])
+@pytest.mark.parametrize("sources", ["", "# distutils: sources = more.c\n"])
+def test_a_module_that_is_first_imported_at_the_interpreters_exit(project: Project, before: str, sources: str) -> None:
+    project.write("more.c", "int more;\n")
+    project.write("sample.pyx", f"{sources}def value(*args): return [x for x in range(3) if x > 1][0]\n")
+    code = f"""
+        import {before}
+        import autoaccel, atexit
+        def at_exit():
+            import sample
+            print(sample.value())
+        atexit.register(at_exit)
+    """
+    assert project.ok(code) == "2"
+
+
+def test_a_fork_while_another_thread_foresees_what_cython_will_write(project: Project) -> None:
+    project.write("sample.pyx", "def value(*args): return [x for x in range(3) if x > 1][0]\n")
+    code = """
+        import autoaccel, os, threading
+        from autoaccel.toolchains import cython_head
+        held, over = threading.Event(), threading.Event()
+        def hold():
+            with cython_head._foreseeing:
+                held.set()
+                over.wait()
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+        child = os.fork()
+        if not child:
+            import signal
+            signal.alarm(20)
+            import sample
+            os._exit(sample.value())
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        over.set()
+        thread.join()
+    """
+    assert project.run(code).out == "2\n"

@@ -1,0 +1,80 @@
+"""Threads that work for a build; where none can be had (at an interpreter's exit, under a limit), the caller works."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from concurrent.futures import Future
+
+from . import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from concurrent.futures import ThreadPoolExecutor
+    from typing import Any, Self, TypeVar
+
+    T = TypeVar("T")
+
+__all__ = ["Pool", "aside"]
+
+
+class Pool:
+    """Does things at once; left when all are done.
+
+    Args:
+        most: how many at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._threads: ThreadPoolExecutor | None = None
+        with contextlib.suppress(RuntimeError):
+            self._threads = _threads(most)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._threads is not None:
+            self._threads.shutdown()
+
+    def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
+        """Have ``function(*args)`` done; it is done already where there is no thread for it."""
+        done: Future[T] = Future()
+        turns = itertools.count()
+
+        def work() -> None:
+            # What could not get a thread of its own is still in the queue of the others.
+            if next(turns) == 0:
+                try:
+                    done.set_result(function(*args))
+                except BaseException as error:  # noqa: BLE001  (for who asks for the result)
+                    done.set_exception(error)
+
+        try:
+            if self._threads is not None:
+                self._threads.submit(work)
+                return done
+        except RuntimeError:
+            pass
+        work()
+        return done
+
+    def map(self, function: Callable[..., T], *many: Iterable[Any]) -> list[T]:
+        """What the built-in `map` gives."""
+        return [one.result() for one in [self.submit(function, *args) for args in zip(*many, strict=True)]]
+
+
+def aside(function: Callable[..., object], *args: Any) -> None:
+    """Have something done that nobody waits for, if there can be a thread for it."""
+    with contextlib.suppress(RuntimeError):
+        threads = _threads(1)
+        threads.submit(function, *args)
+        threads.shutdown(wait=False)
+
+
+def _threads(most: int) -> ThreadPoolExecutor:
+    # At exit, it can't even be imported any more.
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(most, initializer=process.inherited())
