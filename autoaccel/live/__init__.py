@@ -95,8 +95,14 @@ class Watch:
             if self._refused:
                 return ()
             ready = {name: pair for name, pair in self._ready.items() if name in sys.modules}
+            # Also for a module that calls this when it starts.
             self._refused = True
-            names = swap.swap(ready, self._python)
+            try:
+                names = swap.swap(ready, self._python)
+            except BaseException as problem:
+                # What no module has raised, Ctrl-C say, refuses nothing.
+                self._refused = isinstance(problem, Exception)
+                raise
             self._refused = False
             self._ready.clear()
             self._python.clear()

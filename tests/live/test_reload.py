@@ -214,6 +214,26 @@ with autoaccel.watch():
             "['box', 'user'] 30",
         ]
 
+    def test_ctrl_c_while_new_code_starts(self, project: Project) -> None:
+        need("Cython")
+        project.write("sample.pyx", "def value(): return 1\n")
+        out = project.ok(
+            WATCH
+            + """
+import sample
+with autoaccel.watch():
+    edit("sample.pyx", "import os, signal\\nif os.environ.pop('FIRST', ''): signal.raise_signal(signal.SIGINT)\\n"
+         "def value(): return 2\\n")
+    os.environ["FIRST"] = "yes"
+    try:
+        autoaccel.sync(wait=None)
+    except KeyboardInterrupt:
+        print("interrupted", sample.value())
+    print(autoaccel.sync(), sample.value())
+"""
+        ).splitlines()
+        assert out == ["interrupted 1", "('sample',) 2"]
+
     def test_a_callback_that_swaps(self, project: Project) -> None:
         project.c("sample.c", 1)
         out = project.ok(
