@@ -181,6 +181,8 @@ class Program:
         self._asked = threading.Event()
         #: whose end it is, and who has the terminal: both the thread that waits and `stop` see to that
         self._guard = threading.Lock()
+        #: whether it was `pause` that has stopped it
+        self._paused = False
         #: how it ended the last time; None: it never did
         self.status: int | None = None
 
@@ -225,13 +227,29 @@ class Program:
         threading.Thread(target=self._wait, args=(child, asked), name="autoaccel-program", daemon=True).start()
 
     def _wait(self, child: subprocess.Popen[bytes], asked: threading.Event) -> None:
-        while (number := _stop_of(child)) is not None:
-            if self._child is child:
+        while (number := self._stop_of(child)) is not None:
+            if number and self._child is child:
                 self._stopped(self, number)
         status = child.wait()
         self._over(child, status)
         if not asked.is_set():
             self._ended(self, status)
+
+    def _stop_of(self, child: subprocess.Popen[bytes]) -> int | None:
+        """The signal by which it is stopped next; 0: it is none of its own; None: it ends before, or nobody can tell."""
+        if not hasattr(os, "waitid"):
+            return None
+        try:
+            # Its end is left to be waited for.
+            told = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+            if told is None or told.si_code != os.CLD_STOPPED:
+                return None
+            # Before the next look, which finds no stop that `resume` has ended.
+            paused = self._paused
+            stands = os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG) is not None
+        except ChildProcessError:
+            return None
+        return told.si_status if stands and not paused else 0
 
     def _over(self, child: subprocess.Popen[bytes], status: int) -> None:
         with self._guard:
@@ -251,6 +269,7 @@ class Program:
         """Stop it for a while, as Ctrl-Z does, and have the terminal."""
         with self._guard:
             if (child := self._child) is not None:
+                self._paused = True
                 self._signal([child.pid], signal.SIGTSTP)
                 if self._terminal is not None:
                     self._terminal.take_back(stopped=True)
@@ -267,6 +286,7 @@ class Program:
                 if self._terminal is not None:
                     self._terminal.lend(child.pid)
                 self._signal([child.pid], signal.SIGCONT)
+            self._paused = False
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Ask it to end with a signal, wait, and kill it and all that it has started."""
@@ -299,21 +319,6 @@ class Program:
         for group in groups:
             with contextlib.suppress(OSError):
                 os.killpg(group, number)
-
-
-def _stop_of(child: subprocess.Popen[bytes]) -> int | None:
-    """The signal by which a program is stopped next; None when it ends before, or that can't be told."""
-    if not hasattr(os, "waitid"):
-        return None
-    try:
-        # Its end is left to be waited for.
-        told = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
-        if told is None or told.si_code != os.CLD_STOPPED:
-            return None
-        os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG)
-    except ChildProcessError:
-        return None
-    return told.si_status
 
 
 def exit_code(status: int) -> int:

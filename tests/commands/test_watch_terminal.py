@@ -128,6 +128,7 @@ class TestInAShell:
         shell.expect_exact("$ ")
         shell.sendline("fg")
         shell.expect_exact("stopper.py")
+        shell.expect_exact("well? ")
         shell.sendline("so so")
         shell.expect_exact("so so\r\nso so")
         shell.expect_exact("has ended with status 0")
