@@ -141,8 +141,9 @@ class Terminal:
 
     def _set(self, modes: Any) -> None:
         if modes is not None:
+            # At once: output that somebody holds up (Ctrl-S) is not to hold this process up.
             with _unstopped(), contextlib.suppress(termios.error):
-                termios.tcsetattr(self._number, termios.TCSADRAIN, modes)
+                termios.tcsetattr(self._number, termios.TCSANOW, modes)
 
 
 class Program:
