@@ -198,8 +198,10 @@ class _Session:
         except _Ended as ended:
             asked = signal.Signals(ended.number)
         finally:
-            # From here to the end, another Ctrl-C changes nothing.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            # From here to the end, being asked again changes nothing.
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                if hasattr(signal, name):
+                    signal.signal(getattr(signal, name), signal.SIG_IGN)
             self._view.close()
             if self._program is not None:
                 self._program.stop(signal.SIGTERM if self._interactive else asked)
