@@ -237,7 +237,7 @@ class Program:
             self._ended(self, status)
 
     def _stop_of(self, child: subprocess.Popen[bytes]) -> int | None:
-        """The signal by which it is stopped next; 0: it is none of its own; None: it ends before, or nobody can tell."""
+        """The signal by which it is stopped next; 0: it is not its own; None: it ends before, or nobody can tell."""
         if not hasattr(os, "waitid"):
             return None
         try:

@@ -125,6 +125,7 @@ class Watcher:
         told: is told every event, by the watcher's own thread.
         more: further modules and what is loaded of each, asked now and then.
         also: further ``.py`` files, asked now and then.
+        mode: as the hook's; ``"load"`` never compiles.
     """
 
     def __init__(
@@ -137,12 +138,14 @@ class Watcher:
         told: Callable[[object], None] | None = None,
         more: Callable[[], Iterable[tuple[Source, str]]] = tuple,
         also: Callable[[], Iterable[str]] = tuple,
+        mode: str = "build",
     ) -> None:
         self.paths = tuple(os.path.abspath(path) for path in paths)
         self._root = root
         self._told = told or _ignore
         self._more = more
         self._also = also
+        self._mode = mode
         self._poll = poll
         self._jobs = jobs or settings.jobs()
         self._messages: queue.SimpleQueue[tuple[object, ...]] = queue.SimpleQueue()
@@ -330,6 +333,8 @@ class Watcher:
 
     def _prepare(self) -> None:
         """Have ready what has been killed in between, or was never needed."""
+        if self._mode == "load":
+            return
         for toolchain in dict.fromkeys(source.toolchain for source in self._sources.values()):
             TOOLCHAINS[toolchain].prepare()
 
@@ -508,7 +513,7 @@ class Watcher:
         error: errors.AccelError | None = None
         try:
             with scope:
-                artifact = pipeline.obtain(source)
+                artifact = pipeline.obtain(source, mode=self._mode)
         except errors.AccelError as problem:
             error = problem.with_traceback(None)
         except KeyboardInterrupt:

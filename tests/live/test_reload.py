@@ -289,6 +289,31 @@ with autoaccel.watch():
         )
         assert out == "('sample',) 2 ()"
 
+    def test_where_nothing_is_to_be_compiled(self, project: Project) -> None:
+        before = project.c("sample.c", 1).read_text()
+        compiler = project.compiler()
+        project.ok("import autoaccel, sample")
+        compiled = compiler.compiles
+        script = (
+            WATCH
+            + f"""
+import sample
+with autoaccel.watch(PATHS):
+    print(autoaccel.sync(wait=None))
+    edit("sample.c", {c_module("sample", 2)!r})
+    try:
+        autoaccel.sync(wait=None)
+    except autoaccel.LoadError as error:
+        print("forbids to compile" in error.msg, sample.value())
+    edit("sample.c", {before!r})
+    print(autoaccel.sync(wait=None))
+"""
+        )
+        for words in ("", "'.'"):
+            out = project.ok(script.replace("PATHS", words), AUTOACCEL="load")
+            assert out.splitlines() == ["()", "True 1", "()"]
+        assert compiler.compiles == compiled
+
     def test_a_module_that_is_imported_while_it_watches(self, project: Project) -> None:
         project.c("late.c", 1)
         out = project.ok(
