@@ -20,10 +20,11 @@ from .events import Events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ..plan import Artifact
     from ..sources import Source
+    from ..staleness import Identity
     from .affected import Key
 
 __all__ = ["Changed", "Done", "Gone", "Round", "Started", "Watcher", "message"]
@@ -124,7 +125,7 @@ class Watcher:
         poll: see `events.Events`.
         told: is told every event, by the watcher's own thread.
         more: further modules and what is loaded of each, asked now and then.
-        also: further ``.py`` files, asked now and then.
+        also: further ``.py`` files and what they were when they were run, asked now and then.
         mode: as the hook's; ``"load"`` never compiles.
     """
 
@@ -137,7 +138,7 @@ class Watcher:
         poll: bool | None = None,
         told: Callable[[object], None] | None = None,
         more: Callable[[], Iterable[tuple[Source, str]]] = tuple,
-        also: Callable[[], Iterable[str]] = tuple,
+        also: Callable[[], Mapping[str, Identity | None]] = dict,
         mode: str = "build",
     ) -> None:
         self.paths = tuple(os.path.abspath(path) for path in paths)

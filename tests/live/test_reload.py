@@ -344,6 +344,24 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         )
         assert out == "7"
 
+    @pytest.mark.parametrize("native", [False, True])
+    def test_numba_functions_that_are_edited_before_it_watches(self, project: Project, native: bool) -> None:
+        need("numba")
+        project.write("sample.py", "from numba import njit\n@njit\ndef value():\n    return 1\n")
+        if native:
+            project.ok("import autoaccel, sample; sample.value()", AUTOACCEL_NUMBA="wait")
+        out = project.ok(
+            WATCH
+            + """
+import sample
+print(sample.value())
+edit("sample.py", "from numba import njit\\n@njit\\ndef value():\\n    return 21  # changed\\n")
+with autoaccel.watch():
+    print(autoaccel.sync(wait=None), sample.value(), autoaccel.sync(wait=None))
+"""
+        ).splitlines()
+        assert out == ["1", "('sample',) 21 ()"]
+
     def test_numba_functions_that_are_made_from_another_file(self, project: Project) -> None:
         need("numba")
         project.write("inner.py", "from numba import njit\n@njit\ndef one():\n    return 1\n")
