@@ -313,7 +313,7 @@ class Program:
     def _groups(self, child: subprocess.Popen[bytes]) -> set[int]:
         """Its process group, and that of the job that it has put into the foreground, as a shell does."""
         front = self._terminal.user if self._terminal is not None else None
-        return {child.pid} if front in (None, os.getpgrp()) else {child.pid, front}
+        return {child.pid} if front is None or front == os.getpgrp() else {child.pid, front}
 
     @staticmethod
     def _signal(groups: Iterable[int], number: int) -> None:
