@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+    from .sources import Source
+
 __all__ = ["load_ipython_extension", "unload_ipython_extension"]
 
 #: Seconds after which a wait says what it is for.
@@ -184,7 +186,8 @@ class AccelMagics(Magics):
 
     def reload(self, _: object = None) -> None:
         """Before a cell runs: what ``%autoreload`` does for Python's own modules."""
-        for name in _due(self.shell):
+        for source in _due(self.shell):
+            name = source.name
             try:
                 importlib.reload(sys.modules[name])
             except Exception as problem:  # noqa: BLE001  (a module's own init may raise anything)
@@ -192,8 +195,13 @@ class AccelMagics(Magics):
                 if _broken.get(name) != text:
                     _broken[name] = text
                     _tell(problem)
+                known = manifest.read(name, source.path)
+                if known is not None and manifest.stale_reason(known) is None:
+                    # It has been built, and does not start: tried again when there is another one.
+                    _refused[name] = known.artifact
             else:
                 _broken.pop(name, None)
+                _refused.pop(name, None)
                 self._followed((name,))
 
     def _followed(self, names: tuple[str, ...]) -> None:
@@ -231,22 +239,29 @@ def _text(problem: Exception) -> str:
 
 #: Module -> what was told of it when it was last found to be broken: once.
 _broken: dict[str, str] = {}
+#: Module -> the library that could not be put into it.
+_refused: dict[str, str] = {}
 
 
-def _due(shell: Any) -> Iterator[str]:
-    """The native modules that ``%autoreload`` is to look after, and whose sources have changed."""
+def _due(shell: Any) -> Iterator[Source]:
+    """The native modules that ``%autoreload`` is to look after, and that are not what a build now would give."""
     magics = shell.magics_manager.registry.get("AutoreloadMagics")
     reloader = getattr(magics, "_reloader", None)
     if reloader is None or not reloader.enabled:
         return
-    for source, _ in imported():
+    for source, artifact in imported():
         name = source.name
         if not (reloader.check_all or name in reloader.modules) or name in reloader.skip_modules:
             continue
         known = manifest.read(name, source.path)
-        # A failed build that nothing has changed since is remembered, and costs little.
-        if known is None or manifest.stale_reason(known) is not None:
-            yield name
+        # A failed build that nothing has changed since is remembered, and costs little. Another process may have built
+        # what was edited.
+        if (
+            known is None
+            or known.artifact not in (artifact, _refused.get(name))
+            or manifest.stale_reason(known) is not None
+        ):
+            yield source
 
 
 def _waited(work: Callable[[], Any], what: str, *, shown: bool) -> Any:

@@ -163,9 +163,13 @@ class _Session:
         self.put(_Ran("ended", program.command, 0, status))
 
     def _program_stopped(self, program: Program, number: int) -> None:
-        if program.has_terminal:
+        waits = number in (signal.SIGTTIN, signal.SIGTTOU)
+        if waits and program.can_have_terminal:
+            # It has read while this process was in the background.
+            self.put(_CONTINUED)
+        elif program.has_terminal:
             self.put(_SUSPENDED)
-        elif number in (signal.SIGTTIN, signal.SIGTTOU):
+        elif waits:
             self.put(_Ran("stopped", program.command, program.number, None))
 
     def run(self, watcher: Watcher) -> int:
@@ -175,6 +179,7 @@ class _Session:
             ("SIGTERM", _raise_ended),
             ("SIGHUP", _raise_ended),
             ("SIGTSTP", lambda *_: self.put(_SUSPENDED)),
+            ("SIGCONT", self._continued),
         ):
             number = getattr(signal, name, None)
             # What whoever has started this has it ignore (nohup), it ignores.
@@ -193,8 +198,10 @@ class _Session:
         except _Ended as ended:
             asked = signal.Signals(ended.number)
         finally:
-            # From here to the end, another Ctrl-C changes nothing.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            # From here to the end, being asked again changes nothing.
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                if hasattr(signal, name):
+                    signal.signal(getattr(signal, name), signal.SIG_IGN)
             self._view.close()
             if self._program is not None:
                 self._program.stop(signal.SIGTERM if self._interactive else asked)
@@ -206,6 +213,12 @@ class _Session:
             return 128 + asked
         return 0 if self._good else 1
 
+    def _continued(self, *_: object) -> None:
+        """After a stop that nobody could see coming; or it is `fg` that has brought this process to the foreground."""
+        if self._program is not None:
+            self._program.lost_terminal()
+        self.put(_CONTINUED)
+
     def _loop(self, watcher: Watcher) -> None:
         while not watcher.over.is_set():
             try:
@@ -215,6 +228,10 @@ class _Session:
                 continue
             if event is _SUSPENDED:
                 self._suspend()
+                continue
+            if event is _CONTINUED:
+                if self._program is not None:
+                    self._program.resume()
                 continue
             if isinstance(event, Round):
                 # Before anybody is told, who may end this at once and ask how it went.
@@ -271,6 +288,8 @@ class _Session:
 
 #: Ctrl-Z, for this process or for the program.
 _SUSPENDED = object()
+#: Somebody has had this process go on.
+_CONTINUED = object()
 
 
 def _raise_ended(number: int, _: object) -> None:

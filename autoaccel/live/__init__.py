@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 
-from .. import NativeLoader, loaded
+from .. import AccelFinder, NativeLoader, loaded
 from ..loader import source_of
 from ..logs import log
 from . import swap
@@ -50,8 +50,10 @@ class Watch:
         self._untold: list[Done] = []
         #: whether what is ready has raised an error already
         self._refused = False
+        # As an import would.
+        mode = next((one.mode for one in sys.meta_path if isinstance(one, AccelFinder)), "build")
         self.watcher = Watcher(
-            paths, root=root, jobs=jobs, poll=poll, told=self._tell, more=imported, also=swap.jitted_files
+            paths, root=root, jobs=jobs, poll=poll, told=self._tell, more=imported, also=swap.jitted_files, mode=mode
         )
 
     def start(self) -> None:
@@ -95,8 +97,14 @@ class Watch:
             if self._refused:
                 return ()
             ready = {name: pair for name, pair in self._ready.items() if name in sys.modules}
+            # Also for a module that calls this when it starts.
             self._refused = True
-            names = swap.swap(ready, self._python)
+            try:
+                names = swap.swap(ready, self._python)
+            except BaseException as problem:
+                # What no module has raised, Ctrl-C say, refuses nothing.
+                self._refused = isinstance(problem, Exception)
+                raise
             self._refused = False
             self._ready.clear()
             self._python.clear()
@@ -136,7 +144,8 @@ def watch(
 ) -> Watch:
     """Build native modules in the background when a file changes that they are made from.
 
-    Nothing is swapped before `autoaccel.sync` is called. A second call takes the place of the first.
+    Nothing is swapped before `autoaccel.sync` is called. A second call takes the place of the first. Where imports
+    never compile (``AUTOACCEL=load``), neither does it.
 
     Args:
         paths: files and folders of which every native source is built; without any, the modules that this process has

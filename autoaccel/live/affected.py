@@ -10,7 +10,7 @@ from ..staleness import identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ..errors import AccelError
     from ..sources import Source
@@ -105,12 +105,12 @@ class Dependents:
             if folder not in self._folders:
                 self._folders[folder] = _listed(folder)
 
-    def also(self, paths: Iterable[str]) -> bool:
-        """Look at these files too; whether one of them is new."""
-        fresh = set(paths) - self._others
+    def also(self, paths: Mapping[str, Identity | None]) -> bool:
+        """Look at these files too, of which it may be known what they were; whether one of them is new."""
+        fresh = paths.keys() - self._others
         self._others |= fresh
         for path in fresh:
-            self._seen.setdefault(path, identity(path))
+            self._seen.setdefault(path, paths[path] or identity(path))
         return bool(fresh)
 
     def affected(self, paths: Iterable[str]) -> tuple[set[str], set[Key]]:

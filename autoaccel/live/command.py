@@ -18,7 +18,7 @@ except ImportError:  # Windows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
 __all__ = ["Keeper", "Program", "exit_code"]
@@ -83,30 +83,52 @@ class Terminal:
     def __init__(self) -> None:
         self._number = sys.stdin.fileno()
         self._modes = self._get()
+        #: whether a program has it, or a job that the program has put into the foreground
+        self._lent = False
         #: the modes of the program that was stopped
         self._theirs: Any = None
 
     def lend(self, group: int) -> None:
         """Put a process group into the foreground, if this process is there."""
         with contextlib.suppress(OSError):
-            if os.tcgetpgrp(self._number) == os.getpgrp():
+            if self.at_hand:
                 self._set(self._theirs)
                 self._put(group)
+            self._lent = os.tcgetpgrp(self._number) == group
         self._theirs = None
 
-    def take_back(self, group: int, *, stopped: bool = False) -> None:
-        """Be in the foreground again, if a process group is; with the modes that were there before it.
+    def lost(self) -> None:
+        """A shell has taken it, and may have given it to somebody else."""
+        self._lent = False
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether this process has it, and can lend it."""
+        with contextlib.suppress(OSError):
+            return os.tcgetpgrp(self._number) == os.getpgrp()
+        return False
+
+    @property
+    def user(self) -> int | None:
+        """The process group that has it now, if it has it from this process."""
+        with contextlib.suppress(OSError):
+            if self._lent and (front := os.tcgetpgrp(self._number)) not in (0, *_shells()):
+                return front
+        return None
+
+    def take_back(self, *, stopped: bool = False) -> None:
+        """Be in the foreground again, if it was lent; with the modes that were there before.
 
         Args:
-            group: who has the terminal.
-            stopped: whether it will want its own modes again.
+            stopped: whether the program will want its own modes again.
         """
         with contextlib.suppress(OSError):
-            if os.tcgetpgrp(self._number) == group:
+            if self.user is not None:
                 self._theirs = self._get() if stopped else None
                 self._put(os.getpgrp())
                 # A line editor that was killed leaves a terminal that shows nothing of what is typed.
                 self._set(self._modes)
+        self._lent = False
 
     def _put(self, group: int) -> None:
         with _unstopped():
@@ -119,8 +141,9 @@ class Terminal:
 
     def _set(self, modes: Any) -> None:
         if modes is not None:
+            # At once: output that somebody holds up (Ctrl-S) is not to hold this process up.
             with _unstopped(), contextlib.suppress(termios.error):
-                termios.tcsetattr(self._number, termios.TCSADRAIN, modes)
+                termios.tcsetattr(self._number, termios.TCSANOW, modes)
 
 
 class Program:
@@ -157,6 +180,10 @@ class Program:
         self._stdout = sys.stderr if quiet_stdout else None
         self._child: subprocess.Popen[bytes] | None = None
         self._asked = threading.Event()
+        #: whose end it is, and who has the terminal: both the thread that waits and `stop` see to that
+        self._guard = threading.Lock()
+        #: whether it was `pause` that has stopped it
+        self._paused = False
         #: how it ended the last time; None: it never did
         self.status: int | None = None
 
@@ -175,6 +202,11 @@ class Program:
         """Whether it is what somebody at the terminal talks to."""
         return self._terminal is not None
 
+    @property
+    def can_have_terminal(self) -> bool:
+        """Whether `resume` would give it the terminal."""
+        return self._terminal is not None and self._terminal.at_hand
+
     def start(self) -> None:
         """Run it.
 
@@ -192,41 +224,70 @@ class Program:
         if self._terminal is not None:
             self._terminal.lend(child.pid)
             # It may have read before it was allowed to.
-            self._signal(child, signal.SIGCONT)
+            self._signal([child.pid], signal.SIGCONT)
         threading.Thread(target=self._wait, args=(child, asked), name="autoaccel-program", daemon=True).start()
 
     def _wait(self, child: subprocess.Popen[bytes], asked: threading.Event) -> None:
-        while (number := _stop_of(child)) is not None:
-            if self._child is child:
+        while (number := self._stop_of(child)) is not None:
+            if number and self._child is child:
                 self._stopped(self, number)
         status = child.wait()
         self._over(child, status)
         if not asked.is_set():
             self._ended(self, status)
 
+    def _stop_of(self, child: subprocess.Popen[bytes]) -> int | None:
+        """The signal by which it is stopped next; 0: it is not its own; None: it ends before, or nobody can tell."""
+        if not hasattr(os, "waitid"):
+            return None
+        try:
+            # Its end is left to be waited for.
+            told = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+            if told is None or told.si_code != os.CLD_STOPPED:
+                return None
+            # Before the next look, which finds no stop that `resume` has ended.
+            paused = self._paused
+            stands = os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG) is not None
+        except ChildProcessError:
+            return None
+        return told.si_status if stands and not paused else 0
+
     def _over(self, child: subprocess.Popen[bytes], status: int) -> None:
-        if self._child is child:
-            self._child, self.status = None, status
+        with self._guard:
+            if self._child is not child:
+                return
+            groups = self._groups(child)
             if self._terminal is not None:
-                self._terminal.take_back(child.pid)
+                self._terminal.take_back()
             if _POSIX:
                 # What it has started and left goes with it.
-                self._signal(child, signal.SIGKILL)
+                self._signal(groups, signal.SIGKILL)
             self._keeper.program(child.pid, False)
+            # Last: what is started next gets the terminal.
+            self._child, self.status = None, status
 
     def pause(self) -> None:
         """Stop it for a while, as Ctrl-Z does, and have the terminal."""
-        if (child := self._child) is not None:
-            self._signal(child, signal.SIGTSTP)
-            if self._terminal is not None:
-                self._terminal.take_back(child.pid, stopped=True)
+        with self._guard:
+            if (child := self._child) is not None:
+                self._paused = True
+                self._signal([child.pid], signal.SIGTSTP)
+                if self._terminal is not None:
+                    self._terminal.take_back(stopped=True)
+
+    def lost_terminal(self) -> None:
+        """A shell has stopped this process, and has the terminal itself. May be called by a signal's handler."""
+        if self._terminal is not None:
+            self._terminal.lost()
 
     def resume(self) -> None:
         """Have it go on."""
-        if (child := self._child) is not None:
-            if self._terminal is not None:
-                self._terminal.lend(child.pid)
-            self._signal(child, signal.SIGCONT)
+        with self._guard:
+            if (child := self._child) is not None:
+                if self._terminal is not None:
+                    self._terminal.lend(child.pid)
+                self._signal([child.pid], signal.SIGCONT)
+            self._paused = False
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Ask it to end with a signal, wait, and kill it and all that it has started."""
@@ -235,9 +296,10 @@ class Program:
             return
         self._asked.set()
         if _POSIX:
-            self._signal(child, number)
+            groups = self._groups(child)
+            self._signal(groups, number)
             # A stopped program hears nothing.
-            self._signal(child, signal.SIGCONT)
+            self._signal(groups, signal.SIGCONT)
         else:
             with contextlib.suppress(OSError):
                 child.terminate()
@@ -248,30 +310,26 @@ class Program:
             status = child.wait()
         self._over(child, status)
 
+    def _groups(self, child: subprocess.Popen[bytes]) -> set[int]:
+        """Its process group, and that of the job that it has put into the foreground, as a shell does."""
+        front = self._terminal.user if self._terminal is not None else None
+        return {child.pid} if front is None or front == os.getpgrp() else {child.pid, front}
+
     @staticmethod
-    def _signal(child: subprocess.Popen[bytes], number: int) -> None:
-        with contextlib.suppress(OSError):
-            os.killpg(child.pid, number)
-
-
-def _stop_of(child: subprocess.Popen[bytes]) -> int | None:
-    """The signal by which a program is stopped next; None when it ends before, or that can't be told."""
-    if not hasattr(os, "waitid"):
-        return None
-    try:
-        # Its end is left to be waited for.
-        told = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
-        if told is None or told.si_code != os.CLD_STOPPED:
-            return None
-        os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOHANG)
-    except ChildProcessError:
-        return None
-    return told.si_status
+    def _signal(groups: Iterable[int], number: int) -> None:
+        for group in groups:
+            with contextlib.suppress(OSError):
+                os.killpg(group, number)
 
 
 def exit_code(status: int) -> int:
     """A status as shells tell it."""
     return 128 - status if status < 0 else status
+
+
+def _shells() -> set[int]:
+    """The process groups that nothing is taken from: the session's first, and that of who has started this process."""
+    return {os.getsid(0), os.getpgid(os.getppid())} - {os.getpgrp()}
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from ..bytecode import distrust
 from ..loader import forget
 from ..packaged import FolderLoader
 from ..reload import Fresh, commit, prepared
+from ..staleness import FRESH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from ..plan import Artifact
     from ..sources import Source
+    from ..staleness import Identity
 
 __all__ = ["jitted_files", "rebind", "reload_dependents", "swap"]
 
@@ -114,13 +116,16 @@ def _jitted(python: Collection[str]) -> list[ModuleType]:
     return found
 
 
-def jitted_files() -> set[str]:
-    """The files that loaded functions of numba's are made from."""
+def jitted_files() -> dict[str, Identity | None]:
+    """The files that loaded functions of numba's are made from, and what they were then; None where nobody knows."""
     state = len(sys.modules), len(tier1.dispatchers()) if (tier1 := sys.modules.get("autoaccel.numba.tier1")) else 0
     if _known.get("state") != state:
         files = set[str]().union(*_inputs_of_jitted().values())
-        _known.update(state=state, files={path for path in files if path.endswith(".py")})
-    found: set[str] = _known["files"]
+        seen: dict[str, Identity | None] = dict(tier1.files) if tier1 else {}
+        for loader in _native_loaders().values():
+            seen.update((row[0], row[1:]) for row in loader.record[5] if tuple(row[1:]) != FRESH)
+        _known.update(state=state, files={path: seen.get(path) for path in files if path.endswith(".py")})
+    found: dict[str, Identity | None] = _known["files"]
     return found
 
 
@@ -128,14 +133,21 @@ def jitted_files() -> set[str]:
 _known: dict[str, Any] = {}
 
 
+def _native_loaders() -> dict[str, Any]:
+    """Name of each loaded module whose functions of numba's are from a library -> its loader."""
+    loaders = {
+        name: getattr(getattr(module, "__spec__", None), "loader", None) for name, module in list(sys.modules.items())
+    }
+    return {
+        name: loader
+        for name, loader in loaders.items()
+        if type(loader).__name__ == "JitLoader" and getattr(loader, "artifact", None)
+    }
+
+
 def _inputs_of_jitted() -> dict[str, set[str]]:
     """Name of each loaded module with functions of numba's -> the files that they are made from."""
-    inputs: dict[str, set[str]] = {}
-    for name, module in list(sys.modules.items()):
-        loader = getattr(getattr(module, "__spec__", None), "loader", None)
-        record = getattr(loader, "record", None)
-        if record is not None and type(loader).__name__ == "JitLoader" and getattr(loader, "artifact", None):
-            inputs.setdefault(name, set()).update(row[0] for row in record[5])
+    inputs = {name: {row[0] for row in loader.record[5]} for name, loader in _native_loaders().items()}
     if "autoaccel.numba.tier1" in sys.modules:
         from ..numba import stamp, tier1
 

@@ -20,10 +20,11 @@ from .events import Events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ..plan import Artifact
     from ..sources import Source
+    from ..staleness import Identity
     from .affected import Key
 
 __all__ = ["Changed", "Done", "Gone", "Round", "Started", "Watcher", "message"]
@@ -124,7 +125,8 @@ class Watcher:
         poll: see `events.Events`.
         told: is told every event, by the watcher's own thread.
         more: further modules and what is loaded of each, asked now and then.
-        also: further ``.py`` files, asked now and then.
+        also: further ``.py`` files and what they were when they were run, asked now and then.
+        mode: as the hook's; ``"load"`` never compiles.
     """
 
     def __init__(
@@ -136,13 +138,15 @@ class Watcher:
         poll: bool | None = None,
         told: Callable[[object], None] | None = None,
         more: Callable[[], Iterable[tuple[Source, str]]] = tuple,
-        also: Callable[[], Iterable[str]] = tuple,
+        also: Callable[[], Mapping[str, Identity | None]] = dict,
+        mode: str = "build",
     ) -> None:
         self.paths = tuple(os.path.abspath(path) for path in paths)
         self._root = root
         self._told = told or _ignore
         self._more = more
         self._also = also
+        self._mode = mode
         self._poll = poll
         self._jobs = jobs or settings.jobs()
         self._messages: queue.SimpleQueue[tuple[object, ...]] = queue.SimpleQueue()
@@ -330,6 +334,8 @@ class Watcher:
 
     def _prepare(self) -> None:
         """Have ready what has been killed in between, or was never needed."""
+        if self._mode == "load":
+            return
         for toolchain in dict.fromkeys(source.toolchain for source in self._sources.values()):
             TOOLCHAINS[toolchain].prepare()
 
@@ -508,7 +514,7 @@ class Watcher:
         error: errors.AccelError | None = None
         try:
             with scope:
-                artifact = pipeline.obtain(source)
+                artifact = pipeline.obtain(source, mode=self._mode)
         except errors.AccelError as problem:
             error = problem.with_traceback(None)
         except KeyboardInterrupt:

@@ -18,6 +18,7 @@ from importlib import import_module
 
 from ..bytecode import distrust
 from ..finder import excludes, is_adopted
+from ..staleness import identity
 from ..store import open_store
 from . import stamp
 
@@ -27,11 +28,14 @@ if TYPE_CHECKING:
     from types import FunctionType
     from typing import Any
 
+    from ..staleness import Identity
+
 __all__ = [
     "Stamp",
     "caching",
     "dispatchers",
     "enrol",
+    "files",
     "is_ours",
     "is_users",
     "jitted_in",
@@ -49,12 +53,16 @@ CODEGEN = (
 
 #: The dispatchers of the user's functions.
 _enrolled: list[weakref.ref[Any]] = []
+#: Their files -> what these were when they were run last.
+files: dict[str, Identity | None] = {}
 
 
 def enrol(dispatcher: Any) -> None:
     """A function of the user's is jitted."""
     # What is compiled from it, and published under the file's identity, has to be what the file says.
-    distrust(os.path.abspath(dispatcher.py_func.__code__.co_filename))
+    path = os.path.abspath(dispatcher.py_func.__code__.co_filename)
+    distrust(path)
+    files[path] = identity(path)
     _enrolled.append(weakref.ref(dispatcher))
 
 

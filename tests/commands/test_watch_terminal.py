@@ -93,6 +93,46 @@ class TestInAShell:
         shell.expect_exact("$ ")
         assert self.echoes(shell)
 
+    def test_a_program_that_has_given_the_terminal_to_a_job_of_its_own_is_restarted(
+        self, shell: pexpect.spawn[str], project: Project
+    ) -> None:
+        self.start(shell, "-i --grace 0.2 -- bash --norc --noediting -i")
+        shell.expect_exact("autoaccel: started")
+        shell.sendline(f"{sys.executable} talker.py")
+        shell.expect_exact("talking")
+        project.c("sample.c", 2)
+        shell.expect_exact("restarted")
+        assert self.echoes(shell)
+        shell.sendline("exit 7")
+        shell.expect_exact("has ended with status 7")
+        shell.sendintr()
+        shell.expect_exact("$ ")
+        shell.sendline("echo status=$?")
+        shell.expect_exact("status=7")
+        shell.expect_exact("$ ")
+        assert self.echoes(shell)
+
+    def test_fg_after_a_stop_that_can_not_be_noticed_gives_the_program_the_terminal(
+        self, shell: pexpect.spawn[str], project: Project
+    ) -> None:
+        # A read that has begun takes what is typed, whoever is in the foreground then.
+        stopper = """
+            import os, signal, time
+            os.kill(os.getppid(), signal.SIGSTOP)
+            time.sleep(1)
+            print(input("well? "))
+        """
+        project.write("stopper.py", stopper)
+        self.start(shell, f"-i -- {sys.executable} stopper.py")
+        shell.expect_exact("Stopped")
+        shell.expect_exact("$ ")
+        shell.sendline("fg")
+        shell.expect_exact("stopper.py")
+        shell.expect_exact("well? ")
+        shell.sendline("so so")
+        shell.expect_exact("so so\r\nso so")
+        shell.expect_exact("has ended with status 0")
+
     def test_ctrl_z_gives_the_shell_back_and_fg_the_program(self, shell: pexpect.spawn[str]) -> None:
         self.start(shell, f"-i -- {sys.executable} talker.py")
         shell.expect_exact("talking")
@@ -126,6 +166,19 @@ class TestInAShell:
         shell.expect_exact("waits for the terminal; --interactive gives it that")
         shell.sendintr()
         shell.expect_exact("$ ")
+
+    def test_a_signal_suspends_once(self, shell: pexpect.spawn[str], project: Project) -> None:
+        talker = (project.root / "talker.py").read_text()
+        suspender = "import os, signal, threading\nkill = os.kill, (os.getppid(), signal.SIGTSTP)\n"
+        project.write("suspender.py", f"{suspender}threading.Timer(1, *kill).start()\n{talker}")
+        self.start(shell, f"-i -- {sys.executable} suspender.py")
+        shell.expect_exact("Stopped")
+        shell.expect_exact("$ ")
+        shell.sendline("fg")
+        shell.expect_exact("suspender.py")
+        assert shell.expect_exact(["Stopped", pexpect.TIMEOUT], timeout=1.5) == 1
+        shell.send("q")
+        shell.expect_exact("has ended with status 7")
 
     def test_from_the_background_no_terminal_is_taken_from_the_shell(self, shell: pexpect.spawn[str]) -> None:
         self.start(shell, f"-i -- {sys.executable} talker.py &")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Project, need
+from tests.conftest import ROOT, Project, c_module, need
 from tests.rust import compiled_bindings, rust  # noqa: F401  (fixtures)
 
 FOLDER = ROOT / "examples" / "notebooks"
@@ -150,6 +150,39 @@ class TestMagics:
         out = ipython(project, script)
         assert [line for line in out.splitlines() if line.isdigit()] == ["2", "2", "2", "3", "3", "4"]
         assert out.count("autoaccel: sample: ") == 2
+
+    def test_autoreload_follows_what_another_process_has_built(self, project: Project) -> None:
+        project.c("sample.c", 1)
+        script = f"""
+            %load_ext autoaccel
+            %load_ext autoreload
+            %autoreload 2
+            import pathlib, subprocess, sys, sample
+            run = get_ipython().run_cell
+            pathlib.Path("sample.c").write_text({c_module("sample", 2)!r})
+            subprocess.run([sys.executable, "-m", "autoaccel", "build", "sample.c"], check=True)
+            run("print(sample.value())")
+            """
+        assert "2" in ipython(project, script).splitlines()
+
+    def test_autoreload_tries_what_does_not_start_once(self, project: Project) -> None:
+        need("Cython")
+        project.write("sample.pyx", "def value(): return 1\n")
+        script = """
+            %load_ext autoaccel
+            %load_ext autoreload
+            %autoreload 2
+            import pathlib, sample
+            run = get_ipython().run_cell
+            pathlib.Path("sample.pyx").write_text("print('starts')\\nraise KeyError('not today')\\n")
+            run("print(sample.value())")
+            run("print(sample.value())")
+            pathlib.Path("sample.pyx").write_text("def value(): return 2\\n")
+            run("print(sample.value())")
+            """
+        out = ipython(project, script)
+        assert [line for line in out.splitlines() if line.isdigit()] == ["1", "1", "2"]
+        assert out.count("starts\n") == 1
 
     def test_a_cell_with_a_name_that_is_edited(self, project: Project) -> None:
         need("Cython")

@@ -214,6 +214,26 @@ with autoaccel.watch():
             "['box', 'user'] 30",
         ]
 
+    def test_ctrl_c_while_new_code_starts(self, project: Project) -> None:
+        need("Cython")
+        project.write("sample.pyx", "def value(): return 1\n")
+        out = project.ok(
+            WATCH
+            + """
+import sample
+with autoaccel.watch():
+    edit("sample.pyx", "import os, signal\\nif os.environ.pop('FIRST', ''): signal.raise_signal(signal.SIGINT)\\n"
+         "def value(): return 2\\n")
+    os.environ["FIRST"] = "yes"
+    try:
+        autoaccel.sync(wait=None)
+    except KeyboardInterrupt:
+        print("interrupted", sample.value())
+    print(autoaccel.sync(), sample.value())
+"""
+        ).splitlines()
+        assert out == ["interrupted 1", "('sample',) 2"]
+
     def test_a_callback_that_swaps(self, project: Project) -> None:
         project.c("sample.c", 1)
         out = project.ok(
@@ -269,6 +289,31 @@ with autoaccel.watch():
         )
         assert out == "('sample',) 2 ()"
 
+    def test_where_nothing_is_to_be_compiled(self, project: Project) -> None:
+        before = project.c("sample.c", 1).read_text()
+        compiler = project.compiler()
+        project.ok("import autoaccel, sample")
+        compiled = compiler.compiles
+        script = (
+            WATCH
+            + f"""
+import sample
+with autoaccel.watch(PATHS):
+    print(autoaccel.sync(wait=None))
+    edit("sample.c", {c_module("sample", 2)!r})
+    try:
+        autoaccel.sync(wait=None)
+    except autoaccel.LoadError as error:
+        print("forbids to compile" in error.msg, sample.value())
+    edit("sample.c", {before!r})
+    print(autoaccel.sync(wait=None))
+"""
+        )
+        for words in ("", "'.'"):
+            out = project.ok(script.replace("PATHS", words), AUTOACCEL="load")
+            assert out.splitlines() == ["()", "True 1", "()"]
+        assert compiler.compiles == compiled
+
     def test_a_module_that_is_imported_while_it_watches(self, project: Project) -> None:
         project.c("late.c", 1)
         out = project.ok(
@@ -298,6 +343,24 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
         )
         assert out == "7"
+
+    @pytest.mark.parametrize("native", [False, True])
+    def test_numba_functions_that_are_edited_before_it_watches(self, project: Project, native: bool) -> None:
+        need("numba")
+        project.write("sample.py", "from numba import njit\n@njit\ndef value():\n    return 1\n")
+        if native:
+            project.ok("import autoaccel, sample; sample.value()", AUTOACCEL_NUMBA="wait")
+        out = project.ok(
+            WATCH
+            + """
+import sample
+print(sample.value())
+edit("sample.py", "from numba import njit\\n@njit\\ndef value():\\n    return 21  # changed\\n")
+with autoaccel.watch():
+    print(autoaccel.sync(wait=None), sample.value(), autoaccel.sync(wait=None))
+"""
+        ).splitlines()
+        assert out == ["1", "('sample',) 21 ()"]
 
     def test_numba_functions_that_are_made_from_another_file(self, project: Project) -> None:
         need("numba")

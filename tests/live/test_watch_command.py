@@ -412,6 +412,27 @@ class TestProgram:
             ran(project, "1", "asked", "2")
             assert watching.end(signal.SIGTERM) == 5
 
+    def test_one_that_takes_its_time_to_end_while_the_watcher_is_asked_again(self, project: Project) -> None:
+        project.c("sample.c", 1)
+        program = """
+            import signal, sys, time
+            def end(*_):
+                print("asked", file=sys.stderr, flush=True)
+                time.sleep(1)
+                sys.exit(6)
+            signal.signal(signal.SIGTERM, end)
+            open("ran", "w").write("1\\n")
+            time.sleep(300)
+        """
+        project.write("app.py", program)
+        with Watching(project, "--", sys.executable, "app.py") as watching:
+            ran(project, "1")
+            watching.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            watching.process.send_signal(signal.SIGHUP)
+            assert watching.end(signal.SIGTERM) == 6
+        assert "".join(watching.said) == "asked\n"
+
     def test_a_command_that_does_not_exist(self, project: Project) -> None:
         project.c("sample.c", 1)
         with Watching(project, "--", "no-such-program") as watching:
