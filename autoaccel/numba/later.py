@@ -22,16 +22,17 @@ __all__ = ["Made", "decorated"]
 
 #: They give back what they decorate.
 _TEACHING = ("overload", "overload_method", "overload_attribute", "register_jitable")
-#: They may stand without arguments.
-_BARE = ("register_jitable", "vectorize", "stencil", "jitclass")
+#: They may be given what they decorate, alone or with options; ``@register_jitable`` alone.
+_GIVEN = ("register_jitable", "vectorize", "stencil", "jitclass")
 _lock = RLock()
 
 
 def decorated(decorator: Lazy, given: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """What a decorator gives that is called with these arguments: the decorated thing, or a decorator of it."""
     word = decorator._path.rpartition(".")[2]
-    if word in _BARE and len(given) == 1 and not options and isinstance(given[0], FunctionType | type):
-        return _later(word, given[0], lambda: real(decorator)(given[0]))
+    here = word in _GIVEN and not (options and word == "register_jitable")
+    if here and given and isinstance(given[0], FunctionType | type):
+        return _later(word, given[0], lambda: real(decorator)(*map(_thawed, given), **_thawed(options)))
     return lambda function: _later(
         word, function, lambda: real(decorator)(*map(_thawed, given), **_thawed(options))(function)
     )

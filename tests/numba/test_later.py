@@ -188,3 +188,38 @@ def test_explain_tells_of_all_processes(project: Project) -> None:
     assert sorted(told["native"]["helper"]) == ["(float64,) -> float64", "(int64,) -> float64"]
     assert {"uses_vec", "Point.norm"} <= set(told["numba"])
     assert "#" not in json.dumps(told["numba"])
+
+
+CALLED = """
+from numba import float64, njit, stencil, vectorize
+from numba.experimental import jitclass
+class Pair:
+    def __init__(self): self.x = 2.0
+    def twice(self): return self.x * 2
+spec = [("x", float64)]
+Placed = jitclass(Pair, spec)
+Keyed = jitclass(Pair, spec=spec)
+def double(x): return x * 2
+doubled = vectorize(double, identity=0)
+def back(a): return a[-1] + a[0]
+backwards = stencil(back, neighborhood=((-1, 0),))
+@njit
+def one(x): return x + 1
+"""
+
+
+def test_a_decorator_is_called_with_the_function_and_more(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    project.write("called.py", CALLED)
+    code = """
+    import sys, autoaccel, called, numpy as np
+    print(called.one(1), "numba" in sys.modules)
+    print(called.Placed().twice(), called.Keyed().twice(), isinstance(called.Keyed(), called.Keyed))
+    print(called.doubled(np.arange(3.0)), called.doubled.identity, called.backwards(np.arange(3.0)))
+    """
+    time.sleep(0.1)
+    first = project.ok(code)
+    assert first == "2 True\n4.0 4.0 True\n[0. 2. 4.] 0 [0. 1. 3.]"
+    time.sleep(0.1)
+    assert project.ok(code) == first.replace("2 True", "2 False")
