@@ -44,7 +44,7 @@ __all__ = [
 #: The processor as Linux tells it: maker, family, model and features. Code that was made for another one may crash.
 CPU = "/sys/devices/system/cpu/modalias"
 #: How the note in a library is laid out.
-FORMAT = 2
+FORMAT = 3
 
 _FUNCTION: "Any" = type(lambda: 0)
 _MODULE = type(sys)

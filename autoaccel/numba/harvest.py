@@ -16,7 +16,7 @@ import re
 import sys
 import tempfile
 from importlib import import_module
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import PathFinder, SourceFileLoader
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -199,7 +199,8 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
     told = texts.of(path)
     refused: dict[str, dict[str, str]] = {}
     functions: dict[tuple[str, int], Function] = {}
-    whole = _whole_reason(told)
+    failing, plain = _imports(told) if told is not None else ({}, ())
+    whole = _whole_reason(told, plain)
     if _young(path):
         whole = "its file has changed while the process ran"
     for dispatcher in dispatchers:
@@ -236,7 +237,7 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
         "path": path,
         "package": bool(spec is not None and spec.submodule_search_locations is not None),
         "files": files,
-        "code": marshal.dumps(told.code(path)) if whole is None and told is not None else b"",
+        "code": marshal.dumps(told.code(path, failing)) if whole is None and told is not None else b"",
         "whole": whole,
         "text": keys.file_digest(path),
         "functions": list(functions.values()),
@@ -256,11 +257,62 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
     }
 
 
-def _whole_reason(told: source.Module | None) -> str | None:
+def _imports(told: source.Module) -> tuple[dict[tuple[str, str], ImportError], tuple[str, ...]]:
+    """Of a module's imports from numba, those that fail, and those that give a plain value."""
+    failing: dict[tuple[str, str], ImportError] = {}
+    plain = []
+    for home, name in told.imports:
+        try:
+            module = _numbas(home)
+        except ModuleNotFoundError as problem:
+            failing[home, name] = problem
+            continue
+        # What was not imported stands where the module has not run.
+        if module is None or not name:
+            continue
+        if hasattr(module, name):
+            if isinstance(getattr(module, name), _PLAIN):
+                plain.append(f"{home}.{name}")
+            continue
+        try:
+            _numbas(f"{home}.{name}")
+        except ModuleNotFoundError:
+            where = getattr(module, "__file__", None) or "unknown location"
+            failing[home, name] = ImportError(f"cannot import name {name!r} from {home!r} ({where})")
+    return failing, tuple(plain)
+
+
+#: Values that nothing can stand for: arithmetic and formatting take them as they are.
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset)
+
+
+def _numbas(name: str) -> Any:
+    """A module of numba's; None where it has not been imported.
+
+    Raises:
+        ModuleNotFoundError: there is none.
+    """
+    if name in sys.modules:
+        return sys.modules[name]
+    parent = name.rpartition(".")[0]
+    above = _numbas(parent) if parent else None
+    if above is None:
+        return None
+    places = getattr(above, "__path__", None)
+    if places is None:
+        raise ModuleNotFoundError(f"No module named {name!r}; {parent!r} is not a package")
+    if PathFinder.find_spec(name, places) is None:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+    return None
+
+
+def _whole_reason(told: source.Module | None, plain: tuple[str, ...]) -> str | None:
     if told is None:
         return "it does not import numba at its top level"
     if told.heavy:
         return f"it uses {', '.join(told.heavy)} when it is imported"
+    if plain:
+        return f"it imports {', '.join(plain)}, for which nothing can stand"
     return None
 
 

@@ -223,3 +223,68 @@ def test_a_decorator_is_called_with_the_function_and_more(project: Project) -> N
     assert first == "2 True\n4.0 4.0 True\n[0. 2. 4.] 0 [0. 1. 3.]"
     time.sleep(0.1)
     assert project.ok(code) == first.replace("2 True", "2 False")
+
+
+TRIED = """
+from numba import njit
+try:
+    from numba import jitclass
+except ImportError:
+    from numba.experimental import jitclass
+try:
+    from numba import nothing_such
+except ImportError:
+    nothing_such = None
+try:
+    import numba.absent
+except ModuleNotFoundError as problem:
+    told = str(problem)
+try:
+    from numba.absent import one, other
+except ModuleNotFoundError:
+    one = other = int
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from numba.core.types import Type
+@njit
+def half(x): return x / 2
+"""
+PLAIN = """
+from numba import njit, __version__
+from numba.core.config import NUMBA_NUM_THREADS
+@njit
+def half(x): return x / 2
+def told(): return NUMBA_NUM_THREADS + 1 > 1, "%s" % __version__[:2], type(__version__).__name__
+"""
+
+
+def test_an_import_from_numba_that_fails_does_so_without_numba(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    project.write("tried.py", TRIED)
+    code = """
+    import sys, autoaccel, tried
+    print(tried.half(1), tried.nothing_such, tried.told, tried.one, tried.other, "numba" in sys.modules)
+    print(repr(tried.jitclass)[:19])
+    """
+    time.sleep(0.1)
+    first = project.ok(code)
+    assert first.splitlines()[0].startswith("0.5 None No module named 'numba.absent' <class 'int'>")
+    time.sleep(0.1)
+    assert project.ok(code) == first.replace(" True", " False")
+
+
+def test_a_plain_value_of_numbas_is_that_value(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    project.write("plain.py", PLAIN)
+    code = "import autoaccel, plain; print(plain.half(1), plain.told())"
+    time.sleep(0.1)
+    first = project.ok(code)
+    time.sleep(0.1)
+    assert project.ok(code) == first
+    done = subprocess.run(
+        [sys.executable, "-m", "autoaccel", "explain", "plain"],
+        cwd=project.root, env=project.environ(), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "numba.__version__, numba.core.config.NUMBA_NUM_THREADS, for which nothing can stand" in done.stdout
