@@ -10,7 +10,6 @@ import _imp
 import sys
 from _frozen_importlib import ModuleSpec, _call_with_frames_removed  # type: ignore[attr-defined]
 from _frozen_importlib_external import SourceFileLoader
-from _thread import RLock
 
 from .. import holds
 
@@ -57,7 +56,6 @@ _NOT_OPTIONS = ("cache", "signature_or_function")
 _runtime: "Any" = None
 #: Name of a module -> its state.
 states: "dict[str, State]" = {}
-_lock = RLock()
 
 
 class JitLoader(SourceFileLoader):
@@ -498,11 +496,22 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 # numba itself
 
 
+def lock() -> "Any":
+    """What is held while something of numba's is made: numba's own lock, under which it asks for more of it.
+
+    To be called while nothing is held: who imports numba holds it off from all others until it has been told all.
+    """
+    import numba  # noqa: F401
+    from numba.core.compiler_lock import global_compiler_lock
+
+    return global_compiler_lock
+
+
 def materialize(proxy: "Any") -> "Any":
     """numba's own dispatcher behind one of the runtime's, made now if need be."""
     told = proxy.__dict__["_autoaccel"]
     if told[1] is None:
-        with _lock:
+        with lock():
             if told[1] is None:
                 thaw(proxy.py_func.__globals__, proxy.py_func)
                 told[1] = _made(proxy, told)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import inspect
 import sys
-from _thread import RLock
 from types import FunctionType
 
-from . import Lazy, pending, real, thaw
+from . import Lazy, lock, pending, real, thaw
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ __all__ = ["Made", "decorated"]
 _TEACHING = ("overload", "overload_method", "overload_attribute", "register_jitable")
 #: They may be given what they decorate, alone or with options; ``@register_jitable`` alone.
 _GIVEN = ("register_jitable", "vectorize", "stencil", "jitclass")
-_lock = RLock()
 
 
 def decorated(decorator: Lazy, given: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -75,7 +73,9 @@ class _Maker:
 
     def made(self) -> Any:
         """The object; None while it is being made, for those that ask on the way."""
-        with _lock:
+        if self.value is not None:
+            return self.value
+        with lock():
             make, self.make = self.make, None
             if make is None:
                 return self.value
