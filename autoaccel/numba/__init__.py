@@ -306,10 +306,33 @@ def _imported(path: str) -> "Any":
 pending: "list[Any]" = []
 
 
+#: Whether some thread, which holds the lock, is at it.
+_settling = False
+
+
 def settle() -> None:
     """Tell numba, which is there now, what modules have taught it by ``@overload`` and the like."""
-    while pending:
-        pending.pop(0)()
+    global _settling
+    if not pending:
+        return
+    with lock():
+        # Teaching imports from numba, and so comes here again.
+        if _settling:
+            return
+        _settling = True
+        try:
+            while pending:
+                try:
+                    pending[0]()
+                except Exception as problem:
+                    # Who imports numba has nothing to do with it.
+                    from .watch import warn
+
+                    warn("numba could not be taught what a module adds to it", problem)
+                # Others look at numba once there is nothing left.
+                del pending[0]
+        finally:
+            _settling = False
 
 
 def thaw(names: "dict[str, Any]", function: "Any" = None) -> None:
