@@ -548,24 +548,34 @@ _restored: "list[Any]" = []
 
 
 def _made(proxy: "Any", told: "list[Any]") -> "Any":
-    swapped = []
-    if told[5] is not None:
-        # Compiled at its decoration or when it was first called, it has seen the values of that time.
-        for names, name, value in told[5]:
-            if name in names and names[name] is not value and type(value) is not Lazy:
-                swapped.append((names, name, names[name]))
-                names[name] = value
-    making.append(proxy)
-    _restored.extend(swapped)
-    try:
+    def make() -> "Any":
         dispatcher = told[0]()
         # A caller may have restored what this one is made from.
         if _restored:
             _compile_used(proxy, dispatcher)
         return dispatcher
+
+    making.append(proxy)
+    try:
+        # Compiled at its decoration or when it was first called, it has seen the values of that time.
+        return restored(told[5] or (), make)
+    finally:
+        making.remove(proxy)
+
+
+def restored(values: "Any", make: "Any") -> "Any":
+    """What ``make`` gives while values of an earlier time, as `_values` tells them, are in their places."""
+    swapped = []
+    for names, name, value in values:
+        kind = type(value)
+        if name in names and names[name] is not value and kind is not Lazy and kind.__base__ is not Lazy:
+            swapped.append((names, name, names[name]))
+            names[name] = value
+    _restored.extend(swapped)
+    try:
+        return make()
     finally:
         del _restored[len(_restored) - len(swapped) :]
-        making.remove(proxy)
         for names, name, value in swapped:
             names[name] = value
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import inspect
 import sys
-from types import FunctionType
+from copy import copy
+from types import CodeType, FunctionType
 
-from . import Lazy, lock, pending, real, thaw
+from . import Lazy, lock, pending, real, restored, states, thaw
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 __all__ = ["Made", "decorated"]
@@ -28,11 +29,13 @@ _GIVEN = ("register_jitable", "vectorize", "stencil", "jitclass")
 def decorated(decorator: Lazy, given: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """What a decorator gives that is called with these arguments: the decorated thing, or a decorator of it."""
     word = decorator._path.rpartition(".")[2]
+    # What it is given may be another when it is made.
+    given, options = _each(given, _same), _each(options, _same)
     here = word in _GIVEN and not (options and word == "register_jitable")
     if here and given and isinstance(given[0], FunctionType | type):
-        return _later(word, given[0], lambda: real(decorator)(*map(_thawed, given), **_thawed(options)))
+        return _later(word, given[0], lambda: real(decorator)(*_each(given, real), **_each(options, real)))
     return lambda function: _later(
-        word, function, lambda: real(decorator)(*map(_thawed, given), **_thawed(options))(function)
+        word, function, lambda: real(decorator)(*_each(given, real), **_each(options, real))(function)
     )
 
 
@@ -53,14 +56,42 @@ def _later(word: str, function: Any, make: Callable[[], Any]) -> Any:
 
 def _home(function: Any) -> dict[str, Any]:
     found: dict[str, Any] | None = getattr(function, "__globals__", None)
-    return found if found is not None else vars(sys.modules[function.__module__])
+    if found is not None:
+        return found
+    state = states.get(function.__module__)
+    return state.names if state is not None else getattr(sys.modules.get(function.__module__), "__dict__", {})
 
 
-def _thawed(value: Any) -> Any:
-    """As `real`, and through ordered dictionaries, by which ``@jitclass`` is told its fields."""
-    if isinstance(value, dict):
-        return type(value)((name, _thawed(one)) for name, one in value.items())
-    return real(value)
+def _each(value: Any, give: Callable[[Any], Any]) -> Any:
+    """A copy of nested containers, ordered dictionaries among them, with what ``give`` gives for what they hold."""
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return kind([_each(one, give) for one in value])
+    if issubclass(kind, dict):
+        found = copy(value)
+        for name, one in value.items():
+            found[name] = _each(one, give)
+        return found
+    return give(value)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _seen(function: Any) -> list[tuple[dict[str, Any], str, Any]]:
+    """The globals that a function's code names, as they are: numba may freeze them when it decorates."""
+    if type(function) is not FunctionType:
+        return []
+    names = function.__globals__
+    return [(names, name, names[name]) for name in set(_named(function.__code__)) if name in names]
+
+
+def _named(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            yield from _named(one)
 
 
 class _Maker:
@@ -70,6 +101,7 @@ class _Maker:
         self.function = function
         self.make: Callable[[], Any] | None = make
         self.value: Any = None
+        self.seen = _seen(function)
 
     def made(self) -> Any:
         """The object; None while it is being made, for those that ask on the way."""
@@ -85,10 +117,11 @@ class _Maker:
                     fields = inspect.get_annotations(self.function)
                     self.function.__annotations__ = {name: real(kind) for name, kind in fields.items()}
                 thaw(names, self.function)
-                self.value = make()
+                self.value = restored(self.seen, make)
             except BaseException:
                 self.make = make
                 raise
+            self.seen.clear()
             for name, value in list(names.items()):
                 if type(value) is Made and object.__getattribute__(value, "_make") == self.made:
                     names[name] = self.value

@@ -288,3 +288,53 @@ def test_a_plain_value_of_numbas_is_that_value(project: Project) -> None:
         cwd=project.root, env=project.environ(), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert "numba.__version__, numba.core.config.NUMBA_NUM_THREADS, for which nothing can stand" in done.stdout
+
+
+CHANGING = """
+from collections import OrderedDict, defaultdict
+from numba import cfunc, float64, njit, stencil, vectorize
+from numba.experimental import jitclass
+K = 2
+@vectorize([float64(float64)])
+def times(x): return x * K
+@cfunc(float64(float64))
+def called(x): return x * K
+@stencil
+def around(a): return a[0] * K
+@vectorize
+def later(x): return x * K
+K = 3
+fields = [("x", float64)]
+@jitclass(fields)
+class Pair:
+    def __init__(self): self.x = 2.0
+fields.append(("y", "no type"))
+ordered = OrderedDict(x=float64)
+@jitclass(spec=ordered)
+class Ordered:
+    def __init__(self): self.x = 3.0
+ordered["y"] = "no type"
+found = defaultdict(list, x=float64)
+@jitclass(found)
+class Default:
+    def __init__(self): self.x = 4.0
+@njit
+def one(x): return x + 1
+"""
+
+
+def test_what_a_decorator_has_seen_is_another_when_numba_comes(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    project.write("changing.py", CHANGING)
+    code = """
+    import sys, autoaccel, changing, numpy as np
+    print(changing.one(1), "numba" in sys.modules)
+    print(changing.times(1.0), changing.called.ctypes(1), changing.around(np.ones(1)), changing.later(1.0), changing.K)
+    print(changing.Pair().x, changing.Ordered().x, changing.Default().x)
+    """
+    time.sleep(0.1)
+    first = project.ok(code)
+    assert first == "2 True\n2.0 2.0 [2.] 3.0 3\n2.0 3.0 4.0"
+    time.sleep(0.1)
+    assert project.ok(code) == first.replace("2 True", "2 False")
