@@ -434,8 +434,9 @@ def _values(function: "FunctionType", told: "dict[str, Any]") -> "list[tuple[dic
     for home, chain, _ in told["deps"]:
         names = _globals(function, home)
         for name in chain[:-1]:
-            names = names.get(name, _missing).__dict__ if name in names else {}
-        if chain and chain[-1] in names:
+            names = getattr(names.get(name), "__dict__", {})
+        # A class's can't be put back.
+        if chain and type(names) is dict and chain[-1] in names:
             found.append((names, chain[-1], names[chain[-1]]))
     return found
 
@@ -471,7 +472,8 @@ _missing = object()
 
 
 def _globals(function: "FunctionType", home: "str | None") -> "dict[str, Any]":
-    return function.__globals__ if home is None else sys.modules[home].__dict__
+    # A program may take modules out of the list, and put anything into it.
+    return function.__globals__ if home is None else getattr(sys.modules.get(home), "__dict__", {})
 
 
 def _own(function: "FunctionType", depth: int = 0) -> object:
