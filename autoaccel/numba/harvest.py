@@ -6,7 +6,6 @@ can't be started any more, so that nothing is imported that would want to.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import marshal
@@ -16,7 +15,7 @@ import re
 import sys
 import tempfile
 from importlib import import_module
-from importlib.machinery import PathFinder, SourceFileLoader
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -45,9 +44,16 @@ def at_exit() -> None:
     how = os.environ.get(VARIABLE, "")
     if how == "off" or not cpu() or not sys.platform.startswith("linux") or sys.version_info[:2] not in PYTHONS:
         return
-    jobs = _collect()
-    if not jobs:
-        return
+    problems: list[Exception] = []
+    jobs = _collect(problems)
+    if jobs:
+        _publish(jobs, how)
+    if problems:
+        # Whatever is odd about one module, the others are published.
+        raise problems[0]
+
+
+def _publish(jobs: list[dict[str, Any]], how: str) -> None:
     folder = tempfile.mkdtemp(prefix="numba-", dir=f"{open_store().bucket}/builds")
     with open(f"{folder}/jobs", "wb") as file:
         pickle.dump(jobs, file)
@@ -60,7 +66,7 @@ def at_exit() -> None:
         process.detach(command, cwd=os.getcwd(), env=process.environment())
 
 
-def _collect() -> list[dict[str, Any]]:
+def _collect(problems: list[Exception]) -> list[dict[str, Any]]:
     modules: dict[str, list[Any]] = {}
     for dispatcher in tier1.dispatchers():
         # Those without a compiled signature too: their module is to be imported without numba as well.
@@ -76,11 +82,14 @@ def _collect() -> list[dict[str, Any]]:
     for name, dispatchers in modules.items():
         names = dispatchers[0].py_func.__globals__ if dispatchers else sys.modules[name].__dict__
         path = _origin(name, names)
-        if path is not None and _news(name, path, dispatchers):
-            with contextlib.suppress(OSError, SyntaxError, ValueError):
-                # Others may only have functions of numba's from somewhere else.
-                if dispatchers or texts.of(path) is not None:
-                    jobs.append(_job(name, path, dispatchers, texts))
+        try:
+            # Others may only have functions of numba's from somewhere else.
+            if path is not None and _news(name, path, dispatchers) and (dispatchers or texts.of(path) is not None):
+                jobs.append(_job(name, path, dispatchers, texts))
+        except (OSError, SyntaxError, ValueError):
+            continue
+        except Exception as problem:
+            problems.append(problem)
     return jobs
 
 
@@ -89,9 +98,10 @@ def _uses_numba(names: dict[str, Any]) -> bool:
     for value in list(names.values()):
         kind = type(value)
         if kind is ModuleType:
-            home = value.__name__
+            home = getattr(value, "__name__", None)
         else:
-            home = (value if kind is FunctionType or issubclass(kind, type) else kind).__module__
+            # Some types of C have no module.
+            home = getattr(value if kind is FunctionType or issubclass(kind, type) else kind, "__module__", None)
         if str(home).partition(".")[0] == "numba":
             return True
     return False
@@ -111,9 +121,10 @@ def _origin(name: str, names: dict[str, Any]) -> str | None:
     """The source of a module that runs as the file on disk has it; None where it does not."""
     module = sys.modules.get(name)
     spec = getattr(module, "__spec__", None)
-    if module is None or module.__dict__ is not names or spec is None or spec.origin is None:
+    # Anything may stand in the list of modules, with anything as its spec.
+    if getattr(module, "__dict__", None) is not names or not isinstance(spec, ModuleSpec):
         return None
-    plain = type(spec.loader) in (SourceFileLoader, JitLoader) and spec.origin.endswith(".py")
+    plain = type(spec.loader) in (SourceFileLoader, JitLoader) and (spec.origin or "").endswith(".py")
     return spec.origin if plain and spec.name == name else None
 
 
