@@ -276,6 +276,14 @@ def real(value: "Any") -> "Any":
         return kind([real(one) for one in value])
     if kind is dict:
         return {name: real(one) for name, one in value.items()}
+    if issubclass(kind, dict):
+        from copy import copy
+
+        # There may be more to it than its items.
+        found = copy(value)
+        for name, one in value.items():
+            found[name] = real(one)
+        return found
     return value
 
 
@@ -366,6 +374,8 @@ def _jit(decorator: Lazy, given: "tuple[Any, ...]", options: "dict[str, Any]") -
         function = given[0]
         return _proxy(function, lambda: real(decorator)(function, **real(options)), False, options)
     explicit = bool(given and given[0] is not None) or options.get("signature_or_function") is not None
+    # The list may grow before numba comes.
+    given = tuple([list(one) if type(one) is list else one for one in given])
 
     def decorate(function: "Any") -> "Any":
         if type(function) is not _FUNCTION:

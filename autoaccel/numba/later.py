@@ -30,13 +30,11 @@ def decorated(decorator: Lazy, given: tuple[Any, ...], options: dict[str, Any]) 
     """What a decorator gives that is called with these arguments: the decorated thing, or a decorator of it."""
     word = decorator._path.rpartition(".")[2]
     # What it is given may be another when it is made.
-    given, options = _each(given, _same), _each(options, _same)
+    given, options = _kept(given), _kept(options)
     here = word in _GIVEN and not (options and word == "register_jitable")
     if here and given and isinstance(given[0], FunctionType | type):
-        return _later(word, given[0], lambda: real(decorator)(*_each(given, real), **_each(options, real)))
-    return lambda function: _later(
-        word, function, lambda: real(decorator)(*_each(given, real), **_each(options, real))(function)
-    )
+        return _later(word, given[0], lambda: real(decorator)(*real(given), **real(options)))
+    return lambda function: _later(word, function, lambda: real(decorator)(*real(given), **real(options))(function))
 
 
 def _later(word: str, function: Any, make: Callable[[], Any]) -> Any:
@@ -62,20 +60,16 @@ def _home(function: Any) -> dict[str, Any]:
     return state.names if state is not None else getattr(sys.modules.get(function.__module__), "__dict__", {})
 
 
-def _each(value: Any, give: Callable[[Any], Any]) -> Any:
-    """A copy of nested containers, ordered dictionaries among them, with what ``give`` gives for what they hold."""
+def _kept(value: Any) -> Any:
+    """A copy of nested containers, ordered dictionaries among them, with what they hold now."""
     kind = type(value)
     if kind is tuple or kind is list:
-        return kind([_each(one, give) for one in value])
+        return kind([_kept(one) for one in value])
     if issubclass(kind, dict):
         found = copy(value)
         for name, one in value.items():
-            found[name] = _each(one, give)
+            found[name] = _kept(one)
         return found
-    return give(value)
-
-
-def _same(value: Any) -> Any:
     return value
 
 

@@ -318,6 +318,14 @@ found = defaultdict(list, x=float64)
 @jitclass(found)
 class Default:
     def __init__(self): self.x = 4.0
+signatures = [float64(float64)]
+@njit(signatures)
+def listed(x): return x * 5
+signatures.append("no signature")
+@njit(locals=OrderedDict(y=float64))
+def local(x):
+    y = x
+    return y / 2
 @njit
 def one(x): return x + 1
 """
@@ -332,9 +340,10 @@ def test_what_a_decorator_has_seen_is_another_when_numba_comes(project: Project)
     print(changing.one(1), "numba" in sys.modules)
     print(changing.times(1.0), changing.called.ctypes(1), changing.around(np.ones(1)), changing.later(1.0), changing.K)
     print(changing.Pair().x, changing.Ordered().x, changing.Default().x)
+    print(changing.listed(1), len(changing.listed.signatures), changing.local(1))
     """
     time.sleep(0.1)
     first = project.ok(code)
-    assert first == "2 True\n2.0 2.0 [2.] 3.0 3\n2.0 3.0 4.0"
+    assert first == "2 True\n2.0 2.0 [2.] 3.0 3\n2.0 3.0 4.0\n5.0 1 0.5"
     time.sleep(0.1)
     assert project.ok(code) == first.replace("2 True", "2 False")
