@@ -212,6 +212,8 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
     functions: dict[tuple[str, int], Function] = {}
     failing, plain = _imports(told) if told is not None else ({}, ())
     whole = _whole_reason(told, plain)
+    if told is not None and failing:
+        told.forget({f"{home}.{name}" if name else home for home, name in failing})
     if _young(path):
         whole = "its file has changed while the process ran"
     for dispatcher in dispatchers:

@@ -49,6 +49,11 @@ class Module:
     heavy: tuple[str, ...] = ()
     foreign: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
+    def forget(self, paths: set[str]) -> None:
+        """Take names out whose import from numba fails: in the module, they are something else."""
+        self.lazy = {name: path for name, path in self.lazy.items() if path not in paths}
+        self.foreign = dict(_signatures(self))
+
     def code(self, path: str, failing: Mapping[tuple[str, str], ImportError]) -> CodeType:
         """The module's code, with lazy objects in the place of its top-level imports from numba.
 

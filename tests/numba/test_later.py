@@ -243,11 +243,17 @@ try:
     from numba.absent import one, other
 except ModuleNotFoundError:
     one = other = int
+try:
+    from numba.core import float64 as a_signature
+except ImportError:
+    from signatures import a_signature
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from numba.core.types import Type
 @njit
 def half(x): return x / 2
+@njit(a_signature)
+def typed(x): return x * 1.5
 """
 PLAIN = """
 from numba import njit, __version__
@@ -262,6 +268,7 @@ def test_an_import_from_numba_that_fails_does_so_without_numba(project: Project)
     need("numba", "cc", "c++")
     project.env["AUTOACCEL_NUMBA"] = "wait"
     project.write("tried.py", TRIED)
+    project.write("signatures.py", 'a_signature = "float64(float64)"\n')
     code = """
     import sys, autoaccel, tried
     print(tried.half(1), tried.nothing_such, tried.told, tried.one, tried.other, "numba" in sys.modules)
@@ -272,6 +279,11 @@ def test_an_import_from_numba_that_fails_does_so_without_numba(project: Project)
     assert first.splitlines()[0].startswith("0.5 None No module named 'numba.absent' <class 'int'>")
     time.sleep(0.1)
     assert project.ok(code) == first.replace(" True", " False")
+    typed = "import autoaccel, tried; print(tried.typed(3))"
+    assert project.ok(typed) == "4.5"
+    # An edit of what stands in is seen.
+    project.write("signatures.py", 'a_signature = "int64(float64)"\n')
+    assert project.ok(typed) == "4"
 
 
 def test_a_plain_value_of_numbas_is_that_value(project: Project) -> None:
