@@ -10,7 +10,6 @@ import _imp
 import sys
 from _frozen_importlib import ModuleSpec, _call_with_frames_removed  # type: ignore[attr-defined]
 from _frozen_importlib_external import SourceFileLoader
-from _thread import RLock
 
 from .. import holds
 
@@ -44,7 +43,7 @@ __all__ = [
 #: The processor as Linux tells it: maker, family, model and features. Code that was made for another one may crash.
 CPU = "/sys/devices/system/cpu/modalias"
 #: How the note in a library is laid out.
-FORMAT = 2
+FORMAT = 3
 
 _FUNCTION: "Any" = type(lambda: 0)
 _MODULE = type(sys)
@@ -57,7 +56,6 @@ _NOT_OPTIONS = ("cache", "signature_or_function")
 _runtime: "Any" = None
 #: Name of a module -> its state.
 states: "dict[str, State]" = {}
-_lock = RLock()
 
 
 class JitLoader(SourceFileLoader):
@@ -278,6 +276,14 @@ def real(value: "Any") -> "Any":
         return kind([real(one) for one in value])
     if kind is dict:
         return {name: real(one) for name, one in value.items()}
+    if issubclass(kind, dict):
+        from copy import copy
+
+        # There may be more to it than its items.
+        found = copy(value)
+        for name, one in value.items():
+            found[name] = real(one)
+        return found
     return value
 
 
@@ -308,10 +314,33 @@ def _imported(path: str) -> "Any":
 pending: "list[Any]" = []
 
 
+#: Whether some thread, which holds the lock, is at it.
+_settling = False
+
+
 def settle() -> None:
     """Tell numba, which is there now, what modules have taught it by ``@overload`` and the like."""
-    while pending:
-        pending.pop(0)()
+    global _settling
+    if not pending:
+        return
+    with lock():
+        # Teaching imports from numba, and so comes here again.
+        if _settling:
+            return
+        _settling = True
+        try:
+            while pending:
+                try:
+                    pending[0]()
+                except Exception as problem:
+                    # Who imports numba has nothing to do with it.
+                    from .watch import warn
+
+                    warn("numba could not be taught what a module adds to it", problem)
+                # Others look at numba once there is nothing left.
+                del pending[0]
+        finally:
+            _settling = False
 
 
 def thaw(names: "dict[str, Any]", function: "Any" = None) -> None:
@@ -345,6 +374,8 @@ def _jit(decorator: Lazy, given: "tuple[Any, ...]", options: "dict[str, Any]") -
         function = given[0]
         return _proxy(function, lambda: real(decorator)(function, **real(options)), False, options)
     explicit = bool(given and given[0] is not None) or options.get("signature_or_function") is not None
+    # The list may grow before numba comes.
+    given = tuple([list(one) if type(one) is list else one for one in given])
 
     def decorate(function: "Any") -> "Any":
         if type(function) is not _FUNCTION:
@@ -413,8 +444,9 @@ def _values(function: "FunctionType", told: "dict[str, Any]") -> "list[tuple[dic
     for home, chain, _ in told["deps"]:
         names = _globals(function, home)
         for name in chain[:-1]:
-            names = names.get(name, _missing).__dict__ if name in names else {}
-        if chain and chain[-1] in names:
+            names = getattr(names.get(name), "__dict__", {})
+        # A class's can't be put back.
+        if chain and type(names) is dict and chain[-1] in names:
             found.append((names, chain[-1], names[chain[-1]]))
     return found
 
@@ -450,7 +482,8 @@ _missing = object()
 
 
 def _globals(function: "FunctionType", home: "str | None") -> "dict[str, Any]":
-    return function.__globals__ if home is None else sys.modules[home].__dict__
+    # A program may take modules out of the list, and put anything into it.
+    return function.__globals__ if home is None else getattr(sys.modules.get(home), "__dict__", {})
 
 
 def _own(function: "FunctionType", depth: int = 0) -> object:
@@ -498,11 +531,22 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 # numba itself
 
 
+def lock() -> "Any":
+    """What is held while something of numba's is made: numba's own lock, under which it asks for more of it.
+
+    To be called while nothing is held: who imports numba holds it off from all others until it has been told all.
+    """
+    import numba  # noqa: F401
+    from numba.core.compiler_lock import global_compiler_lock
+
+    return global_compiler_lock
+
+
 def materialize(proxy: "Any") -> "Any":
     """numba's own dispatcher behind one of the runtime's, made now if need be."""
     told = proxy.__dict__["_autoaccel"]
     if told[1] is None:
-        with _lock:
+        with lock():
             if told[1] is None:
                 thaw(proxy.py_func.__globals__, proxy.py_func)
                 told[1] = _made(proxy, told)
@@ -516,24 +560,34 @@ _restored: "list[Any]" = []
 
 
 def _made(proxy: "Any", told: "list[Any]") -> "Any":
-    swapped = []
-    if told[5] is not None:
-        # Compiled at its decoration or when it was first called, it has seen the values of that time.
-        for names, name, value in told[5]:
-            if name in names and names[name] is not value and type(value) is not Lazy:
-                swapped.append((names, name, names[name]))
-                names[name] = value
-    making.append(proxy)
-    _restored.extend(swapped)
-    try:
+    def make() -> "Any":
         dispatcher = told[0]()
         # A caller may have restored what this one is made from.
         if _restored:
             _compile_used(proxy, dispatcher)
         return dispatcher
+
+    making.append(proxy)
+    try:
+        # Compiled at its decoration or when it was first called, it has seen the values of that time.
+        return restored(told[5] or (), make)
+    finally:
+        making.remove(proxy)
+
+
+def restored(values: "Any", make: "Any") -> "Any":
+    """What ``make`` gives while values of an earlier time, as `_values` tells them, are in their places."""
+    swapped = []
+    for names, name, value in values:
+        kind = type(value)
+        if name in names and names[name] is not value and kind is not Lazy and kind.__base__ is not Lazy:
+            swapped.append((names, name, names[name]))
+            names[name] = value
+    _restored.extend(swapped)
+    try:
+        return make()
     finally:
         del _restored[len(_restored) - len(swapped) :]
-        making.remove(proxy)
         for names, name, value in swapped:
             names[name] = value
 

@@ -107,7 +107,7 @@ def dependencies(
     for one in stamp.functions(function):
         home = None if one.__globals__ is function.__globals__ else one.__module__
         module = sys.modules.get(one.__module__)
-        if home is not None and (module is None or module.__dict__ is not one.__globals__):
+        if home is not None and getattr(module, "__dict__", None) is not one.__globals__:
             raise NotNative(f"it calls {one.__qualname__}, which is in no module")
         lazy = lazy_of.get(one.__module__, {})
         for chain, value in stamp.references(one):

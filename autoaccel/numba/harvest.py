@@ -6,7 +6,6 @@ can't be started any more, so that nothing is imported that would want to.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import marshal
@@ -16,7 +15,7 @@ import re
 import sys
 import tempfile
 from importlib import import_module
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -45,9 +44,16 @@ def at_exit() -> None:
     how = os.environ.get(VARIABLE, "")
     if how == "off" or not cpu() or not sys.platform.startswith("linux") or sys.version_info[:2] not in PYTHONS:
         return
-    jobs = _collect()
-    if not jobs:
-        return
+    problems: list[Exception] = []
+    jobs = _collect(problems)
+    if jobs:
+        _publish(jobs, how)
+    if problems:
+        # Whatever is odd about one module, the others are published.
+        raise problems[0]
+
+
+def _publish(jobs: list[dict[str, Any]], how: str) -> None:
     folder = tempfile.mkdtemp(prefix="numba-", dir=f"{open_store().bucket}/builds")
     with open(f"{folder}/jobs", "wb") as file:
         pickle.dump(jobs, file)
@@ -60,7 +66,7 @@ def at_exit() -> None:
         process.detach(command, cwd=os.getcwd(), env=process.environment())
 
 
-def _collect() -> list[dict[str, Any]]:
+def _collect(problems: list[Exception]) -> list[dict[str, Any]]:
     modules: dict[str, list[Any]] = {}
     for dispatcher in tier1.dispatchers():
         # Those without a compiled signature too: their module is to be imported without numba as well.
@@ -76,11 +82,14 @@ def _collect() -> list[dict[str, Any]]:
     for name, dispatchers in modules.items():
         names = dispatchers[0].py_func.__globals__ if dispatchers else sys.modules[name].__dict__
         path = _origin(name, names)
-        if path is not None and _news(name, path, dispatchers):
-            with contextlib.suppress(OSError, SyntaxError, ValueError):
-                # Others may only have functions of numba's from somewhere else.
-                if dispatchers or texts.of(path) is not None:
-                    jobs.append(_job(name, path, dispatchers, texts))
+        try:
+            # Others may only have functions of numba's from somewhere else.
+            if path is not None and _news(name, path, dispatchers) and (dispatchers or texts.of(path) is not None):
+                jobs.append(_job(name, path, dispatchers, texts))
+        except (OSError, SyntaxError, ValueError):
+            continue
+        except Exception as problem:
+            problems.append(problem)
     return jobs
 
 
@@ -89,9 +98,10 @@ def _uses_numba(names: dict[str, Any]) -> bool:
     for value in list(names.values()):
         kind = type(value)
         if kind is ModuleType:
-            home = value.__name__
+            home = getattr(value, "__name__", None)
         else:
-            home = (value if kind is FunctionType or issubclass(kind, type) else kind).__module__
+            # Some types of C have no module.
+            home = getattr(value if kind is FunctionType or issubclass(kind, type) else kind, "__module__", None)
         if str(home).partition(".")[0] == "numba":
             return True
     return False
@@ -111,9 +121,10 @@ def _origin(name: str, names: dict[str, Any]) -> str | None:
     """The source of a module that runs as the file on disk has it; None where it does not."""
     module = sys.modules.get(name)
     spec = getattr(module, "__spec__", None)
-    if module is None or module.__dict__ is not names or spec is None or spec.origin is None:
+    # Anything may stand in the list of modules, with anything as its spec.
+    if getattr(module, "__dict__", None) is not names or not isinstance(spec, ModuleSpec):
         return None
-    plain = type(spec.loader) in (SourceFileLoader, JitLoader) and spec.origin.endswith(".py")
+    plain = type(spec.loader) in (SourceFileLoader, JitLoader) and (spec.origin or "").endswith(".py")
     return spec.origin if plain and spec.name == name else None
 
 
@@ -199,7 +210,10 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
     told = texts.of(path)
     refused: dict[str, dict[str, str]] = {}
     functions: dict[tuple[str, int], Function] = {}
-    whole = _whole_reason(told)
+    failing, plain = _imports(told) if told is not None else ({}, ())
+    whole = _whole_reason(told, plain)
+    if told is not None and failing:
+        told.forget({f"{home}.{name}" if name else home for home, name in failing})
     if _young(path):
         whole = "its file has changed while the process ran"
     for dispatcher in dispatchers:
@@ -236,7 +250,7 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
         "path": path,
         "package": bool(spec is not None and spec.submodule_search_locations is not None),
         "files": files,
-        "code": marshal.dumps(told.code(path)) if whole is None and told is not None else b"",
+        "code": marshal.dumps(told.code(path, failing)) if whole is None and told is not None else b"",
         "whole": whole,
         "text": keys.file_digest(path),
         "functions": list(functions.values()),
@@ -256,11 +270,62 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
     }
 
 
-def _whole_reason(told: source.Module | None) -> str | None:
+def _imports(told: source.Module) -> tuple[dict[tuple[str, str], ImportError], tuple[str, ...]]:
+    """Of a module's imports from numba, those that fail, and those that give a plain value."""
+    failing: dict[tuple[str, str], ImportError] = {}
+    plain = []
+    for home, name in told.imports:
+        try:
+            module = _numbas(home)
+        except ModuleNotFoundError as problem:
+            failing[home, name] = problem
+            continue
+        # What was not imported stands where the module has not run.
+        if module is None or not name:
+            continue
+        if hasattr(module, name):
+            if isinstance(getattr(module, name), _PLAIN):
+                plain.append(f"{home}.{name}")
+            continue
+        try:
+            _numbas(f"{home}.{name}")
+        except ModuleNotFoundError:
+            where = getattr(module, "__file__", None) or "unknown location"
+            failing[home, name] = ImportError(f"cannot import name {name!r} from {home!r} ({where})")
+    return failing, tuple(plain)
+
+
+#: Values that nothing can stand for: arithmetic and formatting take them as they are.
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset)
+
+
+def _numbas(name: str) -> Any:
+    """A module of numba's; None where it has not been imported.
+
+    Raises:
+        ModuleNotFoundError: there is none.
+    """
+    if name in sys.modules:
+        return sys.modules[name]
+    parent = name.rpartition(".")[0]
+    above = _numbas(parent) if parent else None
+    if above is None:
+        return None
+    places = getattr(above, "__path__", None)
+    if places is None:
+        raise ModuleNotFoundError(f"No module named {name!r}; {parent!r} is not a package")
+    if PathFinder.find_spec(name, places) is None:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+    return None
+
+
+def _whole_reason(told: source.Module | None, plain: tuple[str, ...]) -> str | None:
     if told is None:
         return "it does not import numba at its top level"
     if told.heavy:
         return f"it uses {', '.join(told.heavy)} when it is imported"
+    if plain:
+        return f"it imports {', '.join(plain)}, for which nothing can stand"
     return None
 
 

@@ -8,33 +8,33 @@ from __future__ import annotations
 
 import inspect
 import sys
-from _thread import RLock
-from types import FunctionType
+from copy import copy
+from types import CodeType, FunctionType
 
-from . import Lazy, pending, real, thaw
+from . import Lazy, lock, pending, real, restored, states, thaw
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 __all__ = ["Made", "decorated"]
 
 #: They give back what they decorate.
 _TEACHING = ("overload", "overload_method", "overload_attribute", "register_jitable")
-#: They may stand without arguments.
-_BARE = ("register_jitable", "vectorize", "stencil", "jitclass")
-_lock = RLock()
+#: They may be given what they decorate, alone or with options; ``@register_jitable`` alone.
+_GIVEN = ("register_jitable", "vectorize", "stencil", "jitclass")
 
 
 def decorated(decorator: Lazy, given: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """What a decorator gives that is called with these arguments: the decorated thing, or a decorator of it."""
     word = decorator._path.rpartition(".")[2]
-    if word in _BARE and len(given) == 1 and not options and isinstance(given[0], FunctionType | type):
-        return _later(word, given[0], lambda: real(decorator)(given[0]))
-    return lambda function: _later(
-        word, function, lambda: real(decorator)(*map(_thawed, given), **_thawed(options))(function)
-    )
+    # What it is given may be another when it is made.
+    given, options = _kept(given), _kept(options)
+    here = word in _GIVEN and not (options and word == "register_jitable")
+    if here and given and isinstance(given[0], FunctionType | type):
+        return _later(word, given[0], lambda: real(decorator)(*real(given), **real(options)))
+    return lambda function: _later(word, function, lambda: real(decorator)(*real(given), **real(options))(function))
 
 
 def _later(word: str, function: Any, make: Callable[[], Any]) -> Any:
@@ -54,14 +54,38 @@ def _later(word: str, function: Any, make: Callable[[], Any]) -> Any:
 
 def _home(function: Any) -> dict[str, Any]:
     found: dict[str, Any] | None = getattr(function, "__globals__", None)
-    return found if found is not None else vars(sys.modules[function.__module__])
+    if found is not None:
+        return found
+    state = states.get(function.__module__)
+    return state.names if state is not None else getattr(sys.modules.get(function.__module__), "__dict__", {})
 
 
-def _thawed(value: Any) -> Any:
-    """As `real`, and through ordered dictionaries, by which ``@jitclass`` is told its fields."""
-    if isinstance(value, dict):
-        return type(value)((name, _thawed(one)) for name, one in value.items())
-    return real(value)
+def _kept(value: Any) -> Any:
+    """A copy of nested containers, ordered dictionaries among them, with what they hold now."""
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return kind([_kept(one) for one in value])
+    if issubclass(kind, dict):
+        found = copy(value)
+        for name, one in value.items():
+            found[name] = _kept(one)
+        return found
+    return value
+
+
+def _seen(function: Any) -> list[tuple[dict[str, Any], str, Any]]:
+    """The globals that a function's code names, as they are: numba may freeze them when it decorates."""
+    if type(function) is not FunctionType:
+        return []
+    names = function.__globals__
+    return [(names, name, names[name]) for name in set(_named(function.__code__)) if name in names]
+
+
+def _named(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            yield from _named(one)
 
 
 class _Maker:
@@ -71,10 +95,13 @@ class _Maker:
         self.function = function
         self.make: Callable[[], Any] | None = make
         self.value: Any = None
+        self.seen = _seen(function)
 
     def made(self) -> Any:
         """The object; None while it is being made, for those that ask on the way."""
-        with _lock:
+        if self.value is not None:
+            return self.value
+        with lock():
             make, self.make = self.make, None
             if make is None:
                 return self.value
@@ -84,10 +111,11 @@ class _Maker:
                     fields = inspect.get_annotations(self.function)
                     self.function.__annotations__ = {name: real(kind) for name, kind in fields.items()}
                 thaw(names, self.function)
-                self.value = make()
+                self.value = restored(self.seen, make)
             except BaseException:
                 self.make = make
                 raise
+            self.seen.clear()
             for name, value in list(names.items()):
                 if type(value) is Made and object.__getattribute__(value, "_make") == self.made:
                     names[name] = self.value

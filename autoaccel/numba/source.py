@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import CodeType
 
 __all__ = ["DECORATORS", "LAZY", "Module", "read"]
@@ -35,6 +35,7 @@ class Module:
 
     Attributes:
         lazy: name in the module -> path of what it is in numba, for all that its top level imports from there.
+        imports: these imports, as (module, name; ``""`` for the module itself).
         uses: the decorators of numba's that it mentions.
         heavy: what it uses of numba's while it is imported, or catches, that only numba itself can give.
         foreign: first line of a decorated function -> names in its signature that are not written out with numba's.
@@ -43,13 +44,24 @@ class Module:
 
     tree: ast.Module
     lazy: dict[str, str] = field(default_factory=dict)
+    imports: list[tuple[str, str]] = field(default_factory=list)
     uses: tuple[str, ...] = ()
     heavy: tuple[str, ...] = ()
     foreign: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
-    def code(self, path: str) -> CodeType:
-        """The module's code, with lazy objects in the place of its top-level imports from numba."""
-        tree = ast.fix_missing_locations(_Rewriter().visit(self.tree))
+    def forget(self, paths: set[str]) -> None:
+        """Take names out whose import from numba fails: in the module, they are something else."""
+        self.lazy = {name: path for name, path in self.lazy.items() if path not in paths}
+        self.foreign = dict(_signatures(self))
+
+    def code(self, path: str, failing: Mapping[tuple[str, str], ImportError]) -> CodeType:
+        """The module's code, with lazy objects in the place of its top-level imports from numba.
+
+        Args:
+            path: of its file.
+            failing: of `imports`, those that fail, and how: who tries them goes on to something else.
+        """
+        tree = ast.fix_missing_locations(_Rewriter(failing).visit(self.tree))
         return compile(tree, path, "exec", dont_inherit=True)
 
 
@@ -67,9 +79,11 @@ def read(text: bytes, path: str) -> Module | None:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.partition(".")[0] == "numba":
+                    found.imports.append((alias.name, ""))
                     found.lazy[alias.asname or "numba"] = alias.name if alias.asname else "numba"
         elif isinstance(node, ast.ImportFrom) and _is_numba(node):
             star = star or any(alias.name == "*" for alias in node.names)
+            found.imports += [(str(node.module), alias.name) for alias in node.names]
             found.lazy.update({alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names})
     if not found.lazy:
         return None
@@ -107,6 +121,9 @@ def _run_at_import(tree: ast.AST) -> Iterator[ast.expr]:
             for part in (*child.decorator_list, *child.args.defaults, *filter(None, child.args.kw_defaults)):
                 yield from _run_at_import(ast.Expr(part))
         elif isinstance(child, ast.Lambda):
+            continue
+        elif isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
+            # What stands in for a thing that numba does not have is not that thing.
             continue
         elif isinstance(child, ast.Attribute | ast.Name):
             yield child
@@ -161,6 +178,9 @@ def _signatures(found: Module) -> Iterator[tuple[int, tuple[str, ...]]]:
 class _Rewriter(ast.NodeTransformer):
     """Top-level imports from numba -> assignments of lazy objects; those in functions run when numba is there."""
 
+    def __init__(self, failing: Mapping[tuple[str, str], ImportError]) -> None:
+        self.failing = failing
+
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         return node
 
@@ -176,18 +196,30 @@ class _Rewriter(ast.NodeTransformer):
             if alias.name.partition(".")[0] != "numba":
                 made.append(ast.copy_location(ast.Import([alias]), node))
             else:
-                made.append(_assignment(node, alias.asname or "numba", alias.name if alias.asname else "numba"))
+                path = alias.name if alias.asname else "numba"
+                made.append(self._made(node, (alias.name, ""), alias.asname or "numba", path))
         return made
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | list[ast.AST]:
         if not _is_numba(node) or any(alias.name == "*" for alias in node.names):
             return node
-        return [_assignment(node, alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names]
+        return [
+            self._made(node, (str(node.module), one.name), one.asname or one.name, f"{node.module}.{one.name}")
+            for one in node.names
+        ]
+
+    def _made(self, node: ast.stmt, what: tuple[str, str], name: str, path: str) -> ast.AST:
+        problem = self.failing.get(what)
+        if problem is None:
+            return _at(node, ast.Assign([ast.Name(name, ast.Store())], _call(LAZY, path)))
+        return _at(node, ast.Raise(_call(type(problem).__name__, str(problem))))
 
 
-def _assignment(node: ast.stmt, name: str, path: str) -> ast.AST:
-    call = ast.Call(ast.Name(LAZY, ast.Load()), [ast.Constant(path)], [])
-    made = ast.copy_location(ast.Assign([ast.Name(name, ast.Store())], call), node)
+def _call(name: str, text: str) -> ast.Call:
+    return ast.Call(ast.Name(name, ast.Load()), [ast.Constant(text)], [])
+
+
+def _at(node: ast.stmt, made: ast.stmt) -> ast.AST:
     for part in ast.walk(made):
         ast.copy_location(part, node)
     return made

@@ -188,3 +188,174 @@ def test_explain_tells_of_all_processes(project: Project) -> None:
     assert sorted(told["native"]["helper"]) == ["(float64,) -> float64", "(int64,) -> float64"]
     assert {"uses_vec", "Point.norm"} <= set(told["numba"])
     assert "#" not in json.dumps(told["numba"])
+
+
+CALLED = """
+from numba import float64, njit, stencil, vectorize
+from numba.experimental import jitclass
+class Pair:
+    def __init__(self): self.x = 2.0
+    def twice(self): return self.x * 2
+spec = [("x", float64)]
+Placed = jitclass(Pair, spec)
+Keyed = jitclass(Pair, spec=spec)
+def double(x): return x * 2
+doubled = vectorize(double, identity=0)
+def back(a): return a[-1] + a[0]
+backwards = stencil(back, neighborhood=((-1, 0),))
+@njit
+def one(x): return x + 1
+"""
+
+
+def test_a_decorator_is_called_with_the_function_and_more(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    project.write("called.py", CALLED)
+    code = """
+    import sys, autoaccel, called, numpy as np
+    print(called.one(1), "numba" in sys.modules)
+    print(called.Placed().twice(), called.Keyed().twice(), isinstance(called.Keyed(), called.Keyed))
+    print(called.doubled(np.arange(3.0)), called.doubled.identity, called.backwards(np.arange(3.0)))
+    """
+    time.sleep(0.1)
+    first = project.ok(code)
+    assert first == "2 True\n4.0 4.0 True\n[0. 2. 4.] 0 [0. 1. 3.]"
+    time.sleep(0.1)
+    assert project.ok(code) == first.replace("2 True", "2 False")
+
+
+TRIED = """
+from numba import njit
+try:
+    from numba import jitclass
+except ImportError:
+    from numba.experimental import jitclass
+try:
+    from numba import nothing_such
+except ImportError:
+    nothing_such = None
+try:
+    import numba.absent
+except ModuleNotFoundError as problem:
+    told = str(problem)
+try:
+    from numba.absent import one, other
+except ModuleNotFoundError:
+    one = other = int
+try:
+    from numba.core import float64 as a_signature
+except ImportError:
+    from signatures import a_signature
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from numba.core.types import Type
+@njit
+def half(x): return x / 2
+@njit(a_signature)
+def typed(x): return x * 1.5
+"""
+PLAIN = """
+from numba import njit, __version__
+from numba.core.config import NUMBA_NUM_THREADS
+@njit
+def half(x): return x / 2
+def told(): return NUMBA_NUM_THREADS + 1 > 1, "%s" % __version__[:2], type(__version__).__name__
+"""
+
+
+def test_an_import_from_numba_that_fails_does_so_without_numba(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    project.write("tried.py", TRIED)
+    project.write("signatures.py", 'a_signature = "float64(float64)"\n')
+    code = """
+    import sys, autoaccel, tried
+    print(tried.half(1), tried.nothing_such, tried.told, tried.one, tried.other, "numba" in sys.modules)
+    print(repr(tried.jitclass)[:19])
+    """
+    time.sleep(0.1)
+    first = project.ok(code)
+    assert first.splitlines()[0].startswith("0.5 None No module named 'numba.absent' <class 'int'>")
+    time.sleep(0.1)
+    assert project.ok(code) == first.replace(" True", " False")
+    typed = "import autoaccel, tried; print(tried.typed(3))"
+    assert project.ok(typed) == "4.5"
+    # An edit of what stands in is seen.
+    project.write("signatures.py", 'a_signature = "int64(float64)"\n')
+    assert project.ok(typed) == "4"
+
+
+def test_a_plain_value_of_numbas_is_that_value(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    project.write("plain.py", PLAIN)
+    code = "import autoaccel, plain; print(plain.half(1), plain.told())"
+    time.sleep(0.1)
+    first = project.ok(code)
+    time.sleep(0.1)
+    assert project.ok(code) == first
+    done = subprocess.run(
+        [sys.executable, "-m", "autoaccel", "explain", "plain"],
+        cwd=project.root, env=project.environ(), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "numba.__version__, numba.core.config.NUMBA_NUM_THREADS, for which nothing can stand" in done.stdout
+
+
+CHANGING = """
+from collections import OrderedDict, defaultdict
+from numba import cfunc, float64, njit, stencil, vectorize
+from numba.experimental import jitclass
+K = 2
+@vectorize([float64(float64)])
+def times(x): return x * K
+@cfunc(float64(float64))
+def called(x): return x * K
+@stencil
+def around(a): return a[0] * K
+@vectorize
+def later(x): return x * K
+K = 3
+fields = [("x", float64)]
+@jitclass(fields)
+class Pair:
+    def __init__(self): self.x = 2.0
+fields.append(("y", "no type"))
+ordered = OrderedDict(x=float64)
+@jitclass(spec=ordered)
+class Ordered:
+    def __init__(self): self.x = 3.0
+ordered["y"] = "no type"
+found = defaultdict(list, x=float64)
+@jitclass(found)
+class Default:
+    def __init__(self): self.x = 4.0
+signatures = [float64(float64)]
+@njit(signatures)
+def listed(x): return x * 5
+signatures.append("no signature")
+@njit(locals=OrderedDict(y=float64))
+def local(x):
+    y = x
+    return y / 2
+@njit
+def one(x): return x + 1
+"""
+
+
+def test_what_a_decorator_has_seen_is_another_when_numba_comes(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    project.write("changing.py", CHANGING)
+    code = """
+    import sys, autoaccel, changing, numpy as np
+    print(changing.one(1), "numba" in sys.modules)
+    print(changing.times(1.0), changing.called.ctypes(1), changing.around(np.ones(1)), changing.later(1.0), changing.K)
+    print(changing.Pair().x, changing.Ordered().x, changing.Default().x)
+    print(changing.listed(1), len(changing.listed.signatures), changing.local(1))
+    """
+    time.sleep(0.1)
+    first = project.ok(code)
+    assert first == "2 True\n2.0 2.0 [2.] 3.0 3\n2.0 3.0 4.0\n5.0 1 0.5"
+    time.sleep(0.1)
+    assert project.ok(code) == first.replace("2 True", "2 False")

@@ -316,3 +316,30 @@ def test_an_example_is_native_the_second_time(project: Project, folder: str) -> 
         assert done.returncode == 0, done.stderr
         assert f"with numba in the process: {expected}" in done.stdout
         time.sleep(0.1)
+
+
+def test_a_module_that_a_function_depends_on_is_taken_out_of_the_list(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    project.write("library.py", LIBRARY)
+    project.write("between.py", "from library import times\n")
+    project.write(
+        "mod.py",
+        """
+        import os, sys
+        from numba import float64, njit
+        from between import times
+        if os.environ.get("LISTED") == "no": del sys.modules["library"]
+        if os.environ.get("LISTED") == "odd": sys.modules["library"] = object()
+        @njit(float64(float64))
+        def explicit(x): return times(x) + 1
+        @njit
+        def lazy(x): return times(x) + 1
+        """,
+    )
+    code = "print(mod.explicit(1.0), mod.lazy(1.0), 'numba' in sys.modules)"
+    for listed, told in (("", "True"), ("", "False"), ("no", "True")):
+        time.sleep(0.1)
+        # Only the first publishes: what it has published is what the others have.
+        ask(project, code, f"3.0 3.0 {told}", LISTED=listed, AUTOACCEL_NUMBA="off" if listed else "wait")
+    ask(project, "print('numba' in sys.modules)", "False", LISTED="odd")

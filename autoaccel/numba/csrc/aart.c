@@ -555,8 +555,16 @@ NUMBA_EXPORT_FUNC(PyObject *) autoaccel_numba_module(const char *name, const aa_
     return PyModuleDef_Init(&made->definition);
 }
 
+/* Types, hooks and numba's memory are the process's: another interpreter than the main one leaves them alone. */
+static int in_main_interpreter(void) {
+    if (PyInterpreterState_Get() == PyInterpreterState_Main()) return 1;
+    PyErr_SetString(PyExc_ImportError, "numba's functions are native in the main interpreter only");
+    return 0;
+}
 static PyObject *set_hooks(PyObject *self, PyObject *args) {
     (void)self;
+    /* Not told by the init alone: CPython copies what the main interpreter has imported. */
+    if (!in_main_interpreter()) return NULL;
     if (!PyArg_ParseTuple(args, "OOOOOO", &hook_dynexc, &hook_validate, &hook_fallback, &hook_getattr, &hook_threads, &hook_class)) return NULL;
     Py_INCREF(hook_dynexc); Py_INCREF(hook_validate); Py_INCREF(hook_fallback);
     Py_INCREF(hook_getattr); Py_INCREF(hook_threads); Py_INCREF(hook_class);
@@ -565,6 +573,7 @@ static PyObject *set_hooks(PyObject *self, PyObject *args) {
 static PyMethodDef methods[] = {{"attach", attach, METH_VARARGS}, {"bind_threads", bind_threads, METH_VARARGS}, {"set_hooks", set_hooks, METH_VARARGS}, {NULL}};
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "aart", NULL, -1, methods};
 __attribute__((visibility("default"))) PyObject *PyInit_aart(void) {
+    if (!in_main_interpreter()) return NULL;
     PyObject *m = PyModule_Create(&definition);
     if (!m) return NULL;
     _numba_hashsecret_siphash_k0 = _Py_HashSecret.siphash.k0;
