@@ -124,7 +124,7 @@ TABLE = {
     "numba.callwrapper": set(),
     "numba.source": set(),
     "numba.stamp": set(),
-    "numba.tier1": {"bytecode", "finder", "numba.stamp", "store"},
+    "numba.tier1": {"bytecode", "finder", "numba.stamp", "staleness", "store"},
     "numba.watch": {"logs", "numba", "watched"},
     "numba.emit": {"numba", "numba.callwrapper", "numba.source", "numba.stamp"},
     "numba.harvest": {
