@@ -289,9 +289,14 @@ def measure(parse: Callable[[str, str], float], text: str | None, option: str) -
         raise click.UsageError(error.msg) from None
 
 
+def unnamed(names: Sequence[str], known: Collection[str]) -> list[str]:
+    """The names, or patterns, that are none of the known."""
+    return [name for name in names if not any(fnmatchcase(one, name) for one in known)]
+
+
 def unknown(names: Sequence[str], known: Collection[str], what: str = "compiled module") -> int:
     """Complain of names, or patterns, that are none of the known; the exit status."""
-    missing = [name for name in names if not any(fnmatchcase(one, name) for one in known)]
+    missing = unnamed(names, known)
     for name in missing:
         complain(f"no {what} is named {name!r}{_hint(name)}")
     return 1 if missing else 0

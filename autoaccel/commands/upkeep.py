@@ -12,7 +12,7 @@ import click
 from .. import archive, inventory, verify
 from ..store import Store, readers, replace
 from ..upkeep import Caps, Pruned, caps, parse_age, parse_size, prune
-from .cache import cache, chosen, complete_names, json_option, measure, place, stores, unknown, warn
+from .cache import cache, chosen, complete_names, json_option, measure, place, stores, unknown, unnamed, warn
 from .common import age, complain, counted, print_json, size
 
 __all__: list[str] = []
@@ -197,8 +197,7 @@ def unpin(names: tuple[str, ...], as_json: bool) -> int:
 
 def _told(word: str, wanted: tuple[str, ...], done: set[str], as_json: bool) -> int:
     if as_json:
-        missing = [name for name in wanted if not any(fnmatchcase(one, name) for one in done)]
-        print_json({word: sorted(done), "missing": missing})
+        print_json({word: sorted(done), "missing": unnamed(wanted, done)})
     else:
         for name in sorted(done):
             click.echo(f"{word} {name}")

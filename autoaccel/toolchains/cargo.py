@@ -223,13 +223,12 @@ def running(plan: Plan, job: Job, workdir: str) -> Iterator[Run]:
 def _processor(plan: Plan, job: Job) -> tuple[str, ...]:
     """The processor, if flags, configuration, manifests or build scripts ask for code for it."""
     values = [f"{name}={value}" for name, value in plan.env if value is not None and "FLAGS" in name]
-    read = [path for path in plan.inputs if path.endswith((".toml", "config", "build.rs"))]
     words = [
         *values,
         *job.arguments,
         *job.request.flags,
         *job.request.arguments,
-        *(_content(path).decode("utf-8", "replace") for path in read),
+        *(_content(path).decode("utf-8", "replace") for path in plan.inputs),
     ]
     return processor.inputs(words)
 

@@ -76,6 +76,16 @@ class TestInAShell:
         shell.expect_exact("$ ")
         return told == "echo"
 
+    def end_with_the_program_s_status(self, shell: pexpect.spawn[str], status: int) -> None:
+        """End the watcher after its program, and see that the status is the program's and the terminal as it was."""
+        shell.expect_exact(f"has ended with status {status}")
+        shell.sendintr()
+        shell.expect_exact("$ ")
+        shell.sendline("echo status=$?")
+        shell.expect_exact(f"status={status}")
+        shell.expect_exact("$ ")
+        assert self.echoes(shell)
+
     def test_a_line_editor_that_is_restarted_leaves_the_terminal_as_it_was(
         self, shell: pexpect.spawn[str], project: Project
     ) -> None:
@@ -85,13 +95,7 @@ class TestInAShell:
         shell.expect_exact("restarted")
         shell.expect_exact("talking")
         shell.send("q")
-        shell.expect_exact("has ended with status 7")
-        shell.sendintr()
-        shell.expect_exact("$ ")
-        shell.sendline("echo status=$?")
-        shell.expect_exact("status=7")
-        shell.expect_exact("$ ")
-        assert self.echoes(shell)
+        self.end_with_the_program_s_status(shell, 7)
 
     def test_a_program_that_has_given_the_terminal_to_a_job_of_its_own_is_restarted(
         self, shell: pexpect.spawn[str], project: Project
@@ -104,13 +108,7 @@ class TestInAShell:
         shell.expect_exact("restarted")
         assert self.echoes(shell)
         shell.sendline("exit 7")
-        shell.expect_exact("has ended with status 7")
-        shell.sendintr()
-        shell.expect_exact("$ ")
-        shell.sendline("echo status=$?")
-        shell.expect_exact("status=7")
-        shell.expect_exact("$ ")
-        assert self.echoes(shell)
+        self.end_with_the_program_s_status(shell, 7)
 
     def test_fg_after_a_stop_that_can_not_be_noticed_gives_the_program_the_terminal(
         self, shell: pexpect.spawn[str], project: Project

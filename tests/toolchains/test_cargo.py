@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from autoaccel import processor
 from autoaccel.content import claims
 from tests.conftest import ROOT, Project, Run, need
 from tests.rust import (  # noqa: F401
@@ -310,6 +312,21 @@ class TestStale:
             'fn main() { println!("cargo:rustc-env=JOBS={}", std::env::var("NUM_JOBS").unwrap()); }\n',
         )
         assert value(project, AUTOACCEL_JOBS="7") == "7"
+
+    @pytest.mark.skipif(not os.path.exists(processor.FILE), reason="the system does not tell what its processor can do")
+    def test_a_build_script_of_another_name_that_asks_for_this_processor(self, project: Project) -> None:
+        need("cargo")
+        crate(project, "sample", 1)
+        path = project.root / "sample/Cargo.toml"
+        path.write_text(path.read_text().replace("[package]\n", '[package]\nbuild = "build/main.rs"\n'))
+        script = project.write("sample/build/main.rs", "")
+        main = 'fn main() { println!("cargo:rerun-if-changed=build/main.rs"); }\n'
+        for text, asked in (("", False), ('const _FLAG: &str = "-march=native";\n', True)):
+            script.write_text(text + main)
+            assert value(project) == "1"
+            metas = [json.loads(one.read_text()) for one in project.cache.glob("v2/artifacts/*/meta.json")]
+            last = max(metas, key=lambda meta: float(meta["created"]))
+            assert (processor.FILE in dict(last["inputs"])) == asked
 
     def test_a_build_script_that_appears(self, project: Project) -> None:
         need("cargo")
