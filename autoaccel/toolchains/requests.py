@@ -128,8 +128,9 @@ def _plus(merged: Request, table: Mapping[str, Any]) -> Request:
         flags.append("--no-default-features")
     told, flags = _profile([*flags, *_words(table, "args"), *_words(table, "cargo-extra-args")])
     # cargo takes these once only.
-    once = [f"--{key}" for key in _SWITCHES]
-    flags = [*merged.flags, *(word for word in flags if word not in once or word not in merged.flags)]
+    once = {f"--{key}" for key in _SWITCHES}
+    flags = [*merged.flags, *flags]
+    flags = [word for place, word in enumerate(flags) if word not in once or word not in flags[:place]]
     for value in _words(table, "config"):
         flags += ["--config", value]
     for value in _words(table, "unstable-flags"):

@@ -328,6 +328,14 @@ class TestStale:
             last = max(metas, key=lambda meta: float(meta["created"]))
             assert (processor.FILE in dict(last["inputs"])) == asked
 
+    def test_a_table_that_says_the_same_twice(self, project: Project) -> None:
+        need("cargo")
+        crate(project, "sample", 1)
+        assert value(project) == "1"  # and cargo has written its lock
+        project.write("sample/pyproject.toml", '[tool.maturin]\nlocked = true\ncargo-extra-args = "--locked"\n')
+        project.write("sample/src/lib.rs", raw("sample", 2))
+        assert value(project) == "2"
+
     def test_a_build_script_that_appears(self, project: Project) -> None:
         need("cargo")
         crate(project, "sample", "if cfg!(wanted) { 2 } else { 1 }")
