@@ -187,7 +187,7 @@ class AccelFinder:
                     spec = _hit(self, fullname, source, toolchain, directory, set())
                     if spec is not None:
                         return spec
-            return cold("finder", "special_spec", self, fullname, path)  # type: ignore[no-any-return]
+            return cold("finder", "special_spec", self, fullname, path, declared)  # type: ignore[no-any-return]
         return None
 
     def __call__(self, path):
@@ -282,14 +282,14 @@ class AccelFinder:
     def obey(self, finder, path):
         # type: (DirectoryFinder, str) -> None
         """Take what the project file at ``path`` tells."""
-        if self.projects[path] is True and self.later is None:
+        if self.projects.get(path) is True and self.later is None:
             found = told(path)
             if found is not None and not (found[1] or found[2] or found[3]):
                 # It does nothing but declare modules.
                 for name, declared in found[0].items():
                     self.special.setdefault(name, (*declared, path.rpartition(_SEP)[0]))
                 self.projects[path] = False
-        if self.projects[path] is not False:
+        if self.projects.get(path) is not False:
             cold("finder", "learn", self, finder, path)
 
     def attach(self):

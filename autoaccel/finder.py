@@ -89,9 +89,10 @@ class Project:
 # the entry of sys.meta_path
 
 
-def special_spec(owner: AccelFinder, fullname: str, path: "Sequence[str] | None") -> "ModuleSpec | None":
+def special_spec(
+    owner: AccelFinder, fullname: str, path: "Sequence[str] | None", declared: "tuple[str, str, bool, str] | None"
+) -> "ModuleSpec | None":
     """The spec of a module that no directory has under its name: one that a pyproject.toml declares, or ``pkgutil``."""
-    declared = owner.special[fullname]
     if declared is None:
         if fullname == "pkgutil":
             from .listing import pkgutil_spec
@@ -210,7 +211,8 @@ def learn(owner: AccelFinder, finder: "DirectoryFinder", path: str) -> None:
     # Other threads wait for what is being read, but not for ever: the reader may be waiting for what they import.
     alone = _reading.acquire(timeout=10)
     try:
-        project = owner.projects[path]
+        # Another thread's `refresh` may have put an empty table here.
+        project = owner.projects.get(path, True)
         if project is True:
             owner.later = []
             before = set(sys.modules)

@@ -293,6 +293,28 @@ class TestCython:
                     return Extension(modname, [pyxfilename], define_macros=[("N", "{value}")])
                 """,
             )
+            # As if both edits were made within one second.
+            os.utime(project.root / "sample.pyxbld", (1_700_000_000, 1_700_000_000))
+            assert project.ok(self.CODE) == value
+
+    def test_a_module_that_the_build_file_imports(self, project: Project) -> None:
+        need("setuptools")
+        project.write(
+            "sample.pyx",
+            'cdef extern from *:\n    """\n    #ifndef N\n    #define N 0\n    #endif\n    """\n    int N\ndef value(): return N\n',
+        )
+        project.write(
+            "sample.pyxbld",
+            """
+            from distutils.extension import Extension
+            from helper import N
+            def make_ext(modname, pyxfilename):
+                return Extension(modname, [pyxfilename], define_macros=[("N", N)])
+            """,
+        )
+        for value in "1", "2":
+            project.write("helper.py", f"N = '{value}'\n")
+            os.utime(project.root / "helper.py", (1_700_000_000, 1_700_000_000))
             assert project.ok(self.CODE) == value
 
 

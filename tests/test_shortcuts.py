@@ -277,6 +277,25 @@ class TestThreads:
         code = self.CODE.replace("{NAMES}", names).replace("{CHANGE}", "importlib.invalidate_caches()")
         assert project.ok(code) == "0 []"
 
+    def test_a_declaration_that_another_thread_is_reading_again(self, project: Project) -> None:
+        project.write("pyproject.toml", "[[tool.setuptools.ext-modules]]\nname = 'decl'\nsources = ['src/d.c']\n")
+        project.write("src/d.c", c_module("decl", 1))
+        out = project.ok(
+            """
+            import autoaccel, builtins, importlib.util, sys
+            first = importlib.util.find_spec("decl").origin
+            entry = next(one for one in sys.meta_path if type(one).__name__ == "AccelFinder")
+            usual = builtins.__import__
+            def meanwhile(name, *rest, **words):
+                if name == "autoaccel.finder":
+                    entry.special, entry.projects = {}, {}
+                return usual(name, *rest, **words)
+            builtins.__import__ = meanwhile
+            print(importlib.util.find_spec("decl").origin == first, entry.special)
+            """
+        )
+        assert out == "True {}"
+
     def test_install_and_uninstall(self, project: Project) -> None:
         project.write("plain.py", "")
         project.c("m.c", 1)

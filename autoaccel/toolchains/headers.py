@@ -24,13 +24,28 @@ __all__ = ["from_c", "from_cython", "numpy_include", "pyxbld", "pyxdep", "resolv
 _IDLE = ("name", "np_pythran", "export_symbols")
 
 # Run with pyximport's own functions, in a process of its own: a .pyxbld is a program, and setuptools is no guest here.
+# Of two edits within one second and of one size, Python's bytecode knows one: what is the project's own is read anew.
 _PROBE = """
-import json, sys
+import json, os, sys
+from importlib.machinery import SourceFileLoader
 sys.path[:] = json.loads(sys.argv[1])
+roots = [os.path.join(os.path.realpath(one), "") for one in (os.getcwd(), os.path.dirname(sys.argv[3]))]
+def own(path):
+    path = os.path.realpath(path)
+    if "site-packages" in path or path.startswith(os.path.realpath(os.path.dirname(os.__file__))):
+        return False
+    return any(map(path.startswith, roots))
+def path_stats(self, path, usual=SourceFileLoader.path_stats):
+    if own(path):
+        raise OSError
+    return usual(self, path)
+SourceFileLoader.path_stats = path_stats
 from pyximport import pyximport
 extension, arguments = pyximport.get_distutils_extension(sys.argv[2], sys.argv[3])
-keys = sys.argv[4].split(",")
-print("\\n" + json.dumps({key: getattr(extension, key, None) or [] for key in keys} | {"language": extension.language}))
+told = {key: getattr(extension, key, None) or [] for key in sys.argv[4].split(",")}
+files = [getattr(one, "__file__", None) for one in list(sys.modules.values())]
+told["depends"] = [*told["depends"], *sorted(one for one in files if isinstance(one, str) and own(one))]
+print("\\n" + json.dumps({**told, "language": extension.language}))
 """
 _PROBED = (
     "sources,include_dirs,define_macros,undef_macros,library_dirs,libraries,runtime_library_dirs,extra_objects,"
@@ -96,7 +111,7 @@ def pyxdep(path: str) -> tuple[str, ...]:
 
 
 def pyxbld(source: Source, path: str, root: str) -> Options:
-    """What the ``make_ext`` of a ``.pyxbld`` gives.
+    """What the ``make_ext`` of a ``.pyxbld`` gives; the project's modules that it imports are among the ``depends``.
 
     Raises:
         Failed: it raises, or gives no Extension.
