@@ -25,6 +25,7 @@ about an artifact (its key is): it may be lost, torn or behind; what does not ho
 import _frozen_importlib as _bootstrap
 import _frozen_importlib_external as _external
 import _imp
+import _thread
 import marshal
 import sys
 import time
@@ -145,16 +146,14 @@ class AccelFinder:
         self.adopted = []  # type: list[DirectoryFinder]
         #: path of a pyproject.toml -> what it tells the finder; False: nothing; True: not read yet
         self.projects = {}  # type: dict[str, Project | bool | None]
-        #: finders that came up while a pyproject.toml was read
-        self.later = None  # type: list[DirectoryFinder] | None
         #: names of modules that packs tell of -> the finder of their directory
         self.packed = {}  # type: dict[str, DirectoryFinder]
-        #: ``sys.meta_path`` as it was when we looked; empty: we are not there
+        #: ``sys.meta_path`` as it was when we looked; empty: we are not there; [None]: there are projects to be known
         self.order = []  # type: list[Any]
         #: whether nobody on it could answer for a packed name before ``PathFinder`` does
         self.direct = False
-        #: path entries that a hook is being asked about
-        self.asked = set()  # type: set[str]
+        #: path entries that a hook is being asked about, and by which thread
+        self.asked = set()  # type: set[tuple[str, int]]
         #: names that are not found in a directory: (source path, toolchain, package, the project's folder), or None
         self.special = dict.fromkeys(WATCHED)  # type: dict[str, Declared | None]
 
@@ -162,9 +161,16 @@ class AccelFinder:
         # type: (str, Path, object) -> ModuleSpec | None
         """The spec of a module that only a pyproject.toml knows, or that ``PathFinder`` would find at once."""
         hooks = sys.path_hooks
-        if sys.meta_path != self.order or not hooks or hooks[0] is not self:
+        if (
+            (sys.meta_path != self.order or not hooks or hooks[0] is not self)
+            # What reading a project imports, in another thread too, is not to wait for its being read.
+            and fullname.partition(".")[0] not in sys.stdlib_module_names
+            and not fullname.startswith(__name__)
+        ):
             # Somebody has put a finder or a hook in, or an older list back.
             self.attach()
+            if not self.order:
+                return cold("finder", "successor_spec", self, fullname, path, target)  # type: ignore[no-any-return]
         packed = self.packed
         if packed and fullname in packed and self.direct and fullname[:2] != "__":
             # Where the first directory of the path has it, nobody else is to be asked (but for `__hello__` and such).
@@ -193,11 +199,12 @@ class AccelFinder:
     def __call__(self, path):
         # type: (str) -> Any
         """The path hook: what the other hooks give, made ours where it is a directory of the user's."""
+        asked = path, _thread.get_ident()
         if self not in sys.meta_path:
             self.order = []  # whoever puts us back is to be noticed
-        elif path not in self.asked:
+        elif asked not in self.asked:
             # A hook that asks the others, as this one does, asks us too.
-            self.asked.add(path)
+            self.asked.add(asked)
             try:
                 for hook in sys.path_hooks:
                     if type(hook).__name__ != "AccelFinder":
@@ -205,19 +212,21 @@ class AccelFinder:
                             finder = hook(path)
                         except ImportError:
                             continue
-                        known = len(self.special)
                         self.adopt(finder)
-                        if len(self.special) > known:
-                            cold("finder", "look_again", finder)
-                        # Another thread may have put another one in our place meanwhile.
+                        # Another thread may have taken us out meanwhile, which lets go of it, and put us back.
+                        self.adopt(finder)
+                        # Or another one in our place.
                         return finder if self.order else sys.path_hooks[0](path)
             finally:
-                self.asked.discard(path)
+                self.asked.discard(asked)
         raise ImportError("no hook is for this", path=path)
 
-    def adopt(self, finder):
-        # type: (object) -> None
-        """Make a directory's finder ours in place: whoever holds it, and its path hook's loaders, stay right."""
+    def adopt(self, finder, later=None):
+        # type: (object, list[Any] | None) -> None
+        """Make a directory's finder ours in place: whoever holds it, and its path hook's loaders, stay right.
+
+        ``later``: the import lock is kept, so that nothing may be imported here. It gets what has to wait for that.
+        """
         if not isinstance(finder, _external.FileFinder):
             return
         inside = finder.path.rstrip(_SEP) + _SEP
@@ -228,40 +237,48 @@ class AccelFinder:
             return
         odd = type(finder) is not _external.FileFinder or _external._relax_case()  # type: ignore[attr-defined]
         ours = finder  # type: Any
+        other = foreign or odd or self.exclude or self.pure
+        if other and later is not None:
+            room = sys.modules.get(f"{__name__}.finder")
+            if room is None or getattr(room.__spec__, "_initializing", False):
+                later.append(ours)
+                return
         ours.owner, ours.base = self, inside
         ours.project = ours._listed = None
         ours.odd = ours.foreign = ours.limited = ours._racy = False
-        ours._stems, ours._changed = None, -1
-        if foreign or odd or self.exclude or self.pure:
+        ours._stems, ours._changed, ours.unsettled = None, -1, ()
+        if self.files(ours):
+            # Odd and foreign until these are read: then no search goes past `finder.search`, which has them read.
+            ours.unsettled = (odd,)
+            ours.odd = ours.foreign = True
+        if other:
             if not cold("finder", "adopt", self, finder, odd):
                 return
         else:
             # Last: from here on, other threads may ask it as ours.
             ours.find_spec = directory_spec.__get__(ours)
         self.adopted.append(ours)
-        self.settle(ours)
         if not self.order:
             vars(ours).pop("find_spec", None)
 
-    def settle(self, finder):
-        # type: (DirectoryFinder) -> None
-        """Find the project around a directory, if it is in one that tells something."""
-        if finder.limited:
-            return
+    def files(self, finder):
+        # type: (DirectoryFinder) -> list[str]
+        """The project files around a directory that may tell something of it."""
+        found = []  # type: list[str]
         here = finder.base[:-1]
         # The folder of a crate that is itself on the path: the crate's library is a module.
         path = f"{here}{_SEP}Cargo.toml"
         if _access(path, 0):
             self.projects.setdefault(path, True)
-            self.obey(finder, path)
+            found.append(path)
         while not _access(path := f"{here}{_SEP}pyproject.toml", 0):
             here = here.rpartition(_SEP)[0]
             if not here:
-                return
+                return found
         inside = finder.base[:-1]
         while inside != here:
             if _access(f"{inside}{_SEP}.git", 0):
-                return  # of another project
+                return found  # of another project
             inside = inside.rpartition(_SEP)[0]
         if path not in self.projects:
             text = b""
@@ -275,35 +292,59 @@ class AccelFinder:
             except OSError:
                 pass
             # Whether it may say anything to us.
-            found = b"tool.autoaccel" in text or b"ext-modules" in text or b"tool.maturin" in text
-            self.projects[path] = found or b'"maturin"' in text
-        self.obey(finder, path)
+            told = b"tool.autoaccel" in text or b"ext-modules" in text or b"tool.maturin" in text
+            self.projects[path] = told or b'"maturin"' in text
+        if self.projects.get(path) is not False:
+            found.append(path)
+        return found
+
+    def settle(self, finder):
+        # type: (DirectoryFinder) -> None
+        """Have a directory of ours follow the projects that it is in; not while the import lock is kept."""
+        told = finder.unsettled
+        wait = False
+        if not finder.limited:
+            for path in self.files(finder):
+                wait = self.obey(finder, path) or wait
+        if told and not wait and finder.unsettled is told:
+            project = finder.project
+            if project is not None and project not in self.projects.values():
+                project = finder.project = None
+            finder.foreign = told[0]
+            finder.odd = bool(finder.limited or finder.foreign or self.exclude or self.pure) or (
+                project is not None and bool(project.exclude or project.pure)
+            )
+            finder.unsettled = ()
 
     def obey(self, finder, path):
-        # type: (DirectoryFinder, str) -> None
-        """Take what the project file at ``path`` tells."""
-        if self.projects.get(path) is True and self.later is None:
+        # type: (DirectoryFinder, str) -> bool
+        """Take what the project file at ``path`` tells; whether that has to wait."""
+        if self.projects.get(path) is True:
             found = told(path)
             if found is not None and not (found[1] or found[2] or found[3]):
                 # It does nothing but declare modules.
                 for name, declared in found[0].items():
                     self.special.setdefault(name, (*declared, path.rpartition(_SEP)[0]))
                 self.projects[path] = False
-        if self.projects.get(path) is not False:
-            cold("finder", "learn", self, finder, path)
+        return self.projects.get(path) is not False and cold("finder", "learn", self, finder, path)
 
-    def attach(self):
-        # type: () -> None
-        """Be the first path hook while on ``sys.meta_path``, and take the directories that are known already."""
+    def attach(self, wait=False):
+        # type: (bool) -> None
+        """Be the first path hook while on ``sys.meta_path``, and take the directories that are known already.
+
+        ``wait``: somebody keeps the import lock, and calls again without it, for what these directories' projects tell.
+        """
+        later = []  # type: list[Any]
         _imp.acquire_lock()
         keeping.append(self)
         try:
             self.order = []
             if self not in sys.meta_path:
                 return
-            self.order = sys.meta_path[:]
+            order = sys.meta_path[:]
+            self.order = [None]
             self.direct = False
-            for one in self.order[self.order.index(self) + 1 :]:
+            for one in order[order.index(self) + 1 :]:
                 if one is _external.PathFinder:
                     # A frozen program may have modules of its own in the interpreter.
                     self.direct = "frozen" not in vars(sys)
@@ -317,10 +358,24 @@ class AccelFinder:
                 sys.path_hooks.remove(self)
             sys.path_hooks.insert(0, self)
             for finder in list(sys.path_importer_cache.values()):
-                self.adopt(finder)
+                self.adopt(finder, later)
         finally:
             keeping.pop()
             _imp.release_lock()
+        # Another thread may take us out meanwhile, and put us back; and this one may be at reading a project.
+        for _ in () if wait else range(5):
+            for finder in later:
+                self.adopt(finder)
+            for finder in self.adopted:
+                if finder.unsettled:
+                    self.settle(finder)
+            _imp.acquire_lock()
+            done = not self.order or not [finder for finder in self.adopted if finder.unsettled]
+            if done and self.order:
+                self.order = order
+            _imp.release_lock()
+            if done:
+                break
 
     def invalidate_caches(self):
         # type: () -> None

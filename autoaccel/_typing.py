@@ -62,6 +62,7 @@ class DirectoryFinder(importlib.machinery.FileFinder):
         foreign: whether the search for what is not claimed is somebody else's.
         limited: whether only the included top-level names are looked at.
         project: what the project around this root tells.
+        unsettled: not empty before that is known: what ``foreign`` is then, which is true meanwhile, as is ``odd``.
     """
 
     owner: AccelFinder
@@ -70,6 +71,7 @@ class DirectoryFinder(importlib.machinery.FileFinder):
     foreign: bool
     limited: bool
     project: Project | None
+    unsettled: tuple[bool, ...]
     _stems: frozenset[str] | None
     _listed: set[str] | None
     _changed: float

@@ -1,0 +1,216 @@
+"""What another thread does meanwhile: at the one moment at which it matters, where that can be chosen."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Project, c_module
+
+#: Waits that would never end are told, with where each thread is.
+DOG = "import faulthandler; faulthandler.dump_traceback_later(60, exit=True)\n"
+
+
+@pytest.fixture
+def declaring(project: Project) -> Project:
+    """A project that declares a module, and leaves another one to CPython; what it declares is remembered."""
+    project.write(
+        "pyproject.toml",
+        "[tool.autoaccel]\nexclude = ['ex']\n[[tool.setuptools.ext-modules]]\nname = 'decl'\nsources = ['src/d.c']\n",
+    )
+    project.write("src/d.c", c_module("decl", 1))
+    project.c("m.c", 2)
+    assert project.ok("import autoaccel, decl, m; print(decl.value(), m.value())") == "1 2"
+    return project
+
+
+class TestTheImportLock:
+    """Nothing is imported while it is kept: who imports the same in another thread waits for it."""
+
+    def test_a_project_is_read_again_while_a_thread_imports_what_that_needs(self, declaring: Project) -> None:
+        out = declaring.ok(
+            DOG
+            + """
+import autoaccel, builtins, importlib, pathlib, sys, threading
+sys.modules.pop("tomllib", None)
+begun, needed, usual = threading.Event(), threading.Event(), builtins.__import__
+def slowly(name, *rest, **words):
+    if name == "_parser" and threading.current_thread() is other:
+        begun.set()
+        needed.wait(30)
+    elif name == "tomllib" and threading.current_thread() is not other:
+        needed.set()
+    return usual(name, *rest, **words)
+builtins.__import__ = slowly
+other = threading.Thread(target=importlib.import_module, args=("tomllib",))
+other.start()
+begun.wait(30)
+path = pathlib.Path("pyproject.toml")
+path.write_text(path.read_text() + "# changed")
+importlib.invalidate_caches()
+other.join(30)
+import decl
+print(decl.value(), needed.is_set())
+"""
+        )
+        assert out == "1 True"
+
+    def test_the_hook_looks_around_while_a_thread_imports_its_rarer_cases(self, declaring: Project) -> None:
+        declaring.c("late/l.c", 3)
+        declaring.write("late/pyproject.toml", "[tool.autoaccel]\nexclude = ['other']\n")
+        out = declaring.ok(
+            DOG
+            + """
+import importlib.machinery, sys
+sys.meta_path[:0], kept = [], sys.path_hooks[-1]
+import autoaccel, builtins, threading
+for name in [name for name in sys.modules if name.startswith("autoaccel.")]: del sys.modules[name]
+begun, asked, usual = threading.Event(), threading.Event(), builtins.__import__
+def slowly(name, *rest, **words):
+    if name == "loader" and threading.current_thread() is other:
+        begun.set()
+        asked.wait(30)
+    elif name == "autoaccel.finder" and threading.current_thread() is not other:
+        asked.set()
+    return usual(name, *rest, **words)
+builtins.__import__ = slowly
+other = threading.Thread(target=usual, args=("autoaccel.finder",))
+other.start()
+begun.wait(30)
+# Somebody's finder, and a directory that came up while our hook was not there.
+class Finder:
+    def find_spec(self, *_): return None
+sys.meta_path.append(Finder())
+sys.path.insert(0, "late")
+sys.path_importer_cache["late"] = importlib.machinery.FileFinder("late", *kept("/")._loaders and [
+    (cls, [suffix]) for suffix, cls in kept("/")._loaders])
+import l
+other.join(30)
+print(l.value(), asked.is_set())
+"""
+        )
+        assert out == "3 True"
+
+
+class TestDirectories:
+    """A directory is ours for all threads, and follows its project, or it is not known yet."""
+
+    def test_two_threads_ask_a_new_directory_while_its_project_is_read(self, declaring: Project) -> None:
+        declaring.c("late/one.c", 1)
+        declaring.c("late/two.c", 2)
+        declaring.write("late/pyproject.toml", "[tool.autoaccel]\nexclude = ['other']\n")
+        out = declaring.ok(
+            DOG
+            + """
+import autoaccel, builtins, importlib, sys, threading, time
+reading, usual, told = threading.Event(), builtins.__import__, {}
+def slowly(name, *rest, **words):
+    if name == "projects" and threading.current_thread() is first:
+        reading.set()
+        time.sleep(0.5)  # the other one is on its way
+    return usual(name, *rest, **words)
+builtins.__import__ = slowly
+def load(name):
+    told[name] = importlib.import_module(name).value()
+sys.path.insert(0, "late")
+first, second = (threading.Thread(target=load, args=(name,)) for name in ("one", "two"))
+first.start()
+reading.wait(30)
+second.start()
+first.join(60)
+second.join(60)
+print(sorted(told.items()))
+"""
+        )
+        assert out == "[('one', 1), ('two', 2)]"
+
+    def test_the_first_import_from_a_directory_that_is_new_obeys_its_project(self, declaring: Project) -> None:
+        declaring.c("late/ex.c", 5)
+        declaring.write("late/ex.py", "")
+        declaring.write("late/pyproject.toml", "[tool.autoaccel]\nexclude = ['ex']\n")
+        out = declaring.ok("import autoaccel, sys; sys.path.insert(0, 'late'); import ex; print(ex.__file__[-5:])")
+        assert out == "ex.py"
+
+    def test_reading_imports_what_this_thread_is_at_importing(self, declaring: Project) -> None:
+        # `copy` looks for a module of Jython's, in all directories; the reading of a project needs `dataclasses`.
+        declaring.c("late/l.c", 3)
+        declaring.write("late/pyproject.toml", "[tool.autoaccel]\nexclude = ['other']\n")
+        out = declaring.ok(
+            DOG
+            + """
+import autoaccel, importlib, sys
+for name in ("copy", "dataclasses", "inspect"): sys.modules.pop(name, None)
+from autoaccel import finder
+nested, usual = [], finder._read
+def read(path, later):
+    frame, names = sys._getframe(), []
+    while frame is not None:
+        if frame.f_code.co_name == "_find_and_load": names.append(frame.f_locals["name"])
+        frame = frame.f_back
+    nested.extend(names[1:])
+    return usual(path, later)
+finder._read = read
+sys.path.insert(0, "late")
+import dataclasses
+import l
+print(l.value(), nested)
+"""
+        )
+        assert out == "3 []"
+
+
+class TestTheHook:
+    """Putting it in and out, while somebody is on the way through the list."""
+
+    def test_what_is_declared_after_a_handle_was_undone(self, declaring: Project) -> None:
+        out = declaring.ok(
+            """
+            import autoaccel
+            with autoaccel.install(): pass
+            import decl
+            print(decl.value())
+            """
+        )
+        assert out == "1"
+
+    def test_the_one_that_was_replaced_is_asked(self, declaring: Project) -> None:
+        out = declaring.ok(
+            """
+            import autoaccel, sys
+            # The import system has taken it from the list already when another thread replaces it.
+            entry = next(one for one in sys.meta_path if type(one).__name__ == "AccelFinder")
+            handle = autoaccel.install()
+            print(entry.find_spec("decl") is not None)
+            handle.uninstall()
+            autoaccel.uninstall()
+            print(entry.find_spec("decl"))
+            """
+        ).splitlines()
+        assert out == ["True", "None"]
+
+    @pytest.mark.parametrize("change", ["importlib.invalidate_caches()", "autoaccel.install(exclude=['no']).uninstall()"])
+    def test_threads_import_what_is_declared(self, declaring: Project, change: str) -> None:
+        out = declaring.ok(
+            DOG
+            + f"""
+import autoaccel, importlib, sys, threading, time
+sys.setswitchinterval(1e-6)
+problems, stop = [], time.monotonic() + 2
+def look():
+    while time.monotonic() < stop:
+        for name in ("decl", "m"):
+            try:
+                importlib.import_module(name).value()
+                sys.modules.pop(name, None)
+            except BaseException as error:
+                problems.append(repr(error))
+def change():
+    while time.monotonic() < stop:
+        try: {change}
+        except BaseException as error: problems.append(repr(error))
+threads = [threading.Thread(target=one) for one in (look, look, change, change)]
+for one in threads: one.start()
+for one in threads: one.join()
+print(len(problems), problems[:2])
+"""
+        )
+        assert out == "0 []"
