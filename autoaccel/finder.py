@@ -66,6 +66,17 @@ _reading = RLock()
 _later: "dict[int, list[DirectoryFinder]]" = {}
 
 
+def _forked() -> None:
+    """A child has not the thread that may be at it."""
+    global _reading
+    _reading = RLock()
+    _later.clear()
+
+
+if hasattr(_os, "register_at_fork"):
+    _os.register_at_fork(after_in_child=_forked)
+
+
 class Project:
     """What the finder must know of a pyproject.toml.
 

@@ -193,6 +193,11 @@ class ColdRoom:
             building.discard(self.thread)
 
 
+if hasattr(_os, "register_at_fork"):
+    # A child has none of the other threads, and later ones may get their numbers.
+    _os.register_at_fork(after_in_child=lambda: building.intersection_update((get_ident(),)))
+
+
 def in_cold_room(fullname: str) -> bool:
     """Whether this thread is building, and ``fullname`` is a module that the build itself may import.
 

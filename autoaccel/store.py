@@ -114,6 +114,16 @@ _CONTEXTS = 3
 _packing = threading.Lock()
 
 
+def _forked() -> None:
+    """A child has not the thread that may hold it."""
+    global _packing
+    _packing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A published artifact, for people.

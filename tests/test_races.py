@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import pytest
 
-from .conftest import Project, c_module
+from .conftest import Project, c_module, need
 
 #: Waits that would never end are told, with where each thread is.
 DOG = "import faulthandler; faulthandler.dump_traceback_later(60, exit=True)\n"
@@ -187,7 +190,9 @@ class TestTheHook:
         ).splitlines()
         assert out == ["True", "None"]
 
-    @pytest.mark.parametrize("change", ["importlib.invalidate_caches()", "autoaccel.install(exclude=['no']).uninstall()"])
+    @pytest.mark.parametrize(
+        "change", ["importlib.invalidate_caches()", "autoaccel.install(exclude=['no']).uninstall()"]
+    )
     def test_threads_import_what_is_declared(self, declaring: Project, change: str) -> None:
         out = declaring.ok(
             DOG
@@ -214,3 +219,112 @@ print(len(problems), problems[:2])
 """
         )
         assert out == "0 []"
+
+
+#: A child of a process in which another thread is at something; how it has ended.
+FORK = """
+import os, signal
+signal.alarm(100)  # a child could not end a watchdog's thread
+def forked(work):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(40)
+        work()
+        # The usual end, with all that runs then.
+        raise SystemExit
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+class TestForks:
+    """A child has one thread: what the others were at is over, what they held is free, and what is theirs is left alone."""
+
+    @pytest.mark.parametrize(
+        ("room", "function"),
+        [("autoaccel.store", "replace"), ("autoaccel.early", "take"), ("autoaccel.declare", "project")],
+    )
+    def test_another_thread_is_at_a_build(self, project: Project, room: str, function: str) -> None:
+        need("Cython")
+        project.write("late/pyproject.toml", "[tool.autoaccel]\nexclude = ['ex']\n")
+        project.write("late/first.pyx", "def value():\n    return 1\n")
+        project.write("second.pyx", "def value():\n    return 2\n")
+        out = project.ok(
+            FORK
+            + f"""
+import autoaccel, importlib, sys, threading, time, warnings
+warnings.simplefilter("ignore")  # Python 3.12 warns of forks beside threads
+import {room} as room
+usual, there, over = room.{function}, threading.Event(), threading.Event()
+def slowly(*given, **words):
+    if threading.current_thread() is other and "/contexts/" not in str(given):
+        there.set()
+        over.wait(60)
+    return usual(*given, **words)
+room.{function} = slowly
+if {room!r} == "autoaccel.store":
+    # Where its lock is held.
+    usual_pack = room.manifest.read_pack
+    room.{function}, room.manifest.read_pack = usual, slowly
+    usual = usual_pack
+sys.path.insert(0, "late")
+other = threading.Thread(target=importlib.import_module, args=("first",))
+other.start()
+there.wait(60)
+def work():
+    started = time.monotonic()
+    import second
+    assert second.value() == 2
+    assert time.monotonic() - started < 9, "it has waited for somebody who is not there"
+print(there.is_set(), forked(work))
+over.set()
+other.join()
+import first
+print(first.value())
+"""
+        ).splitlines()
+        assert out == ["True 0", "1"]
+
+    def test_the_compile_server_ends_with_its_own_process(self, project: Project) -> None:
+        need("Cython")
+        project.write("first.pyx", "def value():\n    return 1\n")
+        project.write("second.pyx", "def value():\n    return 2\n")
+        out = project.run(
+            FORK
+            + """
+import sys, time, warnings
+warnings.simplefilter("ignore")
+import autoaccel, first
+from autoaccel.toolchains import cython
+server = cython._server._process.pid
+def work():
+    import second
+    assert cython._server._process.pid != server
+print(forked(work), cython._server.alive, server, flush=True)
+if os.fork() == 0:
+    sys.stdout = open(os.devnull, "w")
+    for number in (0, 1, 2): os.close(number)
+    time.sleep(15)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+        ).out.split()
+        assert out[:2] == ["0", "True"]
+        ended = time.monotonic() + 8
+        while os.path.exists(f"/proc/{out[2]}") and time.monotonic() < ended:
+            time.sleep(0.05)
+        assert not os.path.exists(f"/proc/{out[2]}")
+
+
+def test_a_server_that_another_thread_has_replaced_is_asked(project: Project) -> None:
+    need("Cython")
+    project.write("first.pyx", "def value():\n    return 1\n")
+    out = project.ok(
+        """
+        import autoaccel, first
+        from autoaccel.toolchains import cython
+        server = cython._server
+        server.close()
+        print(server.ask({"source": "x.pyx", "module": "x", "output": "x.c"}))
+        """
+    )
+    assert out == "None"
