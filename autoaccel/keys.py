@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
     from .plan import Plan
 
-__all__ = ["Contents", "bytes_digest", "digest", "file_digest", "folder_row", "nearest", "plan_key", "variant_key"]
+__all__ = [
+    "Contents",
+    "bytes_digest",
+    "digest",
+    "file_digest",
+    "folder_row",
+    "nearest",
+    "plan_key",
+    "settled",
+    "variant_key",
+]
 
 _VERSION = "autoaccel/1"
 
@@ -49,9 +59,11 @@ class Contents:
     Args:
         known: digests of files that could not have changed unnoticed since, and their identities; it is added to.
             Modules have most of their headers in common.
+        since: when the first of what belongs to them was looked at (nanoseconds of the wall clock); None: from now on.
     """
 
-    def __init__(self, known: dict[str, tuple[manifest.Identity, str]] | None = None) -> None:
+    def __init__(self, known: dict[str, tuple[manifest.Identity, str]] | None = None, since: int | None = None) -> None:
+        self.since = time.time_ns() if since is None else since
         self._digests: dict[str, str | None] = {}
         self._seen: dict[str, tuple[manifest.Identity, int]] = {}
         self._known = known
@@ -74,18 +86,35 @@ class Contents:
         seen, when = self._seen[path]
         return seen if _is_settled(seen, when) else manifest.FRESH
 
-    def changed_since(self, path: str, moment_ns: int) -> bool:
-        """Whether the file's change time is not before a moment of the wall clock (nanoseconds)."""
+    def changed_since(self, path: str, moment_ns: int, *, coarse: bool = True) -> bool:
+        """Whether the file's change time is not before a moment of the wall clock (nanoseconds).
+
+        ``coarse``: or may not be, where the file system counts whole seconds.
+        """
         self.digest(path)
-        return self._seen[path][0][1] >= moment_ns
+        seen = self._seen[path][0]
+        return seen[1] + (COARSE_GRAIN_NS if coarse and _is_coarse(seen) else 0) >= moment_ns
+
+
+def settled(path: str, since: int) -> manifest.Identity:
+    """The identity of a file that can't have changed since a moment of the wall clock; `manifest.FRESH` of others.
+
+    For what was looked at, by whatever means, between that moment and now.
+    """
+    seen = manifest.identity(path)
+    return seen if seen is not None and _is_settled(seen, since) else manifest.FRESH
+
+
+def _is_coarse(seen: manifest.Identity) -> bool:
+    """Whether the time stamps may be those of a file system that counts whole seconds."""
+    return seen[0] % 1_000_000_000 == 0 and seen[1] % 1_000_000_000 == 0
 
 
 def _is_settled(seen: manifest.Identity, when: int) -> bool:
     """Whether what changes after a look at ``when`` gets another identity."""
-    coarse = seen[0] % 1_000_000_000 == 0 and seen[1] % 1_000_000_000 == 0
     # The change time decides: nobody can set it, and a change makes a new one. Windows has none.
     changed = seen[0] if sys.platform == "win32" else seen[1]
-    return when - changed > (COARSE_GRAIN_NS if coarse else _GRAIN_NS)
+    return when - changed > (COARSE_GRAIN_NS if _is_coarse(seen) else _GRAIN_NS)
 
 
 def folder_row(folder: str) -> manifest.Folder:

@@ -776,15 +776,15 @@ def _rows(plan: Plan, meta: Meta, contents: keys.Contents) -> tuple[list[manifes
             mine.append((path, *contents.identity(path)))
         elif path.startswith(directories):
             folder = os.path.dirname(path)
-            theirs.setdefault(folder, (folder, *(manifest.identity(folder) or manifest.FRESH)))
+            theirs.setdefault(folder, (folder, *keys.settled(folder, contents.since)))
         elif _installed(path) or path.startswith(_SYSTEM):
             theirs[path] = (path, *contents.identity(path))
         else:
             mine.append((path, *contents.identity(path)))
     for path in dict.fromkeys(path for tool in plan.tools for path in tool.files):
-        row = (path, *(manifest.identity(path) or manifest.FRESH))
+        row = (path, *keys.settled(path, contents.since))
         # One row for a program and the link to it.
-        if row[1:] not in {known[1:] for known in theirs.values()}:
+        if row[1:] == manifest.FRESH or row[1:] not in {known[1:] for known in theirs.values()}:
             theirs[path] = row
     # The source first: the finder looks at it before the loader looks at all.
     return sorted(mine, key=lambda row: (row[0] != plan.source.path, row)), sorted(theirs.values())

@@ -328,3 +328,125 @@ def test_a_server_that_another_thread_has_replaced_is_asked(project: Project) ->
         """
     )
     assert out == "None"
+
+
+class TestWhatChangesWhileItIsRead:
+    """An identity is taken before the content, or is none: what changes in between is looked at again."""
+
+    def test_a_compiler_that_is_replaced_in_a_running_process(self, project: Project) -> None:
+        project.compiler("# first")
+        project.c("one.c", 1)
+        project.c("two.c", 2)
+        out = project.ok(
+            """
+            import os, pathlib
+            import autoaccel, one
+            from autoaccel import compiler
+            first = compiler.find("c", name="", path="").identity
+            program = pathlib.Path(os.environ["CC"])
+            program.write_text(program.read_text().replace("# first", "# other"))
+            print(compiler.find("c", name="", path="").identity != first)
+            """
+        )
+        assert out == "True"
+
+    def test_a_compiler_that_is_replaced_while_it_is_asked(self, project: Project) -> None:
+        project.compiler("# first")
+        out = project.ok(
+            """
+            import os, pathlib
+            import autoaccel
+            from autoaccel import compiler
+            usual = compiler._ask
+            def meanwhile(*given):
+                found = usual(*given)
+                program = pathlib.Path(os.environ["CC"])
+                program.write_text(program.read_text().replace("# first", "# other"))
+                return found
+            compiler._ask = meanwhile
+            first = compiler.find("c", name="", path="").identity
+            compiler._ask = usual
+            compiler._found.clear()
+            print(compiler.find("c", name="", path="").identity != first)
+            """
+        )
+        assert out == "True"
+
+    def test_what_a_project_declares_changes_while_it_is_read(self, project: Project) -> None:
+        project.write("src/one.c", c_module("decl", 1))
+        project.write(
+            "pyproject.toml",
+            "[tool.maturin]\n[[tool.setuptools.ext-modules]]\nname = 'decl'\nsources = ['src/one.c']\n",
+        )
+        project.write("Cargo.toml", "[package]\nname = 'one'\n[lib]\ncrate-type = ['cdylib']\n")
+        out = project.ok(
+            """
+            import pathlib
+            import autoaccel
+            from autoaccel import declare, rustprojects, told
+            usual = rustprojects.of_project
+            def meanwhile(*given):
+                found = usual(*given)
+                path = pathlib.Path("Cargo.toml")
+                path.write_text(path.read_text().replace("one", "two"))
+                return found
+            rustprojects.of_project = meanwhile
+            path = str(pathlib.Path("pyproject.toml").resolve())
+            declare.project(path)
+            print(told(path))
+            """
+        )
+        assert out == "None"
+
+    def test_a_header_changes_during_a_build_where_files_have_whole_seconds(self, project: Project) -> None:
+        project.write("known.h", "#define VALUE 1\n")
+        project.write("sample.c", c_module("sample", "VALUE", before='#include "known.h"'))
+        code = """
+            import pathlib, time
+            import autoaccel
+            from autoaccel import manifest, pipeline
+            usual, check = manifest.identity, pipeline._check_export
+            def coarse(path):  # as FAT has it
+                seen = usual(path)
+                return seen and tuple(one // 2_000_000_000 * 2_000_000_000 for one in seen[:2]) + seen[2:]
+            manifest.identity = coarse
+            def meanwhile(*given):
+                pathlib.Path("known.h").write_text("#define VALUE 2\\n")
+                check(*given)
+            if CHANGE:
+                pipeline._check_export = meanwhile
+                time.sleep(2.02 - time.time() % 2)
+            import sample
+            print(sample.value())
+            """
+        assert project.ok(code.replace("CHANGE", "True")) == "1"
+        assert project.ok(code.replace("CHANGE", "False")) == "2"
+
+    def test_a_package_manager_is_at_work_while_a_build_is_published(self, project: Project) -> None:
+        # The folder of a compiler's own headers stands for all that is in it.
+        project.compiler()
+        folder = project.root.parent / "system"
+        folder.mkdir()
+        (folder / "known.h").write_text("#define VALUE 1\n")
+        project.env["CPATH"] = ""
+        project.write("sample.c", c_module("sample", "VALUE", before="#include <known.h>"))
+        project.env["CFLAGS"] = f"-I{folder}"
+        code = f"""
+            import dataclasses, pathlib
+            import autoaccel
+            from autoaccel import compiler, store
+            usual, tool = store.Store.publish, compiler.Compiler.tool
+            def theirs(self):
+                return dataclasses.replace(tool(self), directories=(*tool(self).directories, {str(folder)!r}))
+            compiler.Compiler.tool = theirs
+            def publish(*given, **words):
+                pathlib.Path({str(folder)!r}, "new.h").write_text("")
+                pathlib.Path({str(folder)!r}, "new.h").rename({str(folder / "known.h")!r})
+                pathlib.Path({str(folder / "known.h")!r}).write_text("#define VALUE 2\\n")
+                return usual(*given, **words)
+            if CHANGE: store.Store.publish = publish
+            import sample
+            print(sample.value())
+            """
+        assert project.ok(code.replace("CHANGE", "True")) == "1"
+        assert project.ok(code.replace("CHANGE", "False")) == "2"
