@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 import pytest
+
+from autoaccel.numba.harvest import PYTHONS
 
 from .conftest import Project, c_module, need
 
@@ -450,3 +453,77 @@ class TestWhatChangesWhileItIsRead:
             """
         assert project.ok(code.replace("CHANGE", "True")) == "1"
         assert project.ok(code.replace("CHANGE", "False")) == "2"
+
+
+def test_a_reload_and_a_swap_of_one_module_at_once(project: Project) -> None:
+    need("Cython")
+    project.write("sample.pyx", "def value():\n    return 1\n")
+    out = project.ok(
+        """
+        import pathlib, threading
+        import autoaccel, sample
+        import _imp, types
+        from autoaccel import loader as rooms, pipeline, reload
+        from autoaccel.loader import source_of
+        pathlib.Path("sample.pyx").write_text("def value():\\n    return 2\\n")
+        loader = sample.__spec__.loader
+        artifact = pipeline.obtain(source_of(loader)).path
+        both, told = threading.Barrier(2), []
+        def create_dynamic(spec):
+            both.wait(30)
+            return _imp.create_dynamic(spec)
+        rooms._imp = types.SimpleNamespace(create_dynamic=create_dynamic)
+        def prepare():
+            try: told.append(reload.prepared(loader, sample, artifact).content.value())
+            except BaseException as error: told.append(repr(error))
+        threads = [threading.Thread(target=prepare) for _ in range(2)]
+        for one in threads: one.start()
+        for one in threads: one.join()
+        print(told, loader.path == sample.__spec__.cached == sample.__cached__ != artifact)
+        """
+    )
+    assert out == "[2, 2] True"
+
+
+@pytest.mark.skipif(sys.version_info[:2] not in PYTHONS, reason="functions are cached only, with this Python")
+class TestNumba:
+    """Threads that go on while others look at what there is."""
+
+    def test_a_thread_compiles_while_what_there_is_is_written_down(self, project: Project) -> None:
+        need("numba")
+        project.write("kernels.py", "from numba import njit\n@njit\ndef add(a, b):\n    return a + b\n")
+        project.env["AUTOACCEL_NUMBA"] = "wait"
+        time.sleep(0.05)  # the file is older than the process
+        out = project.ok(
+            """
+            import autoaccel, kernels
+            kernels.add(1, 2)
+            from autoaccel.numba import emit
+            usual = emit.dump
+            def meanwhile(*given):
+                kernels.add(1.5, 2.0)
+                return usual(*given)
+            emit.dump = meanwhile
+            """
+        )
+        code = "import sys, autoaccel, kernels; print(kernels.add(1, 2), 'numba' in sys.modules)"
+        assert (out, project.ok(code)) == ("", "3 False")
+        # What came too late is news for the next one.
+        code = "import sys, autoaccel, kernels; print(kernels.add(1.5, 2.0), 'numba' in sys.modules)"
+        assert [project.ok(code) for _ in range(2)] == ["3.5 True", "3.5 False"]
+
+    def test_a_thread_imports_a_module_while_another_one_reaches_for_settings(self, project: Project) -> None:
+        need("numba")
+        out = project.ok(
+            """
+            import types
+            import autoaccel.numba as native
+            class Proxies(list):
+                def __iter__(self):
+                    native.states[f"other{len(native.states)}"] = types.SimpleNamespace(proxies=[])
+                    return super().__iter__()
+            native.states["first"] = types.SimpleNamespace(proxies=Proxies([types.SimpleNamespace(_off=0)]))
+            print(native.Lazy("numba.config").DISABLE_JIT)
+            """
+        )
+        assert out == "0"
