@@ -288,6 +288,30 @@ print(first.value())
         ).splitlines()
         assert out == ["True 0", "1"]
 
+    def test_another_thread_is_at_building_the_same_module(self, project: Project) -> None:
+        project.compiler("sleep 1")
+        project.c("sample.c", 7)
+        out = project.ok(
+            FORK
+            + """
+import autoaccel, importlib, sys, threading, time, warnings
+warnings.simplefilter("ignore")
+other = threading.Thread(target=importlib.import_module, args=("sample",))
+other.start()
+while not [one for one in os.listdir("/proc/self/task") if one != str(os.getpid())]: time.sleep(0.01)
+time.sleep(0.7)  # at the compiler's
+assert "sample" not in sys.modules
+def work():
+    import sample
+    assert sample.value() == 7
+print(forked(work))
+other.join()
+import sample
+print(sample.value())
+"""
+        ).split()
+        assert out == ["0", "7"]
+
     def test_the_compile_server_ends_with_its_own_process(self, project: Project) -> None:
         need("Cython")
         project.write("first.pyx", "def value():\n    return 1\n")
