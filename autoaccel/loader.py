@@ -196,13 +196,13 @@ class ColdRoom:
 def _forked() -> None:
     """A child has none of the other threads: what they were at importing is imported anew, and not waited for.
 
-    Python leaves their locks as they are. Usually these are held for a moment, but by a build for as long as it takes.
+    Python leaves their locks as they are: usually these are held for a moment, but in a build for as long as it takes.
     """
     me = get_ident()
     for name, made in list(_module_locks.items()):
         lock = made()
         owner = lock.owner if lock is not None else None
-        if owner not in (None, me) and (owner in building or name.partition(".")[0] == __name__.partition(".")[0]):
+        if owner not in (None, me):
             del _module_locks[name]
             if getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False):
                 del sys.modules[name]

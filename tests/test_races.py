@@ -312,6 +312,30 @@ print(sample.value())
         ).split()
         assert out == ["0", "7"]
 
+    def test_another_thread_is_at_a_module_of_python(self, project: Project) -> None:
+        project.c("sample.c", 7)
+        project.write("slow.py", "import builtins, time\nif builtins.parent:\n    time.sleep(4)\nimport sample\n")
+        out = project.ok(
+            FORK
+            + """
+import autoaccel, builtins, importlib, sample, sys, threading, time, warnings
+from autoaccel import loader
+warnings.simplefilter("ignore")
+builtins.parent = True
+other = threading.Thread(target=importlib.import_module, args=("slow",))
+other.start()
+while "slow" not in sys.modules: time.sleep(0.01)
+def work():
+    builtins.parent = False
+    import slow
+    assert slow.sample.value() == 7
+print(forked(work))
+other.join()
+print(sys.modules["slow"].sample.value())
+"""
+        ).split()
+        assert out == ["0", "7"]
+
     def test_the_compile_server_ends_with_its_own_process(self, project: Project) -> None:
         need("Cython")
         project.write("first.pyx", "def value():\n    return 1\n")
