@@ -45,7 +45,7 @@ _GLOBALS = globals()
 _PATH_FINDER = vars(_external)
 
 #: Not empty when this module is reloaded, which changes nothing: others hold what is here.
-_before = dict(globals()) if "AccelFinder" in globals() else {}
+_before = dict(globals()) if "new_finder" in globals() else {}
 
 __version__ = "0.1.0"
 
@@ -123,217 +123,210 @@ held = {}  # type: dict[str, tuple[Any, ...]]
 clear = {}  # type: dict[str, object]
 
 
-class AccelFinder:
-    """The entry of ``sys.meta_path`` and ``sys.path_hooks``; made and undone by `autoaccel.install`.
+def new_finder(include=(), exclude=(), pure=(), mode="build"):
+    # type: (Words, Words, Words, str) -> AccelFinder
+    # What an entry of ``sys.meta_path`` is: `_typing.AccelFinder` explains it; made and undone by `install`.
+    self = type(sys)("AccelFinder")  # type: Any
+    self.find_spec = _find_spec.__get__(self)
+    self.invalidate_caches = _invalidate_caches.__get__(self)
+    self.path_hook = accel_hook.__get__(self)
+    self.include = frozenset(include)
+    self.exclude = tuple(exclude)
+    self.pure = tuple(pure)
+    self.mode = mode
+    self.make_loader = self.later = None
+    self.adopted = []
+    self.projects = {}
+    self.packed = {}
+    self.order = []
+    self.direct = False
+    self.asked = set()
+    self.special = dict.fromkeys(WATCHED)
+    return self  # type: ignore[no-any-return]
 
-    Args:
-        include: top-level names that are looked at even in site-packages.
-        exclude: patterns (``fnmatch``) of full module names that are never claimed.
-        pure: patterns of full names of ``.py`` files that Cython compiles.
-        mode: handed to the loaders: ``"build"``, ``"load"`` or ``"check"``.
-    """
 
-    make_loader = None  # type: MakeLoader | None
-
-    def __init__(self, include=(), exclude=(), pure=(), mode="build"):
-        # type: (Words, Words, Words, str) -> None
-        self.include = frozenset(include)
-        self.exclude = tuple(exclude)
-        self.pure = tuple(pure)
-        self.mode = mode
-        #: the directories' finders that are ours
-        self.adopted = []  # type: list[DirectoryFinder]
-        #: path of a pyproject.toml -> what it tells the finder; False: nothing; True: not read yet
-        self.projects = {}  # type: dict[str, Project | bool | None]
-        #: finders that came up while a pyproject.toml was read
-        self.later = None  # type: list[DirectoryFinder] | None
-        #: names of modules that packs tell of -> the finder of their directory
-        self.packed = {}  # type: dict[str, DirectoryFinder]
-        #: ``sys.meta_path`` as it was when we looked; empty: we are not there
-        self.order = []  # type: list[Any]
-        #: whether nobody on it could answer for a packed name before ``PathFinder`` does
-        self.direct = False
-        #: path entries that a hook is being asked about
-        self.asked = set()  # type: set[str]
-        #: names that are not found in a directory: (source path, toolchain, package, the project's folder), or None
-        self.special = dict.fromkeys(WATCHED)  # type: dict[str, Declared | None]
-
-    def find_spec(self, fullname, path=None, target=None):
-        # type: (str, Path, object) -> ModuleSpec | None
-        """The spec of a module that only a pyproject.toml knows, or that ``PathFinder`` would find at once."""
-        hooks = sys.path_hooks
-        if sys.meta_path != self.order or not hooks or hooks[0] is not self:
-            # Somebody has put a finder or a hook in, or an older list back.
-            self.attach()
-        packed = self.packed
-        if packed and fullname in packed and self.direct and fullname[:2] != "__":
-            # Where the first directory of the path has it, nobody else is to be asked (but for `__hello__` and such).
-            finder = packed[fullname]
-            try:
-                first = (sys.path if path is None else path)[0]
-                there = sys.path_importer_cache[first if first != "" else _os.getcwd()] is finder
-            except Exception:  # noqa: BLE001  (a path may be any object, and say anything)
-                there = False
-            if there and finder.owner is self and not finder.foreign:
-                spec = directory_spec(finder, fullname, None, 4)
-                if spec is not None and type(spec.loader) is NativeLoader:
-                    return spec
-        if fullname in self.special:
-            declared = self.special[fullname]
-            if declared is not None and declared[1] == CRATE_SOURCES[0][1] and not self.exclude and not building:
-                source, toolchain, _, root = declared
-                if path is None or (len(path) and f"{path[0]}{_SEP}".startswith(root + _SEP)):
-                    directory = source.rpartition(_SEP)[0].rpartition(_SEP)[0]
-                    spec = _hit(self, fullname, source, toolchain, directory, set())
-                    if spec is not None:
-                        return spec
-            return cold("finder", "special_spec", self, fullname, path, declared)  # type: ignore[no-any-return]
-        return None
-
-    def __call__(self, path):
-        # type: (str) -> Any
-        """The path hook: what the other hooks give, made ours where it is a directory of the user's."""
-        if self not in sys.meta_path:
-            self.order = []  # whoever puts us back is to be noticed
-        elif path not in self.asked:
-            # A hook that asks the others, as this one does, asks us too.
-            self.asked.add(path)
-            try:
-                for hook in sys.path_hooks:
-                    if type(hook).__name__ != "AccelFinder":
-                        try:
-                            finder = hook(path)
-                        except ImportError:
-                            continue
-                        known = len(self.special)
-                        self.adopt(finder)
-                        if len(self.special) > known:
-                            cold("finder", "look_again", finder)
-                        # Another thread may have put another one in our place meanwhile.
-                        return finder if self.order else sys.path_hooks[0](path)
-            finally:
-                self.asked.discard(path)
-        raise ImportError("no hook is for this", path=path)
-
-    def adopt(self, finder):
-        # type: (object) -> None
-        """Make a directory's finder ours in place: whoever holds it, and its path hook's loaders, stay right."""
-        if not isinstance(finder, _external.FileFinder):
-            return
-        inside = finder.path.rstrip(_SEP) + _SEP
-        foreign = inside.startswith(_PYTHON) or _SITE in inside or _DIST in inside
-        if (foreign and not self.include) or inside.startswith(_OWN):
-            return
-        if getattr(finder.find_spec, "__func__", None) is directory_spec:
-            return
-        odd = type(finder) is not _external.FileFinder or _external._relax_case()  # type: ignore[attr-defined]
-        ours = finder  # type: Any
-        ours.owner, ours.base = self, inside
-        ours.project = ours._listed = None
-        ours.odd = ours.foreign = ours.limited = ours._racy = False
-        ours._stems, ours._changed = None, -1
-        if foreign or odd or self.exclude or self.pure:
-            if not cold("finder", "adopt", self, finder, odd):
-                return
-        else:
-            # Last: from here on, other threads may ask it as ours.
-            ours.find_spec = directory_spec.__get__(ours)
-        self.adopted.append(ours)
-        self.settle(ours)
-        if not self.order:
-            vars(ours).pop("find_spec", None)
-
-    def settle(self, finder):
-        # type: (DirectoryFinder) -> None
-        """Find the project around a directory, if it is in one that tells something."""
-        if finder.limited:
-            return
-        here = finder.base[:-1]
-        # The folder of a crate that is itself on the path: the crate's library is a module.
-        path = f"{here}{_SEP}Cargo.toml"
-        if _access(path, 0):
-            self.projects.setdefault(path, True)
-            self.obey(finder, path)
-        while not _access(path := f"{here}{_SEP}pyproject.toml", 0):
-            here = here.rpartition(_SEP)[0]
-            if not here:
-                return
-        inside = finder.base[:-1]
-        while inside != here:
-            if _access(f"{inside}{_SEP}.git", 0):
-                return  # of another project
-            inside = inside.rpartition(_SEP)[0]
-        if path not in self.projects:
-            text = b""
-            try:
-                fd = _os.open(path, getattr(_os, "O_BINARY", 0))
-                try:
-                    while data := _os.read(fd, 1 << 16):
-                        text += data
-                finally:
-                    _os.close(fd)
-            except OSError:
-                pass
-            # Whether it may say anything to us.
-            found = b"tool.autoaccel" in text or b"ext-modules" in text or b"tool.maturin" in text
-            self.projects[path] = found or b'"maturin"' in text
-        self.obey(finder, path)
-
-    def obey(self, finder, path):
-        # type: (DirectoryFinder, str) -> None
-        """Take what the project file at ``path`` tells."""
-        if self.projects.get(path) is True and self.later is None:
-            found = told(path)
-            if found is not None and not (found[1] or found[2] or found[3]):
-                # It does nothing but declare modules.
-                for name, declared in found[0].items():
-                    self.special.setdefault(name, (*declared, path.rpartition(_SEP)[0]))
-                self.projects[path] = False
-        if self.projects.get(path) is not False:
-            cold("finder", "learn", self, finder, path)
-
-    def attach(self):
-        # type: () -> None
-        """Be the first path hook while on ``sys.meta_path``, and take the directories that are known already."""
-        _imp.acquire_lock()
-        keeping.append(self)
+def _find_spec(self, fullname, path=None, target=None):  # noqa: ARG001
+    # type: (AccelFinder, str, Path, object) -> ModuleSpec | None
+    # The spec of a module that only a pyproject.toml knows, or that ``PathFinder`` would find at once.
+    if sys.meta_path != self.order or sys.path_hooks[:1] != [self.path_hook]:
+        # Somebody has put a finder or a hook in, or an older list back.
+        attach(self)
+    finder = self.packed.get(fullname)
+    if finder is not None and self.direct and fullname[:2] != "__":
+        # Where the first directory of the path has it, nobody else is to be asked (but for `__hello__` and such).
         try:
-            self.order = []
-            if self not in sys.meta_path:
-                return
-            self.order = sys.meta_path[:]
-            self.direct = False
-            for one in self.order[self.order.index(self) + 1 :]:
-                if one is _external.PathFinder:
-                    # A frozen program may have modules of its own in the interpreter.
-                    self.direct = "frozen" not in vars(sys)
-                    break
-                if one is _bootstrap.BuiltinImporter or one is _bootstrap.FrozenImporter:
-                    continue
-                # The finders of these leave native modules to others.
-                if one.__module__.partition(".")[0] not in ("_distutils_hack", "_pytest", "six"):
-                    break
-            if self in sys.path_hooks:
-                sys.path_hooks.remove(self)
-            sys.path_hooks.insert(0, self)
-            for finder in list(sys.path_importer_cache.values()):
-                self.adopt(finder)
-        finally:
-            keeping.pop()
-            _imp.release_lock()
+            first = (sys.path if path is None else path)[0]
+            there = sys.path_importer_cache[first if first != "" else _os.getcwd()] is finder
+        except Exception:  # noqa: BLE001  (a path may be any object, and say anything)
+            there = False
+        if there and finder.owner is self and not finder.foreign:
+            spec = directory_spec(finder, fullname, None, 4)
+            if (
+                spec is not None
+                and type(spec.loader) is _external.ExtensionFileLoader
+                and "record" in vars(spec.loader)
+            ):
+                return spec
+    declared = self.special.get(fullname, self)  # type: Any
+    if declared is not self:
+        if declared is not None and declared[1] == CRATE_SOURCES[0][1] and not self.exclude and not building:
+            source, toolchain, _, root = declared
+            if path is None or (len(path) and f"{path[0]}{_SEP}".startswith(root + _SEP)):
+                directory = source.rpartition(_SEP)[0].rpartition(_SEP)[0]
+                spec = _hit(self, fullname, source, toolchain, directory, set())
+                if spec is not None:
+                    return spec
+        return cold("finder", "special_spec", self, fullname, path, declared)  # type: ignore[no-any-return]
+    return None
 
-    def invalidate_caches(self):
-        # type: () -> None
-        """Look at toolchains, projects and the cache's place again (called by ``importlib.invalidate_caches``)."""
-        cold("finder", "refresh", self)
+
+def accel_hook(self, path):
+    # type: (AccelFinder, str) -> Any
+    # The path hook: what the other hooks give, made ours where it is a directory of the user's.
+    if self not in sys.meta_path:
+        self.order = []  # whoever puts us back is to be noticed
+    elif path not in self.asked:
+        # A hook that asks the others, as this one does, asks us too.
+        self.asked.add(path)
+        try:
+            for hook in sys.path_hooks:
+                if getattr(hook, "__name__", None) != "accel_hook":
+                    try:
+                        finder = hook(path)
+                    except ImportError:
+                        continue
+                    known = len(self.special)
+                    adopt(self, finder)
+                    if len(self.special) > known:
+                        cold("finder", "look_again", finder)
+                    # Another thread may have put another one in our place meanwhile.
+                    return finder if self.order else sys.path_hooks[0](path)
+        finally:
+            self.asked.discard(path)
+    raise ImportError("no hook is for this", path=path)
+
+
+def adopt(self, finder):
+    # type: (AccelFinder, object) -> None
+    # Make a directory's finder ours in place: whoever holds it, and its path hook's loaders, stay right.
+    if not isinstance(finder, _external.FileFinder):
+        return
+    inside = finder.path.rstrip(_SEP) + _SEP
+    foreign = inside.startswith(_PYTHON) or _SITE in inside or _DIST in inside
+    if (foreign and not self.include) or inside.startswith(_OWN):
+        return
+    if getattr(finder.find_spec, "__func__", None) is directory_spec:
+        return
+    odd = type(finder) is not _external.FileFinder or _external._relax_case()  # type: ignore[attr-defined]
+    ours = finder  # type: Any
+    ours.owner, ours.base = self, inside
+    ours.project = ours._listed = ours._stems = ours._changed = None
+    ours.odd = ours.foreign = ours.limited = ours._racy = False
+    if foreign or odd or self.exclude or self.pure:
+        if not cold("finder", "adopt", self, finder, odd):
+            return
+    else:
+        # Last: from here on, other threads may ask it as ours.
+        ours.find_spec = directory_spec.__get__(ours)
+    self.adopted.append(ours)
+    settle(self, ours)
+    if not self.order:
+        vars(ours).pop("find_spec", None)
+
+
+def settle(self, finder):
+    # type: (AccelFinder, DirectoryFinder) -> None
+    # Find the project around a directory, if it is in one that tells something.
+    if finder.limited:
+        return
+    directory = finder.base[:-1]
+    # The folder of a crate that is itself on the path: the crate's library is a module.
+    path = f"{directory}{_SEP}Cargo.toml"
+    if _access(path, 0):
+        self.projects.setdefault(path, True)
+        _obey(self, finder, path)
+    while not _access(path := f"{directory}{_SEP}pyproject.toml", 0):
+        directory = directory.rpartition(_SEP)[0]
+        if not directory:
+            return
+    inside = finder.base[:-1]
+    while inside != directory:
+        if _access(f"{inside}{_SEP}.git", 0):
+            return  # of another project
+        inside = inside.rpartition(_SEP)[0]
+    if path not in self.projects:
+        data = b""
+        try:
+            fd = _os.open(path, getattr(_os, "O_BINARY", 0))
+            try:
+                while more := _os.read(fd, 1 << 16):
+                    data += more
+            finally:
+                _os.close(fd)
+        except OSError:
+            pass
+        # Whether it may say anything to us.
+        known = b"tool.autoaccel" in data or b"ext-modules" in data or b"tool.maturin" in data
+        self.projects[path] = known or b'"maturin"' in data
+    _obey(self, finder, path)
+
+
+def _obey(self, finder, path):
+    # type: (AccelFinder, DirectoryFinder, str) -> None
+    # Take what the project file at ``path`` tells.
+    if self.projects.get(path) is True and self.later is None:
+        values = told(path)
+        if values is not None and not (values[1] or values[2] or values[3]):
+            # It does nothing but declare modules.
+            for name, declared in values[0].items():
+                self.special.setdefault(name, (*declared, path.rpartition(_SEP)[0]))
+            self.projects[path] = False
+    if self.projects.get(path) is not False:
+        cold("finder", "learn", self, finder, path)
+
+
+def attach(self):
+    # type: (AccelFinder) -> None
+    # Be the first path hook while on ``sys.meta_path``, and take the directories that are known already.
+    _imp.acquire_lock()
+    keeping.append(self)
+    try:
+        self.order = []
+        if self not in sys.meta_path:
+            return
+        self.order = sys.meta_path[:]
+        self.direct = False
+        for one in self.order[self.order.index(self) + 1 :]:
+            if one is _external.PathFinder:
+                # A frozen program may have modules of its own in the interpreter.
+                self.direct = "frozen" not in vars(sys)
+                break
+            if one is _bootstrap.BuiltinImporter or one is _bootstrap.FrozenImporter:
+                continue
+            # The finders of these leave native modules to others.
+            if f"{getattr(one, '__module__', '')}".partition(".")[0] not in ("_distutils_hack", "_pytest", "six"):
+                break
+        if self.path_hook in sys.path_hooks:
+            sys.path_hooks.remove(self.path_hook)
+        sys.path_hooks.insert(0, self.path_hook)
+        for finder in list(sys.path_importer_cache.values()):
+            adopt(self, finder)
+    finally:
+        keeping.pop()
+        _imp.release_lock()
+
+
+def _invalidate_caches(self):
+    # type: (AccelFinder) -> None
+    # Look at toolchains, projects and the cache's place again (called by ``importlib.invalidate_caches``).
+    cold("finder", "refresh", self)
 
 
 def directory_spec(self, fullname, target=None, depth=5):
     # type: (DirectoryFinder, str, object, int) -> ModuleSpec | None
-    """What ``FileFinder.find_spec`` gives for a directory of the user's; never builds, never imports.
-
-    Native sources are in the place of the extensions they become. The function is put on the object, whose class stays.
-    """
+    # What ``FileFinder.find_spec`` gives for a directory of the user's; never builds, never imports.
+    #
+    # Native sources are in the place of the extensions they become. The function is put on the object; its class stays.
     stem = fullname.rpartition(".")[2]
     try:
         st = _stat(self.path or _os.getcwd())
@@ -342,10 +335,13 @@ def directory_spec(self, fullname, target=None, depth=5):
         mtime = changed = -1
     # The change time too: what restores a folder's time stamp can't set that back.
     if mtime != self._path_mtime or changed != self._changed or self._racy:
-        self._fill_cache()
+        age = time.time() - changed
+        # A listing from before we came is good where nothing has touched the folder since its last entry came or went.
+        if self._changed or mtime != self._path_mtime or mtime != changed or age < 10:
+            self._fill_cache()
         self._path_mtime, self._changed = mtime, changed
         # So long a directory may change again without a new time stamp (coarse kernel clocks).
-        self._racy = time.time() - changed < 0.05
+        self._racy = age < 0.05
     names = self._path_cache
     if names is not self._listed:
         self._stems = None
@@ -380,31 +376,31 @@ def directory_spec(self, fullname, target=None, depth=5):
             for file, _ in PACKAGE_SOURCES:
                 if _access(f"{inside}{_SEP}{file}", 0):
                     return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
-            for suffix, cls in self._loaders:
+            for suffix, loader in self._loaders:
                 path = f"{inside}{_SEP}__init__{suffix}"
                 if _external._path_isfile(path):  # type: ignore[attr-defined]
                     if jitted:
-                        return cold("numba.find", "spec", self, cls, fullname, path, [inside], target)  # type: ignore[no-any-return]
-                    return self._get_spec(cls, fullname, path, [inside], target)
+                        return cold("numba.find", "spec", self, loader, fullname, path, [inside], target)  # type: ignore[no-any-return]
+                    return self._get_spec(loader, fullname, path, [inside], target)
             if _external._path_isdir(inside):  # type: ignore[attr-defined]
                 namespace = inside
         for file, toolchain in CRATE_SOURCES:
-            for folder in (stem, hyphened):
-                if folder in names and _access(f"{self.base}{folder}{_SEP}{file}", 0):
-                    source = f"{self.base}{folder}{_SEP}{file}"
+            for name in (stem, hyphened):
+                if name in names and _access(f"{self.base}{name}{_SEP}{file}", 0):
+                    source = f"{self.base}{name}{_SEP}{file}"
                     break
     if source is not None:
         spec = _hit(self.owner, fullname, source, toolchain, self.base[:-1], names, self, depth)
         if spec is not None:
             return spec
         return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
-    for suffix, cls in self._loaders:
+    for suffix, loader in self._loaders:
         if stem + suffix in names:
             path = f"{self.base}{stem}{suffix}"
             if _external._path_isfile(path):  # type: ignore[attr-defined]
                 if jitted:
-                    return cold("numba.find", "spec", self, cls, fullname, path, None, target)  # type: ignore[no-any-return]
-                return self._get_spec(cls, fullname, path, None, target)
+                    return cold("numba.find", "spec", self, loader, fullname, path, None, target)  # type: ignore[no-any-return]
+                return self._get_spec(loader, fullname, path, None, target)
     if namespace is None:
         return None
     spec = ModuleSpec(fullname, None)
@@ -413,100 +409,90 @@ def directory_spec(self, fullname, target=None, depth=5):
 
 
 def _stems(finder):
-    # type: (DirectoryFinder) -> frozenset[str]
-    """What the names in a directory begin with, by which most searches end."""
-    stems = finder._stems = frozenset([name.partition(".")[0] for name in finder._path_cache])
+    # type: (DirectoryFinder) -> set[str]
+    # What the names in a directory begin with, by which most searches end.
+    stems = set()
+    for name in finder._path_cache:
+        stems.add(name.partition(".")[0])
+    finder._stems = stems
     return stems
 
 
-class NativeLoader(_external.ExtensionFileLoader):
-    """Loads the module that a native source becomes; ``path`` is the artifact once it is known, the source before.
+def native_loader(name, origin, toolchain, mode="build", names=None, record=None, loader=None):
+    # type: (str, str, str, str, set[str] | None, Record | None, Any) -> NativeLoader
+    # The loader of the module that a native source becomes: `_typing.NativeLoader` explains it.
+    if loader is None:
+        loader = _external.ExtensionFileLoader(name, origin)
+        loader.create_module = create_module.__get__(loader)
+        loader.exec_module = exec_module.__get__(loader)
+        loader.package = False
+    loader.origin = origin
+    loader.toolchain = toolchain
+    loader.mode = mode
+    loader.names = names
+    loader.record = record
+    loader.asked = 0
+    loader.created = ()
+    return loader  # type: ignore[no-any-return]
 
-    Args:
-        name: the module's full name.
-        origin: the source's path.
-        toolchain: the word in the table of toolchains.
-        mode: ``"build"``, ``"load"`` (never compile) or ``"check"`` (trust no time stamp).
-        names: the listing of the source's directory as of now.
-        record: what its manifest holds, if the caller has just read it.
-    """
 
-    package = False
-    #: in which import the source has just been looked at
-    asked = 0
-    #: modules that were made, and not run yet
-    created = ()  # type: tuple[ModuleType, ...]
-
-    def __init__(self, name, origin, toolchain, mode="build", names=None, record=None):
-        # type: (str, str, str, str, set[str] | None, Record | None) -> None
-        self.name = name
-        self.path = self.origin = origin
-        self.toolchain = toolchain
-        self.mode = mode
-        self.names = names
-        self.record = record
-
-    def create_module(self, spec):
-        # type: (ModuleSpec) -> ModuleType
-        """The uninitialised module, built first where no artifact holds.
-
-        Raises:
-            autoaccel.BuildError: the source does not compile.
-            autoaccel.ToolchainMissing: no compiler for it is installed.
-            autoaccel.LoadError: the library can't be loaded.
-        """
-        record = self.record
-        known = False
-        if self.asked:
-            # Once, and only where the same import goes on.
-            try:
-                known = id(sys._getframe(3)) == self.asked
-            except ValueError:
-                known = False
-            self.asked = 0
-        if record is not None and self.mode == "build" and holds(record, self.names, known):
-            self.path = spec._cached = spec.origin = record[3]  # type: ignore[attr-defined]
-            # CPython opens `origin`; everyone else is to see the source there.
-            try:
-                module = _imp.create_dynamic(spec)  # type: Any
-            except ImportError as error:
-                problem = error
-            else:
-                module.__file__ = self.origin
-                self.created += (module,)
-                # Fewer objects for the garbage collector to look through as long as the process lives.
-                self.record = self.names = None
-                return module  # type: ignore[no-any-return]
-            finally:
-                spec.origin = self.origin
+def create_module(self, spec):
+    # type: (NativeLoader, ModuleSpec) -> ModuleType
+    # The uninitialised module, built first where no artifact holds.
+    record = self.record
+    known = False
+    if self.asked:
+        # Once, and only where the same import goes on.
+        try:
+            known = id(sys._getframe(3)) == self.asked
+        except ValueError:
+            known = False
+        self.asked = 0
+    if record is not None and self.mode == "build" and holds(record, self.names, known):
+        self.path = spec._cached = spec.origin = record[3]  # type: ignore[attr-defined]
+        # CPython opens `origin`; everyone else is to see the source there.
+        try:
+            module = _imp.create_dynamic(spec)  # type: Any
+        except ImportError as error:
+            problem = error
         else:
-            problem = None
-        module = cold("loader", "create", self, spec, problem)
-        if isinstance(module, ImportError):
-            raise module  # from here: the way through the colder rooms tells the user nothing
-        self.created += (module,)
-        return module  # type: ignore[no-any-return]
+            module.__file__ = self.origin
+            self.created += (module,)
+            # Fewer objects for the garbage collector to look through as long as the process lives.
+            self.record = self.names = None
+            return module  # type: ignore[no-any-return]
+        finally:
+            spec.origin = self.origin
+    else:
+        problem = None
+    module = cold("loader", "create", self, spec, problem)
+    if isinstance(module, ImportError):
+        raise module  # from here: the way through the colder rooms tells the user nothing
+    self.created += (module,)
+    return module  # type: ignore[no-any-return]
 
-    def exec_module(self, module):
-        # type: (ModuleType) -> None
-        """Run the module's init; on a reload, build what has changed and put the new content into ``module``."""
-        if module in self.created:
-            self.created = () if len(self.created) == 1 else tuple([one for one in self.created if one is not module])
-            _imp.exec_dynamic(module)
-            loaded[self.name] = self.path
-            return
-        problem = cold("loader", "renew", self, module)
-        if problem is not None:
-            raise problem
+
+def exec_module(self, module):
+    # type: (NativeLoader, ModuleType) -> None
+    # Run the module's init; on a reload, build what has changed and put the new content into ``module``.
+    if module in self.created:
+        created = [*self.created]
+        created.remove(module)
+        self.created = (*created,)
+        _imp.exec_dynamic(module)
+        loaded[self.name] = self.path
+        return
+    problem = cold("loader", "renew", self, module)
+    if problem is not None:
+        raise problem
 
 
 def cold(room, function, *values):
     # type: (str, str, *object) -> Any
-    """What a function of a colder module of ours gives.
-
-    Finders are asked under one lock of the interpreter's. The cold rooms import modules, which other threads may be
-    importing too: these would wait for that lock, and we for them. So it is given back meanwhile.
-    """
+    # What a function of a colder module of ours gives.
+    #
+    # Finders are asked under one lock of the interpreter's. The cold rooms import modules, which other threads may be
+    # importing too: these would wait for that lock, and we for them. So it is given back meanwhile.
     depth = 0
     try:
         while not keeping:
@@ -524,19 +510,19 @@ def cold(room, function, *values):
 
 def holds(record, names, known=False):
     # type: (Record, set[str] | None, bool) -> bool
-    """Whether the build that a record tells of surely is what a build now would give.
-
-    True only where `staleness.stale_reason` has none to give; that one decides when this is False. The source itself is
-    not looked at where it is ``known`` to be what it was.
-    """
+    # Whether the build that a record tells of surely is what a build now would give.
+    #
+    # True only where `staleness.stale_reason` has none to give; that one decides when this is False. The source itself
+    # is not looked at where it is ``known`` to be what it was.
     rows, folders, siblings, context = record[5:9]
     if known:
         rows = rows[1:]
     if names is None or not names.isdisjoint(siblings) or not same(rows, folders):
         return False
-    if context not in held:
+    told = held.get(context)
+    if told is None:
         data = None
-        for pack in packs.values():
+        for pack in (*packs.values(),):  # at once: other threads may be adding to it
             if f"/{context}" in pack:
                 data = marshal.loads(pack[f"/{context}"])
         if data is None:
@@ -552,11 +538,11 @@ def holds(record, names, known=False):
         if told[2].count(None) == len(told[2]):
             told[2] = None
         held[context] = told
-    siblings, variables, values = held[context]
+    siblings, variables, values = told
     if clear.get(context) is not names:
         # Many names, that most folders have none of: to look for a few in one text is cheaper than to make them all.
-        for one in names if len(names) < 50 else names.intersection(siblings.split("/")):
-            if f"/{one}/" in siblings:
+        for name in names if len(names) < 50 else names.intersection(siblings.split("/")):
+            if f"/{name}/" in siblings:
                 return False
         clear[context] = names
     if values is None:
@@ -567,27 +553,27 @@ def holds(record, names, known=False):
 
 def same(rows, folders=()):
     # type: (tuple[Row, ...], tuple[Folder, ...]) -> bool
-    """Whether all files are what they were, by their stat identity; likewise the folders that are still there."""
+    # Whether all files are what they were, by their stat identity; likewise the folders that are still there.
     try:
-        for path, mtime, ctime_ns, size, inode in rows:
+        for path, mtime, changed, size, inode in rows:
             st = _stat(path)
-            if st.st_mtime_ns != mtime or st.st_ctime_ns != ctime_ns or st.st_size != size or st.st_ino != inode:
+            if st.st_mtime_ns != mtime or st.st_ctime_ns != changed or st.st_size != size or st.st_ino != inode:
                 return False
     except (OSError, ValueError):
         return False
-    for path, ctime_ns, inode in folders:
+    for path, changed, inode in folders:
         try:
             st = _stat(path)
         except OSError:
             continue
-        if st.st_ctime_ns != ctime_ns or st.st_ino != inode:
+        if st.st_ctime_ns != changed or st.st_ino != inode:
             return False
     return True
 
 
 def _hit(owner, name, source, toolchain, directory, names, finder=None, depth=0):
     # type: (AccelFinder, str, str, str, str, set[str], DirectoryFinder | None, int) -> ModuleSpec | None
-    """The spec of a module whose source is as it was when it was built, by its directory's pack or its own manifest."""
+    # The spec of a module whose source is as it was when it was built, by its directory's pack or its own manifest.
     pack = packs.get(directory)
     if pack is None:
         pack = _pack(directory, finder)
@@ -597,7 +583,7 @@ def _hit(owner, name, source, toolchain, directory, names, finder=None, depth=0)
         record = cold("loader", "read_alone", name, source)
     if record is None or not same(record[5][:1]):
         return None
-    loader = NativeLoader(name, source, toolchain, owner.mode, names, record)
+    loader = native_loader(name, source, toolchain, owner.mode, names, record)
     if depth:
         # As many frames up is the import, where nobody but us, or ``PathFinder``, is in between.
         try:
@@ -615,7 +601,7 @@ def _hit(owner, name, source, toolchain, directory, names, finder=None, depth=0)
 
 def told(path):
     # type: (str) -> tuple[Any, ...] | None
-    """What a project file tells: (modules, include, exclude, pure), as it was remembered; None if it must be read."""
+    # What a project file tells: (modules, include, exclude, pure), as it was remembered; None if it must be read.
     values = unmarshalled(f"projects/{slot('', path)}")
     if type(values) is tuple and len(values) == 7 and values[0] == path and same(values[1]):
         for path in values[2]:
@@ -632,21 +618,22 @@ def _pack(directory, finder):
         packed = finder.owner.packed
         packed |= dict.fromkeys(pack, finder)
         # What is built in or frozen comes first.
-        for name in (*sys.stdlib_module_names.intersection(pack), *sys.builtin_module_names):
-            packed.pop(name, None)
+        for names in sys.stdlib_module_names, sys.builtin_module_names:
+            for name in set(pack).intersection(names):
+                packed.pop(name, None)
     return pack
 
 
 def slot(name, source):
     # type: (str, str) -> str
-    """The file name of the manifest of this module built from this source, for this ABI and this autoaccel."""
+    # The file name of the manifest of this module built from this source, for this ABI and this autoaccel.
     text = f"{name}\0{source}\0{TAG}\0{__version__}"
     return _imp.source_hash(SALT, text.encode("utf-8", "surrogateescape")).hex()
 
 
 def unmarshalled(name):
     # type: (str) -> Any
-    """The content of a file in the cache that `manifest.pack` made; None where it is missing, foreign or damaged."""
+    # The content of a file in the cache that `manifest.pack` made; None where it is missing, foreign or damaged.
     for root in known_roots or cache_roots():
         try:
             path = f"{root}/{BUCKET}/{name}"
@@ -656,18 +643,17 @@ def unmarshalled(name):
         try:
             # Larger buffers would cost the process system calls and page faults, to get them and to give them back.
             size = 1 << 14
-            data = text = _os.read(fd, size)
-            while len(text) == size:
+            data = more = _os.read(fd, size)
+            while len(more) == size:
                 size = 1 << 16
-                data += (text := _os.read(fd, size))
+                data += (more := _os.read(fd, size))
         except OSError:
             continue
         finally:
             _os.close(fd)
-        content = memoryview(data)[8:]
-        if _imp.source_hash(SALT, content) == data[:8]:
+        if _imp.source_hash(SALT, memoryview(data)[8:]) == data[:8]:
             try:
-                return marshal.loads(content)
+                return marshal.loads(memoryview(data)[8:])
             except (ValueError, TypeError, EOFError):
                 continue
     return None
@@ -675,11 +661,10 @@ def unmarshalled(name):
 
 def cache_roots(all_places=True):
     # type: (bool) -> list[str]
-    """The cache roots that exist and may be loaded from, best first; remembered for the process until `forget`.
-
-    Here are the usual ones: ``$AUTOACCEL_CACHE_DIR`` and ``~/.cache/autoaccel``; the whole ladder is in `location`,
-    and is not asked for when the usual one does not exist and ``all_places`` is False.
-    """
+    # The cache roots that exist and may be loaded from, best first; remembered for the process until `forget`.
+    #
+    # Here are the usual ones: ``$AUTOACCEL_CACHE_DIR`` and ``~/.cache/autoaccel``; the whole ladder is in `location`,
+    # and is not asked for when the usual one does not exist and ``all_places`` is False.
     told = environ()
     first = told.get(b"AUTOACCEL_CACHE_DIR") or b""  # never on Windows, whose names are no bytes
     if b"AUTOACCEL_READONLY_CACHES" in told:
@@ -703,7 +688,7 @@ def cache_roots(all_places=True):
 
 def environ():
     # type: () -> Any
-    """The environment now, in the interpreter's own encoding, without loading ``os`` where nobody has."""
+    # The environment now, in the interpreter's own encoding, without loading ``os`` where nobody has.
     os = sys.modules.get("os")  # type: Any
     if os is None:
         return _os.environ
@@ -727,16 +712,16 @@ def __dir__():
 
 
 _usual = not environ().get("AUTOACCEL" if sys.platform == "win32" else b"AUTOACCEL")
-for _one in sys.meta_path:
-    if type(_one).__name__ == "AccelFinder":
+for _entry in sys.meta_path:
+    if getattr(_entry, "__name__", None) == "AccelFinder":
         _usual = False
 if _before:
     globals().update(_before)
 elif _usual:
     # The usual case of `hook.install`, without its room.
-    _entry = AccelFinder()
+    _entry = new_finder()
     sys.meta_path.insert(0, _entry)
-    _entry.attach()
+    attach(_entry)
     if "pkgutil" in sys.modules:
         from . import listing  # noqa: F401  (registers itself)
     if "numba" in sys.modules:

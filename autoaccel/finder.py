@@ -19,25 +19,28 @@ from . import (
     PACKAGE_SOURCES,
     SUFFIXES,
     WATCHED,
-    AccelFinder,
-    NativeLoader,
+    _find_spec,
     building,
     directory_spec,
     keeping,
+    native_loader,
+    settle,
 )
+from . import adopt as adopt_directory
 from .loader import ColdRoom, PackageLoader, forget, in_cold_room, read_alone, recognise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any, TypeGuard
 
-    from ._typing import DirectoryFinder
+    from ._typing import AccelFinder, DirectoryFinder
 
 __all__ = [
     "ImportLock",
     "Project",
     "adopt",
+    "entries",
     "excludes",
     "is_adopted",
     "learn",
@@ -89,8 +92,15 @@ class Project:
 # the entry of sys.meta_path
 
 
+def entries() -> "Iterator[AccelFinder]":
+    """Those on ``sys.meta_path``: one, or none."""
+    for one in list(sys.meta_path):
+        if getattr(getattr(one, "find_spec", None), "__func__", None) is _find_spec:
+            yield one  # type: ignore[misc]
+
+
 def special_spec(
-    owner: AccelFinder, fullname: str, path: "Sequence[str] | None", declared: "tuple[str, str, bool, str] | None"
+    owner: "AccelFinder", fullname: str, path: "Sequence[str] | None", declared: "tuple[str, str, bool, str] | None"
 ) -> "ModuleSpec | None":
     """The spec of a module that no directory has under its name: one that a pyproject.toml declares, or ``pkgutil``."""
     if declared is None:
@@ -111,7 +121,7 @@ def special_spec(
     return None
 
 
-def refresh(owner: AccelFinder) -> None:
+def refresh(owner: "AccelFinder") -> None:
     """Look at toolchains, projects and the cache's place again; nothing is given up before the new state is there."""
     forget()
     owner.packed.clear()
@@ -123,9 +133,9 @@ def refresh(owner: AccelFinder) -> None:
             del owner.special[name]
         try:
             for other in list(sys.path_importer_cache.values()):
-                owner.adopt(other)
+                adopt_directory(owner, other)
             for finder in owner.adopted:
-                owner.settle(finder)
+                settle(owner, finder)
                 project = finder.project
                 if project is not None and project not in owner.projects.values():
                     finder.project = project = None
@@ -136,7 +146,7 @@ def refresh(owner: AccelFinder) -> None:
             raise
 
 
-def release(owner: AccelFinder) -> None:
+def release(owner: "AccelFinder") -> None:
     """Give every directory its plain finder back."""
     for finder in owner.adopted:
         # What is on the object otherwise stays: a search that runs meanwhile goes on.
@@ -162,7 +172,7 @@ class ImportLock:
 # directories
 
 
-def wanted(owner: AccelFinder, directory: str) -> "bool | None":
+def wanted(owner: "AccelFinder", directory: str) -> "bool | None":
     """True: everything in it is the user's; False: nothing is; None: only the included top-level names."""
     if directory.startswith(_STDLIB):
         rest = directory[len(_STDLIB) :]
@@ -176,7 +186,7 @@ def wanted(owner: AccelFinder, directory: str) -> "bool | None":
     return True
 
 
-def adopt(owner: AccelFinder, finder: FileFinder, foreign: bool) -> bool:
+def adopt(owner: "AccelFinder", finder: FileFinder, foreign: bool) -> bool:
     """Make a directory's finder ours where more than its names decides; whether it is.
 
     Args:
@@ -202,7 +212,7 @@ def is_adopted(finder: object) -> "TypeGuard[DirectoryFinder]":
     return getattr(found, "__func__", None) is directory_spec
 
 
-def learn(owner: AccelFinder, finder: "DirectoryFinder", path: str) -> None:
+def learn(owner: "AccelFinder", finder: "DirectoryFinder", path: str) -> None:
     """Have a directory's finder follow the project file at ``path``; remember the modules that this declares."""
     if owner.later is not None and _reader[-1:] == [get_ident()]:
         # An import of our own in the middle of reading another one.
@@ -230,7 +240,7 @@ def learn(owner: AccelFinder, finder: "DirectoryFinder", path: str) -> None:
                 _obey(owner, project, path)
             owner.projects[path] = project
             for one in later:
-                owner.settle(one)
+                settle(owner, one)
     finally:
         if alone:
             _reading.release()
@@ -276,7 +286,7 @@ def _let_go(before: "set[str]") -> None:
         frame = frame.f_back  # type: ignore[assignment]
 
 
-def _obey(owner: AccelFinder, project: Project, path: str) -> None:
+def _obey(owner: "AccelFinder", project: Project, path: str) -> None:
     root = path.rpartition(_SEP)[0]
     for name, declared in project.modules.items():
         known = owner.special.get(name)
@@ -285,7 +295,7 @@ def _obey(owner: AccelFinder, project: Project, path: str) -> None:
     if not owner.include.issuperset(project.include):
         owner.include |= frozenset(project.include)
         for finder in list(sys.path_importer_cache.values()):
-            owner.adopt(finder)
+            adopt_directory(owner, finder)
 
 
 # modules
@@ -306,7 +316,7 @@ def search(
 
 
 def spec_of(
-    owner: AccelFinder,
+    owner: "AccelFinder",
     name: str,
     path: str,
     toolchain: str,
@@ -322,7 +332,7 @@ def spec_of(
         names: the listing of its directory, if there is one as of now.
         record: what its manifest holds, if it has been read.
     """
-    make = owner.make_loader or (PackageLoader if package else NativeLoader)
+    make = owner.make_loader or (PackageLoader if package else native_loader)
     folder, _, file = path.rpartition(_SEP)
     places = [folder]
     if package and file == _PROJECT:

@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
     from .plan import Plan
 
-__all__ = ["Contents", "bytes_digest", "digest", "file_digest", "folder_row", "nearest", "plan_key", "variant_key"]
+__all__ = [
+    "Contents",
+    "bytes_digest",
+    "digest",
+    "file_digest",
+    "folder_row",
+    "is_installed",
+    "nearest",
+    "plan_key",
+    "variant_key",
+]
 
 _VERSION = "autoaccel/1"
 
@@ -162,3 +172,8 @@ def _encode(value: object, pieces: list[bytes]) -> None:
         _encode({one.name: getattr(value, one.name) for one in fields(value) if one.metadata.get("key", True)}, pieces)
     else:
         raise TypeError(f"{type(value).__name__} has no place in a key")
+
+
+def is_installed(path: str) -> bool:
+    """Whether a path is in a folder for installed packages."""
+    return any(f"{os.sep}{place}{os.sep}" in path for place in ("site-packages", "dist-packages"))

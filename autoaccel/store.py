@@ -759,15 +759,16 @@ def _rows(plan: Plan, meta: Meta, contents: keys.Contents) -> tuple[list[manifes
     """
     own = os.path.dirname(plan.source.path) + os.sep
     directories = tuple(place + os.sep for tool in plan.tools for place in tool.directories)
+    parts = [part for tool in plan.tools for part in tool.parts]
     mine: list[manifest.Row] = []
     theirs: dict[str, manifest.Row] = {}
     for path, _ in meta["inputs"]:
         if path in plan.inputs or path.startswith(own):
             mine.append((path, *contents.identity(path)))
         elif path.startswith(directories):
-            folder = os.path.dirname(path)
+            folder = _product(os.path.dirname(path), parts)
             theirs.setdefault(folder, (folder, *(manifest.identity(folder) or manifest.FRESH)))
-        elif _installed(path) or path.startswith(_SYSTEM):
+        elif keys.is_installed(path) or path.startswith(_SYSTEM):
             theirs[path] = (path, *contents.identity(path))
         else:
             mine.append((path, *contents.identity(path)))
@@ -797,6 +798,7 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
     """What must stay absent: in folders of the user's; beside the source, with its stem; and the context's part."""
     own = os.path.dirname(plan.source.path)
     directories = tuple(place + os.sep for tool in plan.tools for place in tool.directories)
+    parts = [part for tool in plan.tools for part in tool.parts]
     siblings: set[str] = set()
     paths: list[str] = []
     absent: dict[str, set[str]] = {}
@@ -823,8 +825,8 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
     mine: dict[str, tuple[str, ...]] = {}
     theirs: dict[str, tuple[str, ...]] = {}
     for folder, names in sorted(absent.items()):
-        far = (folder + os.sep).startswith((*directories, *_SYSTEM)) or _installed(folder + os.sep)
-        if far and folder in checked:
+        far = (folder + os.sep).startswith((*directories, *_SYSTEM)) or keys.is_installed(folder + os.sep)
+        if far and _product(folder, parts) in checked:
             continue  # any change in it counts already
         (theirs if far else mine)[folder] = tuple(sorted(names))
     stem = os.path.splitext(os.path.basename(plan.source.path))[0]
@@ -832,6 +834,11 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
     related = tuple(sorted(name for name in siblings if name in alone or name.startswith(stem + ".")))
     others = "".join(f"{name}/" for name in sorted(siblings.difference(related)))
     return mine, related, _Far(theirs, (tuple(paths), f"/{others}"))
+
+
+def _product(folder: str, parts: Iterable[tuple[str, str]]) -> str:
+    """The folder by whose change a change in one is told."""
+    return next((whole for part, whole in parts if f"{folder}{os.sep}".startswith(part + os.sep)), folder)
 
 
 def _of_source(name: str, row: bytes) -> bool:
@@ -851,10 +858,6 @@ def _folder_rows(folders: Iterable[str]) -> tuple[manifest.Folder, ...]:
 
 #: Where package managers put headers and libraries, outside of what belongs to a compiler.
 _SYSTEM = ("/usr/",) if sys.platform != "win32" else ("C:\\Program Files",)
-
-
-def _installed(path: str) -> bool:
-    return any(f"{os.sep}{place}{os.sep}" in path for place in ("site-packages", "dist-packages"))
 
 
 def _holds(told: Meta, contents: keys.Contents) -> bool:

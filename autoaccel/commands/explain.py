@@ -15,8 +15,6 @@ import click
 
 from .. import (
     CRATE_SOURCES,
-    AccelFinder,
-    NativeLoader,
     crates,
     csource,
     install,
@@ -36,7 +34,7 @@ from ..content import claims
 from ..csource import init_name
 from ..errors import AccelError, ToolchainMissing, declaration
 from ..finder import excludes, is_adopted
-from ..loader import source_of
+from ..loader import is_native, source_of
 from ..numba.tell import facts
 from ..settings import project_folder
 from ..sources import named, root_of
@@ -49,6 +47,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from typing import Any
 
+    from .._typing import AccelFinder
     from ..plan import Plan
     from ..sources import Source
 
@@ -176,7 +175,7 @@ def _spec(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
 def _told(name: str, found: Found) -> dict[str, object]:
     told: dict[str, object] = {"name": name}
     found_loader = found.spec.loader if found.spec is not None else None
-    loader = found_loader if isinstance(found_loader, NativeLoader) else None
+    loader = found_loader if is_native(found_loader) else None
     source = source_of(loader) if loader is not None else None
     if source is not None:
         told |= {

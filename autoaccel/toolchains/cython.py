@@ -241,7 +241,9 @@ def _cython(source: Source) -> Tool:
     with open(shadow, encoding="utf-8") as file:
         version = re.search(r"^__version__ = ['\"](.+?)['\"]", file.read(), re.MULTILINE)
     number = version[1] if version else "unknown"
-    files = (shadow, os.path.join(places[0], "Compiler"), os.path.join(places[0], "Utility"))
+    # A wheel is replaced as a whole; in a checkout of Cython's, files are.
+    parts = () if keys.is_installed(shadow) else ("Compiler", "Utility")
+    files = (shadow, *(os.path.join(places[0], part) for part in parts))
     return Tool(
         "Cython", number, keys.digest(number, keys.file_digest(shadow), cython_cold.RULE, cython_split.RULE), files
     )
