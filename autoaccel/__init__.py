@@ -91,7 +91,7 @@ BUCKET = "v2"
 TAG = _imp.extension_suffixes()[0].strip(".").rpartition(".")[0] or sys.implementation.cache_tag
 
 #: Changes with what is written: a record of another shape is no record.
-SALT = 0x6163_6365_6C05
+SALT = 0x6163_6365_6C06
 
 #: When this process came here (wall clock): what changed before is what it reads.
 STARTED = time.time_ns()
@@ -109,6 +109,8 @@ _access = _os.access
 
 #: Full name -> artifact that the module of this name in ``sys.modules`` was loaded from.
 loaded = {}  # type: dict[str, str]
+#: The class of loaders, once there are many.
+classes = []  # type: list[Any]
 #: Threads that are inside the cold room now.
 building = set()  # type: set[int]
 #: Not empty while the thread that has the lock under which finders are asked is not to give it back, see `cold`.
@@ -148,7 +150,8 @@ def new_finder(include=(), exclude=(), pure=(), mode="build"):
 def _find_spec(self, fullname, path=None, target=None):  # noqa: ARG001
     # type: (AccelFinder, str, Path, object) -> ModuleSpec | None
     # The spec of a module that only a pyproject.toml knows, or that ``PathFinder`` would find at once.
-    if sys.meta_path != self.order or sys.path_hooks[:1] != [self.path_hook]:
+    hooks = sys.path_hooks
+    if sys.meta_path != self.order or not hooks or hooks[0] is not self.path_hook:
         # Somebody has put a finder or a hook in, or an older list back.
         attach(self)
     finder = self.packed.get(fullname)
@@ -161,11 +164,7 @@ def _find_spec(self, fullname, path=None, target=None):  # noqa: ARG001
             there = False
         if there and finder.owner is self and not finder.foreign:
             spec = directory_spec(finder, fullname, None, 4)
-            if (
-                spec is not None
-                and type(spec.loader) is _external.ExtensionFileLoader
-                and "record" in vars(spec.loader)
-            ):
+            if spec is not None and hasattr(spec.loader, "record") and not spec.loader.package:  # type: ignore[union-attr]
                 return spec
     declared = self.special.get(fullname, self)  # type: Any
     if declared is not self:
@@ -219,7 +218,7 @@ def adopt(self, finder):
         return
     odd = type(finder) is not _external.FileFinder or _external._relax_case()  # type: ignore[attr-defined]
     ours = finder  # type: Any
-    ours.owner, ours.base = self, inside
+    ours.owner, ours.base, ours.directory = self, inside, inside[:-1]
     ours.project = ours._listed = ours._stems = ours._changed = None
     ours.odd = ours.foreign = ours.limited = ours._racy = False
     if foreign or odd or self.exclude or self.pure:
@@ -239,7 +238,7 @@ def settle(self, finder):
     # Find the project around a directory, if it is in one that tells something.
     if finder.limited:
         return
-    directory = finder.base[:-1]
+    directory = finder.directory
     # The folder of a crate that is itself on the path: the crate's library is a module.
     path = f"{directory}{_SEP}Cargo.toml"
     if _access(path, 0):
@@ -249,7 +248,7 @@ def settle(self, finder):
         directory = directory.rpartition(_SEP)[0]
         if not directory:
             return
-    inside = finder.base[:-1]
+    inside = finder.directory
     while inside != directory:
         if _access(f"{inside}{_SEP}.git", 0):
             return  # of another project
@@ -365,11 +364,10 @@ def directory_spec(self, fullname, target=None, depth=5):
         if stems is None and stem not in _stems(self) and hyphened not in names and not self.foreign:
             return None
         # What `FileFinder.find_spec` does after its `stat`.
-        directory = self.base[:-1]
-        pack = packs.get(directory)
+        pack = packs.get(self.directory)
         if pack is None:
             # Where there is no cache yet, nobody looks for its other places.
-            pack = packs[directory] = _pack(directory, self) if known_roots or cache_roots(False) else {}
+            pack = packs[self.directory] = _pack(self.directory, self) if known_roots or cache_roots(False) else {}
         jitted = fullname in pack
         if stem in names:
             inside = f"{self.base}{stem}"
@@ -390,7 +388,7 @@ def directory_spec(self, fullname, target=None, depth=5):
                     source = f"{self.base}{name}{_SEP}{file}"
                     break
     if source is not None:
-        spec = _hit(self.owner, fullname, source, toolchain, self.base[:-1], names, self, depth)
+        spec = _hit(self.owner, fullname, source, toolchain, self.directory, names, self, depth)
         if spec is not None:
             return spec
         return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
@@ -418,22 +416,33 @@ def _stems(finder):
     return stems
 
 
-def native_loader(name, origin, toolchain, mode="build", names=None, record=None, loader=None):
-    # type: (str, str, str, str, set[str] | None, Record | None, Any) -> NativeLoader
+def native_loader(name, origin, toolchain, mode="build", names=None, record=None):
+    # type: (str, str, str, str, set[str] | None, Record | None) -> NativeLoader
     # The loader of the module that a native source becomes: `_typing.NativeLoader` explains it.
-    if loader is None:
-        loader = _external.ExtensionFileLoader(name, origin)
+    if len(loaded) < 8:
+        loader = object.__new__(_external.ExtensionFileLoader)  # type: Any
         loader.create_module = create_module.__get__(loader)
         loader.exec_module = exec_module.__get__(loader)
-        loader.package = False
-    loader.origin = origin
-    loader.toolchain = toolchain
-    loader.mode = mode
-    loader.names = names
-    loader.record = record
-    loader.asked = 0
-    loader.created = ()
-    return loader  # type: ignore[no-any-return]
+        prepare(loader, name, origin, toolchain, mode, names, record)
+        loader.package, loader.asked, loader.created = False, 0, ()
+        return loader  # type: ignore[no-any-return]
+    # A class costs as much as the functions of twenty objects: few processes need it.
+    if not classes:
+        own = {"__init__": prepare, "create_module": create_module, "exec_module": exec_module}
+        own |= {"package": False, "asked": 0, "created": ()}  # type: ignore[dict-item]
+        classes.append(type("NativeLoader", (_external.ExtensionFileLoader,), own))
+    return classes[0](name, origin, toolchain, mode, names, record)  # type: ignore[no-any-return]
+
+
+def prepare(self, name, origin, toolchain, mode="build", names=None, record=None):
+    # type: (Any, str, str, str, str, set[str] | None, Record | None) -> None
+    # What a loader of ours begins with.
+    self.name = name
+    self.path = self.origin = origin
+    self.toolchain = toolchain
+    self.mode = mode
+    self.names = names
+    self.record = record
 
 
 def create_module(self, spec):
@@ -476,9 +485,12 @@ def exec_module(self, module):
     # type: (NativeLoader, ModuleType) -> None
     # Run the module's init; on a reload, build what has changed and put the new content into ``module``.
     if module in self.created:
-        created = [*self.created]
-        created.remove(module)
-        self.created = (*created,)
+        if len(self.created) == 1:
+            self.created = ()
+        else:
+            created = [*self.created]
+            created.remove(module)
+            self.created = (*created,)
         _imp.exec_dynamic(module)
         loaded[self.name] = self.path
         return
@@ -517,7 +529,7 @@ def holds(record, names, known=False):
     rows, folders, siblings, context = record[5:9]
     if known:
         rows = rows[1:]
-    if names is None or not names.isdisjoint(siblings) or not same(rows, folders):
+    if names is None or not names.isdisjoint(siblings.split("/")) or not same(rows, folders):
         return False
     told = held.get(context)
     if told is None:
@@ -583,7 +595,7 @@ def _hit(owner, name, source, toolchain, directory, names, finder=None, depth=0)
         record = cold("loader", "read_alone", name, source)
     if record is None or not same(record[5][:1]):
         return None
-    loader = native_loader(name, source, toolchain, owner.mode, names, record)
+    loader = (classes[0] if classes else native_loader)(name, source, toolchain, owner.mode, names, record)
     if depth:
         # As many frames up is the import, where nobody but us, or ``PathFinder``, is in between.
         try:

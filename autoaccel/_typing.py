@@ -60,7 +60,8 @@ class DirectoryFinder(importlib.machinery.FileFinder):
 
     Attributes:
         owner: the finder on ``sys.meta_path``.
-        base: the directory's path with one separator at its end.
+        directory: its path.
+        base: the same with one separator at its end.
         odd: whether more than the names in the directory decides what is claimed.
         foreign: whether the search for what is not claimed is somebody else's.
         limited: whether only the included top-level names are looked at.
@@ -68,6 +69,7 @@ class DirectoryFinder(importlib.machinery.FileFinder):
     """
 
     owner: AccelFinder
+    directory: str
     base: str
     odd: bool
     foreign: bool

@@ -109,7 +109,7 @@ def _appeared(meta: Meta, known: manifest.Manifest | None) -> Iterator[Change]:
         paths.update(
             os.path.join(folder, name) for folder, names in known.missing.items() for name in manifest.absent(names)
         )
-        paths.update(os.path.join(os.path.dirname(known.source), name) for name in known.siblings)
+        paths.update(os.path.join(os.path.dirname(known.source), name) for name in known.beside)
     for path in sorted(paths):
         if os.path.lexists(path):
             yield Change("input", path, "absent", "there, where it may be found first")

@@ -19,8 +19,8 @@ from . import (
     exec_module,
     held,
     known_roots,
-    native_loader,
     packs,
+    prepare,
     slot,
     unmarshalled,
 )
@@ -71,6 +71,8 @@ class PackageLoader(_Native):
     """Loads a package's ``__init__``; `_typing.NativeLoader` has the attributes."""
 
     package = True
+    asked = 0
+    created: "tuple[ModuleType, ...]" = ()
 
     def __init__(
         self,
@@ -81,8 +83,7 @@ class PackageLoader(_Native):
         names: "set[str] | None" = None,
         record: "Record | None" = None,
     ) -> None:
-        super().__init__(name, origin)
-        native_loader(name, origin, toolchain, mode, names, record, self)
+        prepare(self, name, origin, toolchain, mode, names, record)
 
     def create_module(self, spec: ModuleSpec) -> "ModuleType":
         """The uninitialised module, built first where no artifact holds.

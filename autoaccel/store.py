@@ -367,7 +367,7 @@ class Store(Reader):
             artifact.key,
             (*inputs, (artifact.path, *(manifest.identity(artifact.path) or manifest.FRESH))),
             _folder_rows({**searched, **mine}),
-            siblings,
+            "/".join(siblings),
             context,
             {**mine, **{folder: manifest.whole(names) for folder, names in searched.items()}},
         )
