@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from .plan import Plan
 
-__all__ = ["Contents", "bytes_digest", "digest", "file_digest", "folder_row", "nearest", "plan_key", "variant_key"]
+__all__ = [
+    "Contents", "bytes_digest", "digest", "file_digest", "folder_row", "nearest", "plan_key", "settled", "variant_key",
+]  # fmt: skip
 
 _VERSION = "autoaccel/1"
 
@@ -78,6 +80,12 @@ class Contents:
         """Whether the file's change time is not before a moment of the wall clock (nanoseconds)."""
         self.digest(path)
         return self._seen[path][0][1] >= moment_ns
+
+
+def settled(path: str) -> manifest.Identity:
+    """The identity of a file that is about to be read; `manifest.FRESH` where it might change without a new one."""
+    seen, when = manifest.identity(path) or manifest.FRESH, time.time_ns()
+    return seen if _is_settled(seen, when) else manifest.FRESH
 
 
 def _is_settled(seen: manifest.Identity, when: int) -> bool:

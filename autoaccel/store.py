@@ -41,8 +41,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 
-from . import keys, locks, manifest
-from .errors import BuildError, Diagnostic
+from . import keys, locks, manifest, settings
+from .errors import BuildError, ConfigError, Diagnostic
 from .logs import log
 from .plan import Artifact
 
@@ -303,6 +303,8 @@ class Store(Reader):
             # Not the plan's: a plan is made anew before an artifact is looked for.
             "absent": sorted(built.absent),
             "read_env": [list(pair) for pair in built.env],
+            # The contents of these files count no further.
+            "taken": plan.settings.taken,
         }
         if built.package:
             places = {one: f"{staged}/{one}" for one in sorted(built.package)}
@@ -595,14 +597,26 @@ def unchanged(known: manifest.Manifest, *, system: bool) -> tuple[Meta, keys.Con
     ):
         return None
     contents = keys.Contents()
-    told = dict(meta["inputs"])
-    paths = [row[0] for row in known.inputs]
-    if any(told.get(path, "") != contents.digest(path) for path in paths):
-        return None
+    told, taken = dict(meta["inputs"]), meta.get("taken", {})
+    for path, *_ in known.inputs:
+        # Read for its identity also where little of it counts, and before that is looked at.
+        digest = contents.digest(path)
+        if (path in told or path not in taken) and told.get(path, "") != digest:
+            return None
+        if path in taken and not _says(path, known.name, taken[path]):
+            return None
     now = tuple((row[0], *(manifest.identity(row[0]) or manifest.FRESH)) for row in known.rows)
     if manifest.stale_reason(dataclasses.replace(known, rows=now), system=system) is not None:
         return None
     return (meta, contents) if damage(os.path.dirname(known.artifact), meta) is None else None
+
+
+def _says(path: str, name: str, taken: object) -> bool:
+    """Whether a project's file still says of a module what its build took."""
+    try:
+        return settings.taken(path, name) == taken
+    except ConfigError:
+        return False
 
 
 _opened: tuple[int, str, Store] | None = None
@@ -744,7 +758,7 @@ def told_options(plan: Plan) -> dict[str, object]:
             value = getattr(part, one.name)
             if (
                 one.metadata.get("key", True)
-                and one.name not in ("root", "options")
+                and one.name not in ("root", "options", "taken")
                 and value not in (None, False, (), {})
             ):
                 told[one.name] = json.loads(json.dumps(value))
@@ -759,9 +773,13 @@ def _rows(plan: Plan, meta: Meta, contents: keys.Contents) -> tuple[list[manifes
     """
     own = os.path.dirname(plan.source.path) + os.sep
     directories = tuple(place + os.sep for tool in plan.tools for place in tool.directories)
-    mine: list[manifest.Row] = []
+    # As they were when the plan took from them what it has.
+    seen = plan.settings.seen
+    mine: list[manifest.Row] = [(path, *identity) for path, identity in seen.items()]
     theirs: dict[str, manifest.Row] = {}
     for path, _ in meta["inputs"]:
+        if path in seen:
+            continue
         if path in plan.inputs or path.startswith(own):
             mine.append((path, *contents.identity(path)))
         elif path.startswith(directories):
@@ -917,6 +935,7 @@ def _is_read(told: Meta) -> bool:
     return (
         all(_is_row(row, _TEXT) for row in told["inputs"])
         and all(isinstance(path, str) for path in told["absent"])
+        and isinstance(told.get("taken", {}), dict)
         and all(_is_row(row, _MAYBE) for row in told.get("read_env", ()))
     )
 

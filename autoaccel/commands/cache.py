@@ -349,8 +349,9 @@ def _show_one(item: Item) -> None:
     if options or environment:
         fact("options", *options, *environment)
     root = os.path.dirname(str(item.source)) + os.sep
-    own = [path for path, _ in meta["inputs"] if path.startswith(root)]
-    fact("made from", *own, f"and {counted(len(meta['inputs']) - len(own), 'other file')}")
+    read = dict.fromkeys((*(path for path, _ in meta["inputs"]), *meta.get("taken", ())))
+    own = [path for path in read if path.startswith(root)]
+    fact("made from", *own, f"and {counted(len(read) - len(own), 'other file')}")
     fact("log", f"{item.path}/build.log")
 
 
