@@ -49,6 +49,7 @@ def of_crate(source: Source, crate: Crate, how: Settings) -> Request:
     package = crate.table.get("package")
     metadata = package.get("metadata") if isinstance(package, dict) else None
     tables = [metadata.get("autoaccel")] if isinstance(metadata, dict) else []
+    # A key that `settings.taken` does not know of is not there.
     for data in how.taken.values():
         tables += _maturin(crates.table_of(data, "tool").get("maturin"), crate, how.root)
         tables += _setuptools(rustextensions.in_pyproject(data), source.name)
