@@ -18,16 +18,9 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 __all__ = [
-    "Contents",
-    "bytes_digest",
-    "digest",
-    "file_digest",
-    "folder_row",
-    "is_installed",
-    "nearest",
-    "plan_key",
+    "Contents", "bytes_digest", "digest", "file_digest", "folder_row", "is_installed", "nearest", "plan_key", "settled",
     "variant_key",
-]
+]  # fmt: skip
 
 _VERSION = "autoaccel/1"
 
@@ -88,6 +81,12 @@ class Contents:
         """Whether the file's change time is not before a moment of the wall clock (nanoseconds)."""
         self.digest(path)
         return self._seen[path][0][1] >= moment_ns
+
+
+def settled(path: str) -> manifest.Identity:
+    """The identity of a file that is about to be read; `manifest.FRESH` where it might change without a new one."""
+    seen, when = manifest.identity(path) or manifest.FRESH, time.time_ns()
+    return seen if _is_settled(seen, when) else manifest.FRESH
 
 
 def _is_settled(seen: manifest.Identity, when: int) -> bool:

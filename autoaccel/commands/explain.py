@@ -398,7 +398,7 @@ def _next(
     if known is not None and reason is None and mode != "check":
         return Next("load", "the manifest holds", known.artifact)
     if known is not None and store.unchanged(known, system=mode != "load") is not None:
-        return Next("look up", "the files that seem to have changed have their content still", known.artifact)
+        return Next("look up", "in the files that seem to have changed, all that counts is as it was", known.artifact)
     if mode == "load":
         return Next("fail", f"AUTOACCEL=load forbids to compile, and {reason}")
     if plan is None:
@@ -427,7 +427,8 @@ def _artifact(known: manifest.Manifest) -> dict[str, object]:
     meta = store.read_meta(os.path.dirname(known.artifact))
     if meta is not None:
         data |= {key: meta[key] for key in ("size", "created", "seconds")}
-        data |= {"inputs": len(meta["inputs"]), "inputs_of_the_project": len(known.inputs)}
+        read = {path for path, _ in meta["inputs"]} | meta.get("taken", {}).keys()
+        data |= {"inputs": len(read), "inputs_of_the_project": len(known.inputs)}
     return data
 
 
@@ -436,14 +437,14 @@ def _plan_data(plan: Plan) -> dict[str, object]:
     for searched in ("absent", "folders"):
         options.pop(searched, None)
     details = {name: value for name, value in asdict(plan.settings).items() if value not in (None, False, (), {})}
-    for covered in ("options", "inputs", "absent"):
+    for covered in ("options", "seen", "taken", "absent"):
         details.pop(covered, None)
     return {
         "options": options,
         "settings": details,
         "environment": {name: value for name, value in plan.env if value is not None},
         "tools": [{"name": tool.name, "version": tool.version} for tool in plan.tools],
-        "inputs": list(plan.inputs),
+        "inputs": list(dict.fromkeys((*plan.inputs, *plan.settings.inputs))),
     }
 
 

@@ -49,12 +49,14 @@ def plan(source: Source, how: Settings) -> Plan:
     text = _text(source)
     package = _cython(source)
     stem = os.path.splitext(source.path)[0]
-    inputs = [source.path, *how.inputs]
+    inputs = [source.path]
     absent = list(how.absent)
     options = headers.resolve(headers.from_cython(text), source, how.root)
     for suffix in (".pyxbld", ".pyxdep"):
         (inputs if os.path.isfile(stem + suffix) else absent).append(stem + suffix)
     if stem + ".pyxbld" in inputs:
+        # A program, which may read what it likes of the project's file.
+        inputs += how.inputs
         try:
             options = options.plus(headers.pyxbld(source, stem + ".pyxbld", how.root))
         except Failed as failure:
