@@ -4,21 +4,23 @@ Importing this package puts a finder on ``sys.meta_path``. ``AUTOACCEL=off`` in 
 
 This file is the warm room: all that the import of an unchanged module runs. It is one file, and has nothing that a hit
 does not need, because every process pays for it: a further file costs as much as two imports, a class or a ``from`` a
-twentieth, all annotations together a fifth of that (docs/architecture.md has the figures); so types are comments here.
-What is rarer is in `finder` and `loader`, imported when it comes up.
+twentieth, all annotations together a fifth of that (docs/architecture.md has the figures); so types and docstrings are
+comments here, and the finder and its loaders are objects with functions on them. What is rarer is in `finder` and
+`loader`, imported when it comes up.
 
-`AccelFinder` is on ``sys.meta_path`` and in front of ``sys.path_hooks``. It answers almost nothing itself: it sees to
-it that each of the user's own directories is looked through by `directory_spec`, and lets ``PathFinder`` go on. So the
-order of ``sys.path``, namespace packages and everybody's path hooks stay CPython's business, an unrelated import costs
-two look-ups and no system call, and a directory is listed once for both. `directory_spec` is the ``find_spec`` of the
-directory's own ``FileFinder``, with one more question: is there a native source where an extension module would be?
-`NativeLoader` asks whether an artifact holds, and loads it as CPython does.
+The finder (`new_finder`) is on ``sys.meta_path``, its hook in front of ``sys.path_hooks``. It answers almost nothing
+itself: it sees to it that each of the user's own directories is looked through by `directory_spec`, and lets
+``PathFinder`` go on. So the order of ``sys.path``, namespace packages and everybody's path hooks stay CPython's
+business, an unrelated import costs two look-ups and no system call, and a directory is listed once for both.
+`directory_spec` is the ``find_spec`` of the directory's own ``FileFinder``, with one more question: is there a native
+source where an extension module would be? The loader (`native_loader`) asks whether an artifact holds, and loads it as
+CPython does.
 
 A *record* tells what a build depended on: (name, source, toolchain, artifact, key, rows, folders, siblings, context);
 `manifest.Manifest` explains it. The records of a directory's modules lie in one *pack*; what modules share (system
 headers, environment) is a *context*, checked once per process. On disk each is eight bytes of SipHash and a marshalled
-value; the check comes before unmarshalling, because marshal trusts its input. A record is a note, never the truth
-about an artifact (its key is): it may be lost, torn or behind; what does not hold here is looked at in the cold rooms.
+value; the check comes before unmarshalling, because marshal trusts its input. A record is a note, never the truth about
+an artifact (its key is): it may be lost, torn or behind; what does not hold here is looked at in the cold rooms.
 """
 
 # Each `from` would cost as much as a function.
