@@ -131,6 +131,7 @@ def new_finder(include=(), exclude=(), pure=(), mode="build"):
     # type: (Words, Words, Words, str) -> AccelFinder
     # What an entry of ``sys.meta_path`` is: `_typing.AccelFinder` explains it; made and undone by `install`.
     self = type(sys)("AccelFinder")  # type: Any
+    self.__module__ = __name__  # who looks at the others on that list expects it
     self.find_spec = _find_spec.__get__(self)
     self.invalidate_caches = _invalidate_caches.__get__(self)
     self.path_hook = accel_hook.__get__(self)
