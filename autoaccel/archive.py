@@ -136,7 +136,7 @@ def _notes(reader: Reader, taken: set[str | None]) -> list[dict[str, Any]]:
                         "toolchain": known.toolchain,
                         "key": known.key,
                         "inputs": [row[0] for row in known.inputs],
-                        "siblings": known.siblings,
+                        "siblings": known.beside,
                         "missing": known.missing,
                         "folders": [row[0] for row in known.folders],
                         "absent": content[2],
@@ -282,7 +282,7 @@ def _remember(store: Store, note: dict[str, Any], artifact: str) -> None:
             (artifact, *(manifest.identity(artifact) or manifest.FRESH)),
         ),
         tuple((folder, 0, 0) for folder in note["folders"]),
-        tuple(note["siblings"]),
+        "/".join(note["siblings"]),
         context,
         {folder: tuple(names) for folder, names in note["missing"].items()},
     )

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 
-from . import NativeLoader, errors, keys, pipeline, process
+from . import errors, keys, pipeline, process
 from .live.watcher import message
-from .loader import source_of
+from .loader import is_native, source_of
 from .store import open_store, replace
 
 TYPE_CHECKING = False
@@ -88,7 +88,7 @@ class Found:
     @property
     def source(self) -> Source | None:
         """What is to be built; None where nothing is."""
-        return source_of(self.spec.loader) if isinstance(self.spec.loader, NativeLoader) else None
+        return source_of(self.spec.loader) if is_native(self.spec.loader) else None
 
 
 def find(cell: Cell) -> Found:

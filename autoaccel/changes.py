@@ -59,7 +59,7 @@ def changes(entry: Entry, plan: Plan, contents: Contents, known: manifest.Manife
         return [Change("artifact", entry.folder, "as it was published", "its description is damaged")]
     rows = known.rows if known is not None and os.path.dirname(known.artifact) == entry.folder else ()
     seen = {row[0]: row for row in rows if row[1:] != manifest.FRESH}
-    found = [*_versions(meta), *_inputs(meta, plan, contents, seen), *_appeared(meta, known)]
+    found = [*_versions(meta), *_inputs(meta, plan, contents, seen), *_taken(meta, plan), *_appeared(meta, known)]
     found += _tools(meta, plan)
     found += _options(meta, plan)
     found += _environment(meta, plan)
@@ -88,6 +88,31 @@ def _inputs(meta: Meta, plan: Plan, contents: Contents, seen: Mapping[str, manif
             yield Change("input", path, "not read", _is(path, now))
 
 
+def _taken(meta: Meta, plan: Plan) -> Iterator[Change]:
+    """What a project's file says of the module, key by key: its other content does not count."""
+    before, after = meta.get("taken", {}), plan.settings.taken
+    for path in dict.fromkeys((*before, *after)):
+        if path not in after:
+            yield Change("input", path, "read", "not read" if os.path.lexists(path) else "gone")
+            continue
+        if path not in before:
+            yield Change("input", path, "not read", "read")
+            continue
+        was, now = dict(_spelled(before[path])), dict(_spelled(after[path]))
+        for key in dict.fromkeys((*was, *now)):
+            if was.get(key) != now.get(key):
+                yield Change("input", f"{path}: {key}", _words(was.get(key)), _words(now.get(key)))
+
+
+def _spelled(value: object, *above: str) -> Iterator[tuple[str, object]]:
+    """Each value in tables within tables, with its dotted key."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _spelled(inner, *above, str(key))
+    else:
+        yield ".".join(above), value
+
+
 def _was(digest: str, row: manifest.Row | None) -> str:
     return f"content {digest[:12]}" + (f", {row[3]} bytes, of {_moment(row[1])}" if row is not None else "")
 
@@ -109,7 +134,7 @@ def _appeared(meta: Meta, known: manifest.Manifest | None) -> Iterator[Change]:
         paths.update(
             os.path.join(folder, name) for folder, names in known.missing.items() for name in manifest.absent(names)
         )
-        paths.update(os.path.join(os.path.dirname(known.source), name) for name in known.siblings)
+        paths.update(os.path.join(os.path.dirname(known.source), name) for name in known.beside)
     for path in sorted(paths):
         if os.path.lexists(path):
             yield Change("input", path, "absent", "there, where it may be found first")

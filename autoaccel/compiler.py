@@ -133,7 +133,8 @@ class Compiler:
         named = [one for name in SEARCHED for one in os.environ.get(name, "").split(os.pathsep)]
         named = [os.path.normpath(one) for one in (*named, *include_words(self.command))]
         own = [one for one in self.search if os.path.normpath(one) not in named and not one.startswith("/usr/local/")]
-        return Tool(self.command[0], self.version, self.identity, self.files, (*own, *_python_includes()))
+        parts = tuple(part for part in _products(own) if os.path.isdir(part[0]))
+        return Tool(self.command[0], self.version, self.identity, self.files, (*own, *_python_includes()), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -651,6 +652,27 @@ def _own_link_flags(compiler: Compiler) -> list[str]:
 def _python_includes() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     return tuple(dict.fromkeys((paths["include"], paths["platinclude"])))
+
+
+def _products(folders: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Folders below include folders, of which one is as good as all: no package manager replaces a part of a product.
+
+    Python, the C++ library, the C library, the kernel; others' headers may be in any folder that is not named here.
+    """
+    for folder in _python_includes():
+        for name in ("cpython", "internal"):
+            yield os.path.join(folder, name), folder
+    cxx = next((folder for folder in folders if os.path.isfile(os.path.join(folder, "cstddef"))), None)
+    libc = next((folder for folder in folders if os.path.isfile(os.path.join(folder, "features.h"))), None)
+    kernel = next((one for one in (os.path.join(folder, "linux") for folder in folders) if os.path.isdir(one)), None)
+    for folder in folders:
+        if cxx is not None and (folder == cxx or os.path.isfile(os.path.join(folder, "bits", "c++config.h"))):
+            yield folder, cxx
+            continue
+        if libc is not None:
+            yield from ((os.path.join(folder, name), libc) for name in ("bits", "gnu"))
+        if kernel is not None:
+            yield from ((os.path.join(folder, name), kernel) for name in ("asm", "asm-generic"))
 
 
 # what was read

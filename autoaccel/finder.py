@@ -19,25 +19,29 @@ from . import (
     PACKAGE_SOURCES,
     SUFFIXES,
     WATCHED,
-    AccelFinder,
-    NativeLoader,
+    _find_spec,
+    attach,
     building,
     directory_spec,
     keeping,
+    native_loader,
+    settle,
 )
+from . import adopt as adopt_directory
 from .loader import ColdRoom, PackageLoader, forget, in_cold_room, read_alone, recognise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any, TypeGuard
 
-    from ._typing import DirectoryFinder
+    from ._typing import AccelFinder, DirectoryFinder
 
 __all__ = [
     "ImportLock",
     "Project",
     "adopt",
+    "entries",
     "excludes",
     "is_adopted",
     "learn",
@@ -105,8 +109,15 @@ class Project:
 # the entry of sys.meta_path
 
 
+def entries() -> "Iterator[AccelFinder]":
+    """Those on ``sys.meta_path``: one, or none."""
+    for one in list(sys.meta_path):
+        if getattr(getattr(one, "find_spec", None), "__func__", None) is _find_spec:
+            yield one  # type: ignore[misc]
+
+
 def special_spec(
-    owner: AccelFinder, fullname: str, path: "Sequence[str] | None", declared: "tuple[str, str, bool, str] | None"
+    owner: "AccelFinder", fullname: str, path: "Sequence[str] | None", declared: "tuple[str, str, bool, str] | None"
 ) -> "ModuleSpec | None":
     """The spec of a module that no directory has under its name: one that a pyproject.toml declares, or ``pkgutil``."""
     if declared is None:
@@ -128,17 +139,17 @@ def special_spec(
 
 
 def successor_spec(
-    owner: AccelFinder, fullname: str, path: "Sequence[str] | None", target: object
+    owner: "AccelFinder", fullname: str, path: "Sequence[str] | None", target: object
 ) -> "ModuleSpec | None":
     """What the one gives that is there now in the place of ``owner``, which somebody asks on the way through the list.
 
     None where there is none: what was taken out claims nothing.
     """
-    other = next((one for one in sys.meta_path if isinstance(one, AccelFinder) and one is not owner), None)
+    other = next((one for one in entries() if one is not owner), None)
     return other.find_spec(fullname, path, target) if other is not None else None
 
 
-def refresh(owner: AccelFinder) -> None:
+def refresh(owner: "AccelFinder") -> None:
     """Look at toolchains, projects and the cache's place again; nothing is given up before the new state is there."""
     forget()
     owner.packed.clear()
@@ -159,15 +170,15 @@ def refresh(owner: AccelFinder) -> None:
         for path, project in known.items():
             _obey(owner, project, path, later)
         for other in list(sys.path_importer_cache.values()):
-            owner.adopt(other, later)
+            adopt_directory(owner, other, later)
         for finder in owner.adopted:
             if not finder.unsettled:
                 finder.unsettled = (finder.foreign,)
                 finder.odd = finder.foreign = True
-    owner.attach()
+    attach(owner)
 
 
-def release(owner: AccelFinder) -> None:
+def release(owner: "AccelFinder") -> None:
     """Give every directory its plain finder back."""
     for finder in owner.adopted:
         # What is on the object otherwise stays: a search that runs meanwhile goes on.
@@ -198,7 +209,7 @@ class ImportLock:
 # directories
 
 
-def wanted(owner: AccelFinder, directory: str) -> "bool | None":
+def wanted(owner: "AccelFinder", directory: str) -> "bool | None":
     """True: everything in it is the user's; False: nothing is; None: only the included top-level names."""
     if directory.startswith(_STDLIB):
         rest = directory[len(_STDLIB) :]
@@ -212,7 +223,7 @@ def wanted(owner: AccelFinder, directory: str) -> "bool | None":
     return True
 
 
-def adopt(owner: AccelFinder, finder: FileFinder, foreign: bool) -> bool:
+def adopt(owner: "AccelFinder", finder: FileFinder, foreign: bool) -> bool:
     """Make a directory's finder ours where more than its names decides; whether it is.
 
     Args:
@@ -238,7 +249,7 @@ def is_adopted(finder: object) -> "TypeGuard[DirectoryFinder]":
     return getattr(found, "__func__", None) is directory_spec
 
 
-def learn(owner: AccelFinder, finder: "DirectoryFinder", path: str) -> bool:
+def learn(owner: "AccelFinder", finder: "DirectoryFinder", path: str) -> bool:
     """Have a directory's finder follow the project file at ``path``; remember the modules that this declares.
 
     Returns:
@@ -268,9 +279,9 @@ def learn(owner: AccelFinder, finder: "DirectoryFinder", path: str) -> bool:
         finder.project = project
         finder.odd = finder.odd or bool(project.exclude or project.pure)
     for one in later:
-        owner.adopt(one)
+        adopt_directory(owner, one)
         if is_adopted(one) and one.unsettled:
-            owner.settle(one)
+            settle(owner, one)
     return False
 
 
@@ -329,7 +340,7 @@ def _let_go(before: "set[str]") -> None:
         frame = frame.f_back  # type: ignore[assignment]
 
 
-def _obey(owner: AccelFinder, project: Project, path: str, kept: "list[DirectoryFinder]") -> None:
+def _obey(owner: "AccelFinder", project: Project, path: str, kept: "list[DirectoryFinder]") -> None:
     root = path.rpartition(_SEP)[0]
     for name, declared in project.modules.items():
         known = owner.special.get(name)
@@ -338,7 +349,7 @@ def _obey(owner: AccelFinder, project: Project, path: str, kept: "list[Directory
     if not owner.include.issuperset(project.include):
         owner.include |= frozenset(project.include)
         for finder in list(sys.path_importer_cache.values()):
-            owner.adopt(finder, kept)
+            adopt_directory(owner, finder, kept)
 
 
 # modules
@@ -351,7 +362,7 @@ def search(
     # What Python's own modules are called is not for a project to say; their import would wait for its being read.
     if finder.unsettled and fullname.partition(".")[0] not in sys.stdlib_module_names:
         owner = finder.owner
-        owner.settle(finder)
+        settle(owner, finder)
         if owner.special.get(fullname) is not None:
             spec = owner.find_spec(fullname, [finder.path])
             if spec is not None:
@@ -367,7 +378,7 @@ def search(
 
 
 def spec_of(
-    owner: AccelFinder,
+    owner: "AccelFinder",
     name: str,
     path: str,
     toolchain: str,
@@ -383,7 +394,7 @@ def spec_of(
         names: the listing of its directory, if there is one as of now.
         record: what its manifest holds, if it has been read.
     """
-    make = owner.make_loader or (PackageLoader if package else NativeLoader)
+    make = owner.make_loader or (PackageLoader if package else native_loader)
     folder, _, file = path.rpartition(_SEP)
     places = [folder]
     if package and file == _PROJECT:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sys
 
-from . import AccelFinder
-from .finder import ImportLock, release
+from . import attach, new_finder
+from .finder import ImportLock, entries, release
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
     from typing import NoReturn, Self
+
+    from ._typing import AccelFinder
 
 __all__ = ["Handle", "install", "uninstall"]
 
@@ -74,12 +76,12 @@ def install(
         if mode is not None:
             raise ValueError(f"mode is {mode!r}: known are {', '.join(map(repr, _MODES))}")
         _refuse(told)
-    return put(AccelFinder(include, exclude, pure_python, told))
+    return put(new_finder(include, exclude, pure_python, told))
 
 
 def start() -> None:
     """What ``import autoaccel`` does where ``$AUTOACCEL`` says something, or another copy of it is there."""
-    for other in [one for one in sys.meta_path if type(one).__name__ == "AccelFinder"]:
+    for other in [one for one in sys.meta_path if getattr(one, "__name__", None) == "AccelFinder"]:
         _detach(other)  # type: ignore[arg-type]
     if os.environ.get("AUTOACCEL") not in ("0", "off"):
         install()
@@ -124,14 +126,14 @@ class _Change:
     def __enter__(self) -> Self:
         self._lock.__enter__()
         # The finder that ``import autoaccel`` put in counts as the first.
-        _stack[:0] = [entry for entry in sys.meta_path if isinstance(entry, AccelFinder) and entry not in _stack]
+        _stack[:0] = [entry for entry in entries() if entry not in _stack]
         return self
 
     def __exit__(self, *_: object) -> None:
         self._lock.__exit__()
         # What imports something, or reads, is done without the lock.
         if self._wanted is not None:
-            self._wanted.attach()
+            attach(self._wanted)
             if "pkgutil" in sys.modules:
                 from . import listing  # noqa: F401  (registers itself)
             if "numba" in sys.modules:
@@ -140,7 +142,7 @@ class _Change:
     def activate(self) -> None:
         """Have the last of the stack on ``sys.meta_path``, and no other."""
         wanted = _stack[-1] if _stack else None
-        there = [entry for entry in sys.meta_path if isinstance(entry, AccelFinder)]
+        there = list(entries())
         if wanted is None:
             for entry in there:
                 _detach(entry)
@@ -151,7 +153,7 @@ class _Change:
                 sys.meta_path.insert(0, wanted)
             for entry in there:
                 _detach(entry)
-            wanted.attach(wait=True)
+            attach(wanted, wait=True)
             self._wanted = wanted
 
 
@@ -160,5 +162,5 @@ def _detach(finder: AccelFinder) -> None:
     # By identity: a finder of somebody else's may compare as it likes.
     hint = "autoaccel.unclaimed"
     sys.meta_path[:] = [one for one in sys.meta_path if one is not finder and type(one).__module__ != hint]
-    sys.path_hooks[:] = [one for one in sys.path_hooks if one is not finder]
+    sys.path_hooks[:] = [one for one in sys.path_hooks if one is not finder.path_hook]
     release(finder)

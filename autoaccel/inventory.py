@@ -36,8 +36,8 @@ class Item:
     """Something that takes room in a cache and can be removed as a whole.
 
     Attributes:
-        kind: ``"artifact"``, ``"cargo"`` (a build folder of cargo's), ``"numba"`` (numba's cached functions of a file)
-            or ``"part"`` (what was compiled ahead for many modules).
+        kind: ``"artifact"``, ``"cargo"`` (a build folder of cargo's), ``"numba"`` (numba's cached functions of a file),
+            ``"part"`` (what was compiled ahead for many modules) or ``"version"`` (the bucket of another autoaccel's).
         root: the cache.
         path: its folder.
         name: the module, or what else people call it.
@@ -111,13 +111,14 @@ def items(reader: Reader, *, brief: bool = False) -> list[Item]:
     found += _cargo(reader, seen)
     found += _folders(reader, "numba", timed, seen)
     found += _folders(reader, "parts", timed, seen)
+    found += _versions(reader, timed, seen)
     return found
 
 
 def size(reader: Reader, found: Iterable[Item]) -> int:
-    """Bytes of everything in a cache, of which ``found`` are the items: no artifact is measured twice."""
-    artifacts = sum(one.size for one in found if one.kind == "artifact")
-    return artifacts + size_below(reader.bucket, but=("artifacts",))
+    """Bytes of everything in a cache, of which ``found`` are the items: nothing large is measured twice."""
+    measured = sum(one.size for one in found if one.kind in ("artifact", "version"))
+    return measured + size_below(reader.bucket, but=("artifacts",))
 
 
 def _artifact(reader: Reader, entry: Entry, named: set[str], wanted: frozenset[str], timed: bool) -> Item:
@@ -185,6 +186,18 @@ def _folders(reader: Reader, kind: str, timed: bool, seen: set[tuple[int, int]])
             label = ", ".join(functions) if kind == "numba" and functions else name[:12]
             kind_of_it = kind.removesuffix("s")
             yield Item(kind_of_it, reader.root, path, label, kind_of_it, None, size, made, used)
+
+
+def _versions(reader: Reader, timed: bool, seen: set[tuple[int, int]]) -> Iterator[Item]:
+    """What other versions of autoaccel have left, or use.
+
+    Whatever their layout is, a build and a look by content write a file, and a hit reads some.
+    """
+    for path in reader.others():
+        size, made, used = _tree(path, seen, timed)
+        name = os.path.basename(path)
+        pinned = bool(listed(f"{path}/pins"))
+        yield Item("version", reader.root, path, name, "version", None, size, made, used, pinned=pinned)
 
 
 def current(reader: Reader) -> dict[str, manifest.Manifest]:

@@ -18,16 +18,9 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 __all__ = [
-    "Contents",
-    "bytes_digest",
-    "digest",
-    "file_digest",
-    "folder_row",
-    "nearest",
-    "plan_key",
-    "settled",
+    "Contents", "bytes_digest", "digest", "file_digest", "folder_row", "is_installed", "nearest", "plan_key", "settled",
     "variant_key",
-]
+]  # fmt: skip
 
 _VERSION = "autoaccel/1"
 
@@ -96,18 +89,20 @@ class Contents:
         return seen[1] + (COARSE_GRAIN_NS if coarse and _is_coarse(seen) else 0) >= moment_ns
 
 
-def settled(path: str, since: int) -> manifest.Identity:
-    """The identity of a file that can't have changed since a moment of the wall clock; `manifest.FRESH` of others.
-
-    For what was looked at, by whatever means, between that moment and now.
-    """
-    seen = manifest.identity(path)
-    return seen if seen is not None and _is_settled(seen, since) else manifest.FRESH
-
-
 def _is_coarse(seen: manifest.Identity) -> bool:
     """Whether the time stamps may be those of a file system that counts whole seconds."""
     return seen[0] % 1_000_000_000 == 0 and seen[1] % 1_000_000_000 == 0
+
+
+def settled(path: str, since: int | None = None) -> manifest.Identity:
+    """The identity of a file that is about to be read; `manifest.FRESH` where it might change without a new one.
+
+    Args:
+        path: the file.
+        since: it has been read already, by whatever means, after this moment of the wall clock (nanoseconds).
+    """
+    seen, when = manifest.identity(path) or manifest.FRESH, time.time_ns() if since is None else since
+    return seen if _is_settled(seen, when) else manifest.FRESH
 
 
 def _is_settled(seen: manifest.Identity, when: int) -> bool:
@@ -191,3 +186,8 @@ def _encode(value: object, pieces: list[bytes]) -> None:
         _encode({one.name: getattr(value, one.name) for one in fields(value) if one.metadata.get("key", True)}, pieces)
     else:
         raise TypeError(f"{type(value).__name__} has no place in a key")
+
+
+def is_installed(path: str) -> bool:
+    """Whether a path is in a folder for installed packages."""
+    return any(f"{os.sep}{place}{os.sep}" in path for place in ("site-packages", "dist-packages"))

@@ -6,8 +6,8 @@ import os
 import sys
 from importlib.machinery import FileFinder, ModuleSpec, PathFinder
 
-from . import SUFFIXES, AccelFinder
-from .finder import wanted
+from . import SUFFIXES
+from .finder import entries, wanted
 from .watched import spec_that_tells
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ def register(pkgutil: Any) -> None:
     plain = pkgutil.iter_importer_modules.dispatch(FileFinder)
 
     def modules(finder: FileFinder, prefix: str = "") -> Iterator[tuple[str, bool]]:
-        hook = next((entry for entry in sys.meta_path if isinstance(entry, AccelFinder)), None)
+        hook = next(entries(), None)
         if hook is None or wanted(hook, finder.path) is not True:
             yield from plain(finder, prefix)
             return

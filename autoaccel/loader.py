@@ -6,9 +6,24 @@ Lukewarm room: imported by the warm one when such a case comes up; loads nothing
 import _imp
 import sys
 from _frozen_importlib import ModuleSpec, _module_locks  # type: ignore[attr-defined]
+from _frozen_importlib_external import ExtensionFileLoader
 from _thread import get_ident
 
-from . import _SEP, BUCKET, NativeLoader, _access, building, clear, held, known_roots, packs, slot, unmarshalled
+from . import (
+    _SEP,
+    BUCKET,
+    _access,
+    building,
+    clear,
+    create_module,
+    exec_module,
+    held,
+    known_roots,
+    packs,
+    prepare,
+    slot,
+    unmarshalled,
+)
 
 try:
     import posix as _os
@@ -18,10 +33,14 @@ except ImportError:  # Windows
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
-    from typing import Any
+    from typing import Any, TypeGuard
 
-    from ._typing import Record
+    from ._typing import NativeLoader, Record
     from .sources import Source
+
+    _Native = NativeLoader
+else:
+    _Native = ExtensionFileLoader
 
 __all__ = [
     "ColdRoom",
@@ -31,6 +50,7 @@ __all__ = [
     "forget",
     "held_by",
     "in_cold_room",
+    "is_native",
     "ladder",
     "obtained",
     "open_library",
@@ -42,10 +62,42 @@ __all__ = [
 ]
 
 
-class PackageLoader(NativeLoader):
-    """Loads a package's ``__init__``."""
+def is_native(loader: object) -> "TypeGuard[NativeLoader]":
+    """Whether a spec's loader is one of ours, of a module that is built."""
+    return isinstance(loader, ExtensionFileLoader) and "toolchain" in vars(loader)
+
+
+class PackageLoader(_Native):
+    """Loads a package's ``__init__``; `_typing.NativeLoader` has the attributes."""
 
     package = True
+    asked = 0
+    created: "tuple[ModuleType, ...]" = ()
+
+    def __init__(
+        self,
+        name: str,
+        origin: str,
+        toolchain: str,
+        mode: str = "build",
+        names: "set[str] | None" = None,
+        record: "Record | None" = None,
+    ) -> None:
+        prepare(self, name, origin, toolchain, mode, names, record)
+
+    def create_module(self, spec: ModuleSpec) -> "ModuleType":
+        """The uninitialised module, built first where no artifact holds.
+
+        Raises:
+            autoaccel.BuildError: the source does not compile.
+            autoaccel.ToolchainMissing: no compiler for it is installed.
+            autoaccel.LoadError: the library can't be loaded.
+        """
+        return create_module(self, spec)
+
+    def exec_module(self, module: "ModuleType") -> None:
+        """Run the module's init; on a reload, build what has changed and put the new content into ``module``."""
+        exec_module(self, module)
 
     def is_package(self, fullname: str) -> bool:
         """Whether the source is a package's ``__init__``."""
@@ -61,7 +113,7 @@ class PackageLoader(NativeLoader):
         return FileReader(SourceFileLoader(self.name, self.origin))
 
 
-def source_of(loader: NativeLoader) -> "Source":
+def source_of(loader: "NativeLoader") -> "Source":
     """What a loader loads, as the cold rooms take it."""
     from .sources import Source
 
@@ -74,7 +126,7 @@ def source_of(loader: NativeLoader) -> "Source":
 _TRIES = 5
 
 
-def create(loader: NativeLoader, spec: ModuleSpec, problem: "ImportError | None") -> "ModuleType | ImportError":
+def create(loader: "NativeLoader", spec: ModuleSpec, problem: "ImportError | None") -> "ModuleType | ImportError":
     """The uninitialised module of a loader whose record does not hold at first sight; or why there is none.
 
     Args:
@@ -109,7 +161,7 @@ def create(loader: NativeLoader, spec: ModuleSpec, problem: "ImportError | None"
     return problem
 
 
-def open_library(loader: NativeLoader, spec: ModuleSpec, artifact: str) -> "ModuleType":
+def open_library(loader: "NativeLoader", spec: ModuleSpec, artifact: str) -> "ModuleType":
     """The uninitialised module in the library at ``artifact``."""
     loader.path = spec.cached = artifact
     # CPython opens `origin`; everyone else is to see the source there.
@@ -130,7 +182,7 @@ def open_library(loader: NativeLoader, spec: ModuleSpec, artifact: str) -> "Modu
     raise problem
 
 
-def renew(loader: NativeLoader, module: "ModuleType") -> "ImportError | None":
+def renew(loader: "NativeLoader", module: "ModuleType") -> "ImportError | None":
     """Build what has changed and put the new content into ``module``; or why that can't be."""
     from . import reload
 
@@ -144,7 +196,7 @@ def renew(loader: NativeLoader, module: "ModuleType") -> "ImportError | None":
     return None
 
 
-def held_by(loader: NativeLoader) -> "str | None":
+def held_by(loader: "NativeLoader") -> "str | None":
     """Path of the artifact that is what a build now would give, if a manifest tells of one."""
     if loader.mode == "check":
         return None
@@ -159,12 +211,12 @@ def held_by(loader: NativeLoader) -> "str | None":
     return None
 
 
-def obtained(loader: NativeLoader) -> "str | ImportError":
+def obtained(loader: "NativeLoader") -> "str | ImportError":
     """Path of the artifact that is what a build now would give, built where there is none; or why there is none."""
     return held_by(loader) or _built(loader)
 
 
-def _built(loader: NativeLoader) -> "str | ImportError":
+def _built(loader: "NativeLoader") -> "str | ImportError":
     """Path of the artifact; or why there is none, for the caller to raise: our own rooms tell the user nothing."""
     with ColdRoom():
         if loader.mode == "build" and read_alone(loader.name, loader.origin) is None:
@@ -315,7 +367,7 @@ def executable(path: str) -> bool:
         return True
 
 
-def _is_right(loader: NativeLoader) -> bool:
+def _is_right(loader: "NativeLoader") -> bool:
     """Whether the library that has failed to load is what was published for the module, where it may be loaded."""
     if not executable(loader.path):
         return False

@@ -64,7 +64,7 @@ class Manifest:
         rows: (path, mtime_ns, ctime_ns, size, inode) of the source, of the other files that the user may edit, and of
             the artifact; always checked.
         folders: rows (folder, ctime_ns, inode) of the user's folders in which names must stay absent.
-        siblings: names with this module's stem that must stay absent beside the source.
+        siblings: names with this module's stem that must stay absent beside the source, with a slash between them.
         context: hash of the context, which the modules of a folder mostly share: (rows of the toolchain's and the
             system's files; folder rows likewise; paths that must stay absent; names that must stay absent beside the
             source, as one text ``/name/name/``; names and values of environment variables in the interpreter's own
@@ -82,7 +82,7 @@ class Manifest:
     key: str
     rows: tuple[Row, ...]
     folders: tuple[Folder, ...]
-    siblings: tuple[str, ...]
+    siblings: str
     context: str
     missing: dict[str, tuple[str, ...]]
 
@@ -90,6 +90,11 @@ class Manifest:
     def inputs(self) -> tuple[Row, ...]:
         """The rows of the source and of the other files that the user may edit."""
         return self.rows[:-1]
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The names of `siblings`."""
+        return tuple(filter(None, self.siblings.split("/")))
 
     def record(self) -> tuple[Any, ...]:
         """As it is written down."""

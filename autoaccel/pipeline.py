@@ -139,7 +139,7 @@ def _look(store: Store, source: Source, force: bool) -> Artifact | _Case:
             return artifact
         failure = store.recall(key, contents)
         if failure is not None:
-            raise errors.remembered(failure)
+            raise errors.remembered(_watching(failure, plan))
     return _Case(plan, key, contents, started)
 
 
@@ -265,4 +265,11 @@ def _failed(store: Store, case: _Case, failure: Failed) -> BuildError:
         store.remember_failure(case.key, error, inputs, failure.absent, env=failure.env, complete=failure.complete)
     if failure.complete:
         error.inputs, error.absent = tuple(inputs), tuple(failure.absent)
+    return _watching(error, case.plan)
+
+
+def _watching(error: BuildError, plan: Plan) -> BuildError:
+    """With the project's files among those that may mend it: what counts of them is in the key, not in the failure."""
+    if error.inputs:
+        error.inputs = tuple(dict.fromkeys((*error.inputs, *plan.settings.inputs)))
     return error

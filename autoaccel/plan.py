@@ -64,6 +64,7 @@ class Tool:
         identity: digest of what it is; part of every key.
         files: its files whose stat identity tells that it has been replaced.
         directories: folders that belong to it: a header in one of them is checked through the folder, not one by one.
+        parts: (folder below which all belongs to one product, the product's folder that is checked instead).
     """
 
     name: str
@@ -71,6 +72,7 @@ class Tool:
     identity: str
     files: tuple[str, ...] = ()
     directories: tuple[str, ...] = ()
+    parts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import sys
 import warnings
 from importlib.machinery import SourceFileLoader
 
-from . import AccelFinder, NativeLoader, hook, settings
+from . import hook, native_loader, new_finder, settings
 from .errors import AccelError
 from .loader import PackageLoader
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
+
+    from ._typing import AccelFinder, NativeLoader
 
 
 __all__ = ["install", "uninstall"]
@@ -73,7 +75,7 @@ def _loader(retry: bool, name: str, path: str, *values: Any) -> NativeLoader:
     """The loader of a source, in pyximport's ``.py`` mode: every Python file is compiled where that succeeds."""
     package = os.path.basename(path).startswith("__init__.")
     if not path.endswith(".py"):
-        return (PackageLoader if package else NativeLoader)(name, path, *values)
+        return (PackageLoader if package else native_loader)(name, path, *values)
     made = _Loader(name, path, *values)
     made.package, made.retry = package, retry
     return made
@@ -122,7 +124,7 @@ def install(
         os.environ.pop(VARIABLE, None)
     if not pyimport:
         return None, hook.install().finder
-    finder = AccelFinder(exclude=("autoaccel", "autoaccel.*"), pure=("*",))
+    finder = new_finder(exclude=("autoaccel", "autoaccel.*"), pure=("*",))
     finder.make_loader = functools.partial(_loader, load_py_module_on_import_failure)
     hook.put(finder)
     return finder, finder

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from . import NativeLoader
+    from ._typing import NativeLoader
     from .sources import Source
 
 __all__ = ["Fresh", "commit", "explained", "prepared", "renew"]

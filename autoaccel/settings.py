@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import json
 import os
@@ -9,7 +10,7 @@ import re
 import tomllib
 from dataclasses import dataclass, field, replace
 
-from . import staleness
+from . import keys, staleness
 from .errors import ConfigError, no_such_module, unknown_key
 from .plan import Options
 from .sources import Source
@@ -17,6 +18,8 @@ from .sources import Source
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from .staleness import Identity
 
 __all__ = [
     "CYTHON_VARIABLE",
@@ -32,6 +35,7 @@ __all__ = [
     "project_folder",
     "read_project",
     "tables",
+    "taken",
     "unknown_option",
 ]
 
@@ -49,6 +53,13 @@ CYTHON_VARIABLE = "AUTOACCEL_CYTHON_OPTIONS"
 
 _KEYS = ("include", "exclude", "pure-python", "optimize", "debug", "cflags", "ldflags", "cython", "modules")
 _CYTHON_KEYS = ("directives", "language-level", "annotate")
+#: What of ``[tool.autoaccel]`` decides which modules there are, and not what becomes of one.
+_FINDERS = ("include", "exclude", "pure-python")
+#: What of ``[tool.maturin]`` decides how cargo is called, and for which crate. The rest is about the wheel.
+_CARGOS = (
+    "manifest-path", "profile", "features", "no-default-features", "default-features", "all-features", "args",
+    "cargo-extra-args", "rustc-args", "config", "unstable-flags", "locked", "frozen", "offline",
+)  # fmt: skip
 _OPTIMIZE = ("0", "1", "2", "3", "s", "z", "g", "fast")
 _LANGUAGE_LEVELS = ("2", "3", "3str")
 #: A compiler's or linker's word about its own arguments, which has no line of a source.
@@ -63,7 +74,8 @@ class Settings:
 
     Attributes:
         root: the project's folder: that of pyproject.toml or setup.py, else the source's.
-        inputs: files that were read.
+        seen: files that were read, and the stat identity that each had before.
+        taken: such a file -> all that the build may take from it, see `taken`: so its other content does not count.
         absent: files that were looked for in vain.
         options: what pyproject.toml says about this module.
         optimize: the word after ``-O``, or None for the toolchain's default.
@@ -75,7 +87,8 @@ class Settings:
     """
 
     root: str
-    inputs: tuple[str, ...] = field(default=(), metadata={"key": False})
+    seen: Mapping[str, Identity] = field(default_factory=dict, metadata={"key": False})
+    taken: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     absent: tuple[str, ...] = field(default=(), metadata={"key": False})
     options: Options = field(default_factory=Options)
     optimize: str | None = None
@@ -85,6 +98,11 @@ class Settings:
     directives: Mapping[str, object] = field(default_factory=dict)
     language_level: str | None = None
     annotate: bool = False
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The files that were read."""
+        return tuple(self.seen)
 
 
 def lock_timeout() -> float:
@@ -157,11 +175,17 @@ def read_project(path: str) -> dict[str, object]:
     """
     try:
         with open(path, "rb") as file:
-            return tomllib.load(file)
+            return _parsed(file.read())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}", path=path) from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", path=path) from None
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(data: bytes) -> dict[str, object]:
+    # One file governs many modules, and they all ask for it. Nobody writes into what they get.
+    return tomllib.loads(data.decode())
 
 
 def tables(path: str) -> tuple[object, object]:
@@ -170,10 +194,58 @@ def tables(path: str) -> tuple[object, object]:
     Raises:
         ConfigError: it is no TOML.
     """
-    tool = read_project(path).get("tool")
+    return _tables(read_project(path))
+
+
+def _tables(data: Mapping[str, object]) -> tuple[object, object]:
+    tool = data.get("tool")
     tool = tool if isinstance(tool, dict) else {}
     setuptools = tool.get("setuptools", {})
     return setuptools.get("ext-modules", []) if isinstance(setuptools, dict) else [], tool.get("autoaccel", {})
+
+
+def taken(path: str, name: str) -> dict[str, object]:
+    """All that a build of the module ``name`` may take from a pyproject.toml, where it stands there; as JSON has it.
+
+    Builds are given nothing else of the file, so that an edit of the rest changes none. What is wrong in a place that
+    counts stays, for whoever refuses it.
+
+    Raises:
+        ConfigError: it is no TOML.
+    """
+    tool = read_project(path).get("tool")
+    tool = tool if isinstance(tool, dict) else {}
+    found: dict[str, object] = {}
+    extensions, mine = _tables({"tool": tool})
+    if isinstance(extensions, list):
+        extensions = [one for one in extensions if isinstance(one, dict) and one.get("name") == name]
+    if extensions:
+        found["setuptools"] = {"ext-modules": extensions}
+    if isinstance(mine, dict):
+        mine = {key: value for key, value in mine.items() if key not in _FINDERS or not isinstance(value, list)}
+        modules = mine.get("modules")
+        if isinstance(modules, dict):
+            mine["modules"] = {name: modules[name]} if name in modules else {}
+            if not mine["modules"]:
+                del mine["modules"]
+    if mine or not isinstance(mine, dict):
+        found["autoaccel"] = mine
+    maturin = tool.get("maturin")
+    if isinstance(maturin, dict) and (told := {key: maturin[key] for key in _CARGOS if key in maturin}):
+        found["maturin"] = told
+    rust = tool.get("setuptools-rust")
+    crates = rust.get("ext-modules") if isinstance(rust, dict) else None
+    targets = [one for one in crates if _is_for(one, name)] if isinstance(crates, list) else []
+    if targets:
+        found["setuptools-rust"] = {"ext-modules": targets}
+    # TOML has dates, which have no place in a key.
+    return json.loads(json.dumps({"tool": found} if found else {}, default=str))  # type: ignore[no-any-return]
+
+
+def _is_for(extension: object, name: str) -> bool:
+    """Whether a table of setuptools-rust makes a module, alone or with others."""
+    target = extension.get("target") if isinstance(extension, dict) else None
+    return name in (target.values() if isinstance(target, dict) else [target])
 
 
 def mistakes(path: str, modules: Iterable[str] = ()) -> list[str]:
@@ -344,7 +416,10 @@ def _searched(base: str, pattern: str) -> list[str]:
 def _from_project(source: Source, path: str, absent: Iterable[str]) -> Settings:
     root = os.path.dirname(path)
     bases = (root, os.path.dirname(source.path))
-    extensions, mine = tables(path)
+    # The identity is taken first: a change in between makes it old, never falsely new.
+    seen = keys.settled(path)
+    own = taken(path, source.name)
+    extensions, mine = _tables(own)
     options = Options()
     for table in _sequence(extensions, f"{path}: [tool.setuptools]", "ext-modules"):
         if isinstance(table, dict) and table.get("name") == source.name:
@@ -352,7 +427,7 @@ def _from_project(source: Source, path: str, absent: Iterable[str]) -> Settings:
     where = f"{path}: [tool.autoaccel]"
     _check_keys(mine, _KEYS, where)
     assert isinstance(mine, dict)
-    for key in ("include", "exclude", "pure-python"):
+    for key in _FINDERS:
         _sequence(mine.get(key, []), where, key)
     modules = _table(mine.get("modules", {}), where, "modules")
     if source.name in modules:
@@ -366,7 +441,8 @@ def _from_project(source: Source, path: str, absent: Iterable[str]) -> Settings:
     here = f"{path}: [tool.autoaccel.cython]"
     return Settings(
         root=root,
-        inputs=(path,),
+        seen={path: seen},
+        taken={path: own},
         absent=tuple(absent),
         options=options,
         optimize=_level(mine.get("optimize"), where),

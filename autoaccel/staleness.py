@@ -65,8 +65,9 @@ def stale_reason(record: "Record", names: "set[str] | None" = None, *, system: b
         record = whole
     if names is None:
         names = _listing(source.rpartition(_SEP)[0] or _SEP)
-    if not names.isdisjoint(siblings):
-        return f"{min(names.intersection(siblings))} has appeared beside {source}"
+    appeared = names.intersection(siblings.split("/"))
+    if appeared:
+        return f"{min(appeared)} has appeared beside {source}"
     content = unmarshalled(f"contexts/{context}")
     missing = unmarshalled(f"contexts/{context}.absent")
     if type(content) is not tuple or type(missing) is not dict:

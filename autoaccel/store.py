@@ -17,6 +17,9 @@ Below the root's bucket (`manifest.BUCKET`):
 * ``history``: a line for each build and each look-up by content; ``upkeep``: when eviction last ran, see `upkeep`.
 * ``tools/``, ``projects/``: remembered answers of slow questions.
 * ``cargo/``: where cargo compiles, see `toolchains.builddirs`.
+
+Beside it there may be the buckets of other versions, whose layouts nobody here knows: they are told by `_MARKS`,
+measured, and removed as a whole.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ import hashlib
 import json
 import marshal
 import os
+import re
 import shutil
 import socket
 import stat
@@ -41,8 +45,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 
-from . import keys, locks, manifest
-from .errors import BuildError, Diagnostic
+from . import keys, locks, manifest, settings
+from .errors import BuildError, ConfigError, Diagnostic
 from .logs import log
 from .plan import Artifact
 
@@ -66,7 +70,9 @@ __all__ = [
     "damage",
     "has",
     "is_left_over",
+    "is_worked_in",
     "keep_privately",
+    "layout",
     "listed",
     "open_store",
     "owner",
@@ -105,6 +111,11 @@ _HEAD = 4096
 _FOLDERS = (
     "artifacts", "manifests", "contexts", "packs", "failures", "locks", "builds", "tools", "projects", "cargo", "pins",
 )  # fmt: skip
+
+
+#: The name of a bucket, by layout, and folders that are made with one, in each layout that there was or will be.
+_BUCKET = re.compile(r"v(\d{1,9})")
+_MARKS = ("artifacts", "manifests", "failures", "locks", "builds", "tools", "projects")
 
 
 #: A pack of more modules would cost the import of one of them more than it saves.
@@ -192,6 +203,15 @@ class Reader:
     def size(self) -> int:
         """Bytes of everything in the bucket."""
         return size_below(self.bucket)
+
+    def whole_size(self) -> int:
+        """Bytes of everything in the buckets of all versions."""
+        return self.size() + sum(map(size_below, self.others()))
+
+    def others(self) -> list[str]:
+        """The buckets of other versions of autoaccel, the oldest first."""
+        names = [name for name in listed(self.root) if _BUCKET.fullmatch(name) and name != manifest.BUCKET]
+        return [path for name in sorted(names, key=layout) if _is_bucket(path := f"{self.root}/{name}")]
 
     def home(self, key: str, variant: str) -> str:
         """Where an artifact of a plan key is."""
@@ -313,6 +333,8 @@ class Store(Reader):
             # Not the plan's: a plan is made anew before an artifact is looked for.
             "absent": sorted(built.absent),
             "read_env": [list(pair) for pair in built.env],
+            # The contents of these files count no further.
+            "taken": plan.settings.taken,
         }
         if built.package:
             places = {one: f"{staged}/{one}" for one in sorted(built.package)}
@@ -377,7 +399,7 @@ class Store(Reader):
             artifact.key,
             (*inputs, (artifact.path, *(manifest.identity(artifact.path) or manifest.FRESH))),
             _folder_rows({**searched, **mine}),
-            siblings,
+            "/".join(siblings),
             context,
             {**mine, **{folder: manifest.whole(names) for folder, names in searched.items()}},
         )
@@ -561,8 +583,11 @@ class Store(Reader):
     # for people
 
     def clear(self) -> int:
-        """Remove everything but what running builds work with; programs keep what they loaded. Gives the bytes."""
-        total = self.size()
+        """Remove everything but what running builds work with; programs keep what they loaded. Gives the bytes.
+
+        What other versions have left goes as well.
+        """
+        total = self.whole_size()
         aside = f"{self.root}/cleared-{os.getpid()}-{time.monotonic_ns()}"
         os.mkdir(aside, 0o700)
         for name in listed(self.bucket):
@@ -577,9 +602,13 @@ class Store(Reader):
                 if name in _FOLDERS:
                     os.mkdir(place, 0o700)
         _reap(self.bucket)
+        for bucket in self.others():
+            if not is_worked_in(bucket):
+                with contextlib.suppress(OSError):
+                    os.rename(bucket, f"{aside}/{os.path.basename(bucket)}")
         shutil.rmtree(aside, ignore_errors=True)
         manifest.forget()
-        return total - self.size()
+        return total - self.whole_size()
 
     def _clear_cargo(self, top: str, aside: str) -> None:
         from .toolchains import builddirs
@@ -588,6 +617,28 @@ class Store(Reader):
             with builddirs.exclusive(self.bucket, f"{top}/{name}", 0.0) as held, contextlib.suppress(OSError):
                 if held:
                     os.rename(f"{top}/{name}", f"{aside}/{name}")
+
+
+def layout(bucket: str) -> int:
+    """The number in the name or path of a bucket: a larger one is of a newer version."""
+    match = _BUCKET.fullmatch(os.path.basename(bucket))
+    assert match is not None
+    return int(match[1])
+
+
+def _is_bucket(path: str) -> bool:
+    """Whether a version of autoaccel has made a folder: a root may be a folder in which somebody keeps other things."""
+    try:
+        own = sys.platform == "win32" or os.lstat(path).st_uid in (os.geteuid(), 0)
+        marks = [os.lstat(f"{path}/{name}").st_mode for name in _MARKS]
+    except OSError:
+        return False
+    return own and not os.path.islink(path) and all(map(stat.S_ISDIR, marks))
+
+
+def is_worked_in(bucket: str) -> bool:
+    """Whether a build of another version may be running in its bucket."""
+    return any(not is_left_over(f"{bucket}/builds/{name}") for name in listed(f"{bucket}/builds"))
 
 
 def unchanged(known: manifest.Manifest, *, system: bool) -> tuple[Meta, keys.Contents] | None:
@@ -605,14 +656,26 @@ def unchanged(known: manifest.Manifest, *, system: bool) -> tuple[Meta, keys.Con
     ):
         return None
     contents = keys.Contents()
-    told = dict(meta["inputs"])
-    paths = [row[0] for row in known.inputs]
-    if any(told.get(path, "") != contents.digest(path) for path in paths):
-        return None
+    told, taken = dict(meta["inputs"]), meta.get("taken", {})
+    for path, *_ in known.inputs:
+        # Read for its identity also where little of it counts, and before that is looked at.
+        digest = contents.digest(path)
+        if (path in told or path not in taken) and told.get(path, "") != digest:
+            return None
+        if path in taken and not _says(path, known.name, taken[path]):
+            return None
     now = tuple((row[0], *(manifest.identity(row[0]) or manifest.FRESH)) for row in known.rows)
     if manifest.stale_reason(dataclasses.replace(known, rows=now), system=system) is not None:
         return None
     return (meta, contents) if damage(os.path.dirname(known.artifact), meta) is None else None
+
+
+def _says(path: str, name: str, taken: object) -> bool:
+    """Whether a project's file still says of a module what its build took."""
+    try:
+        return settings.taken(path, name) == taken
+    except ConfigError:
+        return False
 
 
 _opened: tuple[int, str, Store] | None = None
@@ -754,7 +817,7 @@ def told_options(plan: Plan) -> dict[str, object]:
             value = getattr(part, one.name)
             if (
                 one.metadata.get("key", True)
-                and one.name not in ("root", "options")
+                and one.name not in ("root", "options", "taken")
                 and value not in (None, False, (), {})
             ):
                 told[one.name] = json.loads(json.dumps(value))
@@ -769,15 +832,20 @@ def _rows(plan: Plan, meta: Meta, contents: keys.Contents) -> tuple[list[manifes
     """
     own = os.path.dirname(plan.source.path) + os.sep
     directories = tuple(place + os.sep for tool in plan.tools for place in tool.directories)
-    mine: list[manifest.Row] = []
+    parts = [part for tool in plan.tools for part in tool.parts]
+    # As they were when the plan took from them what it has.
+    seen = plan.settings.seen
+    mine: list[manifest.Row] = [(path, *identity) for path, identity in seen.items()]
     theirs: dict[str, manifest.Row] = {}
     for path, _ in meta["inputs"]:
+        if path in seen:
+            continue
         if path in plan.inputs or path.startswith(own):
             mine.append((path, *contents.identity(path)))
         elif path.startswith(directories):
-            folder = os.path.dirname(path)
+            folder = _product(os.path.dirname(path), parts)
             theirs.setdefault(folder, (folder, *keys.settled(folder, contents.since)))
-        elif _installed(path) or path.startswith(_SYSTEM):
+        elif keys.is_installed(path) or path.startswith(_SYSTEM):
             theirs[path] = (path, *contents.identity(path))
         else:
             mine.append((path, *contents.identity(path)))
@@ -807,6 +875,7 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
     """What must stay absent: in folders of the user's; beside the source, with its stem; and the context's part."""
     own = os.path.dirname(plan.source.path)
     directories = tuple(place + os.sep for tool in plan.tools for place in tool.directories)
+    parts = [part for tool in plan.tools for part in tool.parts]
     siblings: set[str] = set()
     paths: list[str] = []
     absent: dict[str, set[str]] = {}
@@ -833,8 +902,8 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
     mine: dict[str, tuple[str, ...]] = {}
     theirs: dict[str, tuple[str, ...]] = {}
     for folder, names in sorted(absent.items()):
-        far = (folder + os.sep).startswith((*directories, *_SYSTEM)) or _installed(folder + os.sep)
-        if far and folder in checked:
+        far = (folder + os.sep).startswith((*directories, *_SYSTEM)) or keys.is_installed(folder + os.sep)
+        if far and _product(folder, parts) in checked:
             continue  # any change in it counts already
         (theirs if far else mine)[folder] = tuple(sorted(names))
     stem = os.path.splitext(os.path.basename(plan.source.path))[0]
@@ -842,6 +911,11 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
     related = tuple(sorted(name for name in siblings if name in alone or name.startswith(stem + ".")))
     others = "".join(f"{name}/" for name in sorted(siblings.difference(related)))
     return mine, related, _Far(theirs, (tuple(paths), f"/{others}"))
+
+
+def _product(folder: str, parts: Iterable[tuple[str, str]]) -> str:
+    """The folder by whose change a change in one is told."""
+    return next((whole for part, whole in parts if f"{folder}{os.sep}".startswith(part + os.sep)), folder)
 
 
 def _of_source(name: str, row: bytes) -> bool:
@@ -861,10 +935,6 @@ def _folder_rows(folders: Iterable[str]) -> tuple[manifest.Folder, ...]:
 
 #: Where package managers put headers and libraries, outside of what belongs to a compiler.
 _SYSTEM = ("/usr/",) if sys.platform != "win32" else ("C:\\Program Files",)
-
-
-def _installed(path: str) -> bool:
-    return any(f"{os.sep}{place}{os.sep}" in path for place in ("site-packages", "dist-packages"))
 
 
 def _holds(told: Meta, contents: keys.Contents) -> bool:
@@ -927,6 +997,7 @@ def _is_read(told: Meta) -> bool:
     return (
         all(_is_row(row, _TEXT) for row in told["inputs"])
         and all(isinstance(path, str) for path in told["absent"])
+        and isinstance(told.get("taken", {}), dict)
         and all(_is_row(row, _MAYBE) for row in told.get("read_env", ()))
     )
 

@@ -17,18 +17,21 @@ from dataclasses import dataclass, field
 
 from . import locks, manifest
 from .errors import ConfigError
-from .inventory import COARSE, Item, current, items, mapped
-from .store import Store, is_left_over, listed, owner, replace, size_below, size_of
+from .inventory import COARSE, Item, accesses, current, items, mapped
+from .store import Store, is_left_over, is_worked_in, layout, listed, owner, replace, size_below, size_of
 from .toolchains import builddirs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Caps", "Pruned", "caps", "main", "parse_age", "parse_size", "prune", "remove"]
 
 _DAY = 86_400.0
 _HOUR = 3600.0
+#: How long the bucket of an older version must have been of no use to anybody before it goes by itself.
+_DISUSED = 7 * _DAY
+_FOR_EVER = float("inf")
 #: Seconds that the run in the background may take; the next one goes on.
 _BUDGET = 120.0
 #: Lines of the history that are kept.
@@ -59,7 +62,7 @@ class Pruned:
     Attributes:
         items: in the order of removal.
         rest: bytes of what nobody needs any more: old failures, manifests of what is gone, folders of dead builds.
-        before, after: bytes of the cache.
+        before, after: bytes of the cache, as far as they are this version's to remove.
         spared: what would have had to go, but is pinned, loaded by a process, being built in, or was just used.
     """
 
@@ -128,22 +131,29 @@ def prune(store: Store, limits: Caps, *, gentle: bool = True, dry: bool = False,
         store: the cache.
         limits: what it may hold.
         gentle: spare what was used in the last day as well, which is as well as a last use is known: a process may
-            be about to load it.
+            be about to load it. What an older version has used in the last week is none of ours, and does not count:
+            that version sees to its size. And leave some room below the cap.
         dry: only tell.
         until: the monotonic clock's time after which no more is begun.
     """
-    found = sorted(items(store), key=lambda one: one.used)
-    done = Pruned(before=store.size())
+    now = time.time()
+    # Where hits leave no trace, only the age tells that nobody uses it.
+    patience = 0.0 if not gentle else _DISUSED if accesses(store.bucket) else limits.age or _FOR_EVER
+    found = sorted((one for one in items(store) if _is_ours(store, one, now - patience)), key=lambda one: one.used)
+    done = Pruned(before=_total(store, found))
     done.rest = sum(_sweep(store, {one.path for one in found}, dry))
     done.after = done.before - done.rest
-    now = time.time()
     loaded = mapped(store.bucket)
+    most = limits.size
+    if gentle and most is not None:
+        # Some room below the cap, that the next build does not go over it at once.
+        most = most * 0.9 if done.before > most else None
     for one in found:
         too_old = limits.age is not None and one.used < now - limits.age
-        too_much = limits.size is not None and done.after > limits.size
+        too_much = most is not None and done.after > most
         if not (too_old or too_much) or (until is not None and time.monotonic() > until):
             continue
-        if one.pinned or one.library in loaded or (gentle and _fresh(one, now)):
+        if one.pinned or _in_use(one, loaded) or (gentle and _fresh(one, now)):
             done.spared.append(one)
         elif dry or remove(store, one):
             done.items.append(one)
@@ -152,8 +162,26 @@ def prune(store: Store, limits: Caps, *, gentle: bool = True, dry: bool = False,
             done.spared.append(one)
     if not dry:
         _forget(store)
-        done.after = store.size()
+        done.after = _total(store, found)
     return done
+
+
+def _total(store: Store, found: Iterable[Item]) -> int:
+    """Bytes of the bucket, and of what older versions have left, if it is still there."""
+    left = (one.size for one in found if one.kind == "version" and os.path.lexists(one.path))
+    return store.size() + sum(left)
+
+
+def _is_ours(store: Store, item: Item, since: float) -> bool:
+    """Whether a thing is this version's to remove: of other versions, what an older one has left, unused ``since``."""
+    return item.kind != "version" or (layout(item.path) < layout(store.bucket) and item.used <= since)
+
+
+def _in_use(item: Item, loaded: set[str]) -> bool:
+    """Whether a process has it loaded, or builds in it."""
+    if item.kind != "version":
+        return item.library in loaded
+    return is_worked_in(item.path) or bool(mapped(item.path))
 
 
 def _fresh(item: Item, now: float) -> bool:
@@ -279,10 +307,4 @@ def main(root: str) -> None:
         store = Store(root)
         with locks.held(f"{store.bucket}/locks/upkeep.lock", 0.0) as held:
             if held:
-                limits = caps(root)
-                # Some room below the cap, that the next build does not go over it at once.
-                size = None if limits.size is None else limits.size * 0.9
-                before = store.size()
-                if limits.size is not None and before <= limits.size:
-                    size = None
-                prune(store, Caps(size, limits.age), until=time.monotonic() + _BUDGET)
+                prune(store, caps(root), until=time.monotonic() + _BUDGET)

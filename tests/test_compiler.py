@@ -226,3 +226,40 @@ static int total(int n) {
     return sum;
 }
 """
+
+
+class TestProducts:
+    """Headers that only come and go together are checked through one folder."""
+
+    def test_of_a_system_of_debians_shape(self, tmp_path: Path) -> None:
+        names = "c++/12/cstddef c++/12/bits/move.h x86/c++/12/bits/c++config.h x86/bits/types.h x86/asm/errno.h x86/sys/io.h"
+        for name in (*names.split(), "features.h", "linux/limits.h", "asm-generic/errno.h"):
+            file = tmp_path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+        search = [str(tmp_path / one) for one in ("c++/12", "x86/c++/12", "x86", ".")]
+        told = {
+            os.path.relpath(part, tmp_path): os.path.relpath(whole, tmp_path)
+            for part, whole in compiler._products([os.path.normpath(one) for one in search])
+            if os.path.isdir(part) and part.startswith(str(tmp_path))
+        }
+        assert told == {
+            "c++/12": "c++/12",
+            "x86/c++/12": "c++/12",
+            "x86/bits": ".",
+            "x86/asm": "linux",
+            "asm-generic": "linux",
+        }  # but not x86/sys, where others put theirs
+
+    def test_a_module_has_no_row_for_a_part(self, project: Project) -> None:
+        project.c("sample.c", 1, before="#include <sys/types.h>\n#include <linux/limits.h>")
+        code = """
+            import autoaccel, sample
+            from autoaccel import compiler, manifest
+            known = manifest.read("sample", sample.__file__)
+            rows = {row[0] for row in manifest.unmarshalled(f"contexts/{known.context}")[0]}
+            parts = compiler.find("c", name="", path="").tool().parts
+            whole = {whole for _, whole in parts}
+            print(len(parts) > 2, sorted(rows & {part for part, _ in parts} - whole), whole <= rows)
+        """
+        assert project.ok(code) == "True [] True"

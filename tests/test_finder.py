@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autoaccel import SUFFIXES, AccelFinder
+from autoaccel import SUFFIXES, new_finder
 from autoaccel.finder import wanted
 from tests.conftest import Project, c_module, need
 
@@ -176,7 +176,7 @@ class TestRoots:
         assert out == "python 5"
 
     def test_which_folders_are_wanted(self) -> None:
-        finder = AccelFinder(include=["pkg"])
+        finder = new_finder(include=["pkg"])
         stdlib = sys._stdlib_dir  # type: ignore[attr-defined]
         assert wanted(finder, "/home/someone/project") is True
         assert wanted(finder, "/home/someone/my-packages/project") is True
@@ -189,7 +189,7 @@ class TestRoots:
         assert wanted(finder, "/x/site-packages") is None
         assert wanted(finder, "/x/site-packages/pkg/inner") is True
         assert wanted(finder, "/x/site-packages/pkgs") is False
-        assert wanted(AccelFinder(), "/x/dist-packages") is False
+        assert wanted(new_finder(), "/x/dist-packages") is False
 
     def test_the_table_names_each_suffix_once(self) -> None:
         assert [suffix for suffix, _, _ in SUFFIXES] == [".pyx", ".c", ".cpp", ".cc", ".cxx", ".rs"]

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autoaccel import crates, rustextensions, rustprojects
-from autoaccel.settings import Settings
+from autoaccel import crates, rustextensions, rustprojects, settings
 from autoaccel.sources import Source
 from autoaccel.toolchains import requests
 from tests.conftest import Project, need
@@ -174,8 +173,8 @@ def test_a_feature_of_maturin_s_for_some_pythons(tmp_path: Path, condition: str,
     table = f'{{ feature = "some"{", " + told if told else ""} }}'
     pyproject.write_text(f'[tool.maturin]\nfeatures = ["always", {table}]\n')
     crate = crates.read_crate(str(tmp_path / "Cargo.toml"))
-    how = Settings(root=str(tmp_path), inputs=(str(pyproject),))
-    request = requests.of_crate(Source("sample", crate.manifest, "cargo"), crate, how)
+    source = Source("sample", crate.manifest, "cargo")
+    request = requests.of_crate(source, crate, settings.load(source))
     assert request.features == (("always", "some") if there else ("always",))
 
 

@@ -184,7 +184,12 @@ def _sums(items: Sequence[Item]) -> dict[str, Any]:
 
 
 #: What takes room besides artifacts.
-_OTHERS = {"cargo": "cargo's build folders", "numba": "numba's functions", "part": "shared parts"}
+_OTHERS = {
+    "cargo": "cargo's build folders",
+    "numba": "numba's functions",
+    "part": "shared parts",
+    "version": "other versions'",
+}
 
 
 def _show_info(where: Place, data: dict[str, Any]) -> None:
@@ -230,7 +235,7 @@ _SORTS = {
 @click.option("--source", metavar="PATH", help="Only of this source, or of sources below this folder.")
 @click.option("--older-than", metavar="AGE", help="Only what was not used for so long: 12h, 30d, 8w.")
 @click.option("--pinned", is_flag=True, help="Only what is pinned.")
-@click.option("--all", "everything", is_flag=True, help="Cargo's build folders and numba's functions as well.")
+@click.option("--all", "everything", is_flag=True, help="Cargo's, numba's and other versions' folders too.")
 @click.option("--sort", type=click.Choice(list(_SORTS)), default="name", help="By what; newest or largest first.")
 @click.option("--reverse", is_flag=True, help="The other way round.")
 @json_option
@@ -349,8 +354,9 @@ def _show_one(item: Item) -> None:
     if options or environment:
         fact("options", *options, *environment)
     root = os.path.dirname(str(item.source)) + os.sep
-    own = [path for path, _ in meta["inputs"] if path.startswith(root)]
-    fact("made from", *own, f"and {counted(len(meta['inputs']) - len(own), 'other file')}")
+    read = dict.fromkeys((*(path for path, _ in meta["inputs"]), *meta.get("taken", ())))
+    own = [path for path in read if path.startswith(root)]
+    fact("made from", *own, f"and {counted(len(read) - len(own), 'other file')}")
     fact("log", f"{item.path}/build.log")
 
 

@@ -15,8 +15,6 @@ import click
 
 from .. import (
     CRATE_SOURCES,
-    AccelFinder,
-    NativeLoader,
     crates,
     csource,
     install,
@@ -36,7 +34,7 @@ from ..content import claims
 from ..csource import init_name
 from ..errors import AccelError, ToolchainMissing, declaration
 from ..finder import excludes, is_adopted
-from ..loader import source_of
+from ..loader import is_native, source_of
 from ..numba.tell import facts
 from ..settings import project_folder
 from ..sources import named, root_of
@@ -49,6 +47,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from typing import Any
 
+    from .._typing import AccelFinder
     from ..plan import Plan
     from ..sources import Source
 
@@ -176,7 +175,7 @@ def _spec(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
 def _told(name: str, found: Found) -> dict[str, object]:
     told: dict[str, object] = {"name": name}
     found_loader = found.spec.loader if found.spec is not None else None
-    loader = found_loader if isinstance(found_loader, NativeLoader) else None
+    loader = found_loader if is_native(found_loader) else None
     source = source_of(loader) if loader is not None else None
     if source is not None:
         told |= {
@@ -399,7 +398,7 @@ def _next(
     if known is not None and reason is None and mode != "check":
         return Next("load", "the manifest holds", known.artifact)
     if known is not None and store.unchanged(known, system=mode != "load") is not None:
-        return Next("look up", "the files that seem to have changed have their content still", known.artifact)
+        return Next("look up", "in the files that seem to have changed, all that counts is as it was", known.artifact)
     if mode == "load":
         return Next("fail", f"AUTOACCEL=load forbids to compile, and {reason}")
     if plan is None:
@@ -428,7 +427,8 @@ def _artifact(known: manifest.Manifest) -> dict[str, object]:
     meta = store.read_meta(os.path.dirname(known.artifact))
     if meta is not None:
         data |= {key: meta[key] for key in ("size", "created", "seconds")}
-        data |= {"inputs": len(meta["inputs"]), "inputs_of_the_project": len(known.inputs)}
+        read = {path for path, _ in meta["inputs"]} | meta.get("taken", {}).keys()
+        data |= {"inputs": len(read), "inputs_of_the_project": len(known.inputs)}
     return data
 
 
@@ -437,14 +437,14 @@ def _plan_data(plan: Plan) -> dict[str, object]:
     for searched in ("absent", "folders"):
         options.pop(searched, None)
     details = {name: value for name, value in asdict(plan.settings).items() if value not in (None, False, (), {})}
-    for covered in ("options", "inputs", "absent"):
+    for covered in ("options", "seen", "taken", "absent"):
         details.pop(covered, None)
     return {
         "options": options,
         "settings": details,
         "environment": {name: value for name, value in plan.env if value is not None},
         "tools": [{"name": tool.name, "version": tool.version} for tool in plan.tools],
-        "inputs": list(plan.inputs),
+        "inputs": list(dict.fromkeys((*plan.inputs, *plan.settings.inputs))),
     }
 
 

@@ -106,7 +106,7 @@ def _problem() -> str | None:
         return f"AUTOACCEL={os.environ['AUTOACCEL']} turns it off"
     env = {**os.environ}
     env.pop("PYTHONPATH", None)
-    code = "import sys; print([type(one).__name__ for one in sys.meta_path].count('AccelFinder'))"
+    code = "import sys; print([getattr(one, '__name__', '') for one in sys.meta_path].count('AccelFinder'))"
     told = process.run([sys.executable, "-c", code], cwd=os.sep, env=env, timeout=60)
     if told.status == 0 and told.output.strip() == "1":
         return None

@@ -36,7 +36,10 @@ def _nothing(as_json: bool, empty: object) -> int:
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 @json_option
 def clear(yes: bool, as_json: bool) -> int:
-    """Remove every compiled module, pinned ones as well. Programs that run keep what they have loaded."""
+    """Remove every compiled module, pinned ones and those of other versions as well.
+
+    Programs that run keep what they have loaded.
+    """
     found = stores()
     if warn() and not found:
         return 1
@@ -46,7 +49,7 @@ def clear(yes: bool, as_json: bool) -> int:
         else:
             click.echo(f"nothing to remove: {place().root} does not exist")
         return 0
-    total = sum(store.size() for store in found)
+    total = sum(store.whole_size() for store in found)
     roots = ", ".join(store.root for store in found)
     if not yes:
         if sys.stdin is None or not sys.stdin.isatty():
@@ -109,6 +112,7 @@ def check(repair: bool, as_json: bool) -> int:
 def evict(older_than: str | None, max_size: str | None, dry_run: bool, as_json: bool) -> int:
     """Remove what is old or too much; without options, what $AUTOACCEL_CACHE_MAX_SIZE and _MAX_AGE say.
 
+    What an older autoaccel has left is one thing among others, as old as what it has used last.
     Kept in any case: pinned modules, libraries that a process has loaded, and build folders that are in use.
     """
     found = stores()

@@ -7,8 +7,9 @@ import os
 import sys
 import threading
 
-from .. import AccelFinder, NativeLoader, loaded
-from ..loader import source_of
+from .. import loaded
+from ..finder import entries
+from ..loader import is_native, source_of
 from ..logs import log
 from . import swap
 from .swap import reload_dependents
@@ -51,7 +52,7 @@ class Watch:
         #: whether what is ready has raised an error already
         self._refused = False
         # As an import would.
-        mode = next((one.mode for one in sys.meta_path if isinstance(one, AccelFinder)), "build")
+        mode = next((one.mode for one in entries()), "build")
         self.watcher = Watcher(
             paths, root=root, jobs=jobs, poll=poll, told=self._tell, more=imported, also=swap.jitted_files, mode=mode
         )
@@ -204,5 +205,5 @@ def imported() -> Iterator[tuple[Source, str]]:
     """The native modules of this process, and the library that each of them has its content from."""
     for name, artifact in list(loaded.items()):
         loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)
-        if isinstance(loader, NativeLoader):
+        if is_native(loader):
             yield source_of(loader), artifact

@@ -165,7 +165,7 @@ def _listed(folder: str) -> tuple[Identity | None, frozenset[str]]:
 def _absent(known: manifest.Manifest) -> Iterator[str]:
     """The paths whose appearance concerns a module, as far as they are near: not those in the system's folders."""
     beside = os.path.dirname(known.source)
-    yield from (os.path.join(beside, name) for name in known.siblings)
+    yield from (os.path.join(beside, name) for name in known.beside)
     for folder, names in known.missing.items():
         yield from (os.path.join(folder, name) for name in manifest.absent(names))
     content = manifest.unmarshalled(manifest.context_name(known.context))

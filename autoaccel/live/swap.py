@@ -10,9 +10,9 @@ import sys
 import tokenize
 from types import ModuleType
 
-from .. import NativeLoader, loaded
+from .. import loaded
 from ..bytecode import distrust
-from ..loader import forget
+from ..loader import forget, is_native
 from ..packaged import FolderLoader
 from ..reload import Fresh, commit, prepared
 from ..staleness import FRESH
@@ -45,7 +45,7 @@ def swap(ready: Mapping[str, tuple[Source, Artifact]], python: Collection[str] =
             module = sys.modules[name]
             loader = getattr(module.__spec__, "loader", None)
             artifact = ready[name][1].path
-            if isinstance(loader, NativeLoader) and not _packaged(module.__spec__) and loaded.get(name) != artifact:
+            if is_native(loader) and not _packaged(module.__spec__) and loaded.get(name) != artifact:
                 one = prepared(loader, module, artifact)
                 fresh.append(one)
                 # Who comes after it takes its new names.
@@ -217,7 +217,7 @@ def reload_dependents(module: ModuleType) -> tuple[str, ...]:
 def _run_again(module: ModuleType) -> None:
     loader = getattr(module.__spec__, "loader", None)
     artifact = loaded.get(module.__name__)
-    if isinstance(loader, NativeLoader) and artifact is not None and not _packaged(module.__spec__):
+    if is_native(loader) and artifact is not None and not _packaged(module.__spec__):
         # Its source may have changed as well; else the same code is run again.
         importlib.reload(module)
         if loaded.get(module.__name__) == artifact:

@@ -29,7 +29,7 @@ def spec(
         inside: the package's own folders.
         target: what is reloaded.
     """
-    data = packs.get(finder.base[:-1], {}).get(name)
+    data = packs.get(finder.directory, {}).get(name)
     record = marshal.loads(data) if data is not None else ("", "")
     if cls is not SourceFileLoader or record[1] != path or finder.owner.mode == "check" or finder.odd:
         return finder._get_spec(cls, name, path, inside, target)

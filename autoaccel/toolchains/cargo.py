@@ -91,7 +91,7 @@ def plan_of(source: Source, how: Settings, job: Job) -> Plan:
     ]
     maybe = (*job.request.files, *scripts)
     generated = tuple(ours for ours, _ in job.shown)
-    inputs = [source.path, *how.inputs, *manifests, job.workspace, *pins, *configs]
+    inputs = [source.path, *manifests, job.workspace, *pins, *configs]
     return Plan(
         source=source,
         toolchain=source.toolchain,

@@ -68,7 +68,7 @@ def plan(source: Source, how: Settings) -> Plan:
         tools=tuple(tools),
         folders=options.folders,
         env=tuple((name, os.environ.get(name)) for name in compiler.ENV),
-        inputs=tuple(dict.fromkeys((source.path, *how.inputs, *options.sources, *options.depends))),
+        inputs=tuple(dict.fromkeys((source.path, *options.sources, *options.depends))),
         absent=(*how.absent, *options.absent),
         settings=how,
     )

@@ -49,12 +49,14 @@ def plan(source: Source, how: Settings) -> Plan:
     text = _text(source)
     package = _cython(source)
     stem = os.path.splitext(source.path)[0]
-    inputs = [source.path, *how.inputs]
+    inputs = [source.path]
     absent = list(how.absent)
     options = headers.resolve(headers.from_cython(text), source, how.root)
     for suffix in (".pyxbld", ".pyxdep"):
         (inputs if os.path.isfile(stem + suffix) else absent).append(stem + suffix)
     if stem + ".pyxbld" in inputs:
+        # A program, which may read what it likes of the project's file.
+        inputs += how.inputs
         try:
             options = options.plus(headers.pyxbld(source, stem + ".pyxbld", how.root))
         except Failed as failure:
@@ -241,7 +243,9 @@ def _cython(source: Source) -> Tool:
     with open(shadow, encoding="utf-8") as file:
         version = re.search(r"^__version__ = ['\"](.+?)['\"]", file.read(), re.MULTILINE)
     number = version[1] if version else "unknown"
-    files = (shadow, os.path.join(places[0], "Compiler"), os.path.join(places[0], "Utility"))
+    # A wheel is replaced as a whole; in a checkout of Cython's, files are.
+    parts = () if keys.is_installed(shadow) else ("Compiler", "Utility")
+    files = (shadow, *(os.path.join(places[0], part) for part in parts))
     return Tool(
         "Cython", number, keys.digest(number, keys.file_digest(shadow), cython_cold.RULE, cython_split.RULE), files
     )

@@ -49,8 +49,8 @@ def of_crate(source: Source, crate: Crate, how: Settings) -> Request:
     package = crate.table.get("package")
     metadata = package.get("metadata") if isinstance(package, dict) else None
     tables = [metadata.get("autoaccel")] if isinstance(metadata, dict) else []
-    for path in how.inputs:
-        data = crates.read_toml(path)
+    # A key that `settings.taken` does not know of is not there.
+    for data in how.taken.values():
         tables += _maturin(crates.table_of(data, "tool").get("maturin"), crate, how.root)
         tables += _setuptools(rustextensions.in_pyproject(data), source.name)
     files = tuple(dict.fromkeys(os.path.join(folder, "setup.py") for folder in (how.root, crate.folder)))

@@ -317,9 +317,20 @@ class TestWhatHasChanged:
 
     def test_an_option(self, accel, built):
         built.write("pyproject.toml", "[tool.autoaccel]\noptimize = 1\n")
-        found = self.changed(accel)
-        assert found["option", "optimize"] == ("not set", "1")
-        assert ("input", f"{built.root}/pyproject.toml") in found or len(found) == 1
+        assert self.changed(accel) == {
+            ("option", "optimize"): ("not set", "1"),
+            ("input", f"{built.root}/pyproject.toml: tool.autoaccel.optimize"): ("not set", "1"),
+        }
+
+    def test_an_option_in_a_project_s_file_that_was_not_there(self, accel, built):
+        (built.root / "pyproject.toml").unlink()
+        built.ok("import autoaccel, sample")
+        built.write("pyproject.toml", "[tool.autoaccel]\noptimize = 1\n")
+        assert self.changed(accel)["input", f"{built.root}/pyproject.toml"] == ("not read", "read")
+        built.ok("import autoaccel, sample")
+        (built.root / "pyproject.toml").unlink()
+        # The build without it is in the cache.
+        assert told(accel, "sample")["next"]["does"] == "look up"
 
     def test_a_compiler(self, accel, built):
         built.compiler()

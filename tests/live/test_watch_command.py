@@ -88,6 +88,25 @@ class TestRounds:
             watching.round()
             assert watching.end() == 1
 
+    def test_a_project_s_file_builds_what_it_says_something_of(self, project: Project) -> None:
+        table = "[tool.autoaccel.modules.{}]\ndefine-macros = ['N={}']\n"
+        file = project.write("pyproject.toml", table.format("one", 1) + table.format("two", 2))
+        for name in ("one", "two"):
+            project.c(f"{name}.c", "N")
+        with Watching(project) as watching:
+            assert names(watching.round(), "built") == ["one", "two"]
+            edit(file, file.read_text() + "[project]\nname = 'x'\n")
+            assert names(watching.settled(), "built") == []
+            edit(file, file.read_text().replace("N=2", "M=2"))
+            assert names(watching.until(lambda event: event["event"] == "failed"), "failed") == ["two"]
+            watching.round()
+            # The failure is remembered now, and so is what may mend it.
+            edit(file, "# words\n" + file.read_text())
+            assert names(watching.settled(), "built") == []
+            edit(file, file.read_text().replace("M=2", "N=3"))
+            assert names(watching.until(lambda event: event["event"] == "built"), "built") == ["two"]
+        assert project.ok("import autoaccel, one, two; print(one.value(), two.value())") == "1 3"
+
     def test_a_header_that_goes_is_named(self, project: Project) -> None:
         header = project.write("part.h", "#define N 1\n")
         project.c("sample.c", "N", before='#include "part.h"')

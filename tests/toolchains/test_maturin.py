@@ -154,6 +154,10 @@ class TestCffi:
             "target/header.h": "int other(void);\n",
         }
         assert project.ok(f"CHANGES = {changes!r}\n{CHANGES}") == "README.md"
+        # maturin itself reads all of it.
+        for text in (PYPROJECT.replace("0.1.0", "0.2.0"), PYPROJECT + "# words\n"):
+            changes = {"pyproject.toml": text}
+            assert project.ok(f"CHANGES = {changes!r}\n{CHANGES}") == ""
 
     def test_a_part_of_a_package_is_reloaded_from_its_new_folder(self, project: Project) -> None:
         cffi_project(project, config='[tool.maturin]\nmodule-name = "pkg._native"\npython-source = "python"\n')
