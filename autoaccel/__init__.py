@@ -27,6 +27,7 @@ an artifact (its key is): it may be lost, torn or behind; what does not hold her
 import _frozen_importlib as _bootstrap
 import _frozen_importlib_external as _external
 import _imp
+import _thread
 import marshal
 import sys
 import time
@@ -139,7 +140,7 @@ def new_finder(include=(), exclude=(), pure=(), mode="build"):
     self.exclude = tuple(exclude)
     self.pure = tuple(pure)
     self.mode = mode
-    self.make_loader = self.later = None
+    self.make_loader = None
     self.adopted = []
     self.projects = {}
     self.packed = {}
@@ -150,13 +151,20 @@ def new_finder(include=(), exclude=(), pure=(), mode="build"):
     return self  # type: ignore[no-any-return]
 
 
-def _find_spec(self, fullname, path=None, target=None):  # noqa: ARG001
+def _find_spec(self, fullname, path=None, target=None):
     # type: (AccelFinder, str, Path, object) -> ModuleSpec | None
     # The spec of a module that only a pyproject.toml knows, or that ``PathFinder`` would find at once.
     hooks = sys.path_hooks
-    if sys.meta_path != self.order or not hooks or hooks[0] is not self.path_hook:
+    if (
+        (sys.meta_path != self.order or not hooks or hooks[0] is not self.path_hook)
+        # What reading a project imports, in another thread too, is not to wait for its being read.
+        and fullname.partition(".")[0] not in sys.stdlib_module_names
+        and not fullname.startswith(__name__)
+    ):
         # Somebody has put a finder or a hook in, or an older list back.
         attach(self)
+        if not self.order:
+            return cold("finder", "successor_spec", self, fullname, path, target)  # type: ignore[no-any-return]
     finder = self.packed.get(fullname)
     if finder is not None and self.direct and fullname[:2] != "__":
         # Where the first directory of the path has it, nobody else is to be asked (but for `__hello__` and such).
@@ -185,11 +193,12 @@ def _find_spec(self, fullname, path=None, target=None):  # noqa: ARG001
 def accel_hook(self, path):
     # type: (AccelFinder, str) -> Any
     # The path hook: what the other hooks give, made ours where it is a directory of the user's.
+    asked = path, _thread.get_ident()
     if self not in sys.meta_path:
         self.order = []  # whoever puts us back is to be noticed
-    elif path not in self.asked:
+    elif asked not in self.asked:
         # A hook that asks the others, as this one does, asks us too.
-        self.asked.add(path)
+        self.asked.add(asked)
         try:
             for hook in sys.path_hooks:
                 if getattr(hook, "__name__", None) != "accel_hook":
@@ -197,20 +206,21 @@ def accel_hook(self, path):
                         finder = hook(path)
                     except ImportError:
                         continue
-                    known = len(self.special)
                     adopt(self, finder)
-                    if len(self.special) > known:
-                        cold("finder", "look_again", finder)
-                    # Another thread may have put another one in our place meanwhile.
+                    # Another thread may have taken us out meanwhile, which lets go of it, and put us back.
+                    adopt(self, finder)
+                    # Or another one in our place.
                     return finder if self.order else sys.path_hooks[0](path)
         finally:
-            self.asked.discard(path)
+            self.asked.discard(asked)
     raise ImportError("no hook is for this", path=path)
 
 
-def adopt(self, finder):
-    # type: (AccelFinder, object) -> None
+def adopt(self, finder, later=None):
+    # type: (AccelFinder, object, list[Any] | None) -> None
     # Make a directory's finder ours in place: whoever holds it, and its path hook's loaders, stay right.
+    #
+    # ``later``: the import lock is kept, so that nothing may be imported here. It gets what has to wait for that.
     if not isinstance(finder, _external.FileFinder):
         return
     inside = finder.path.rstrip(_SEP) + _SEP
@@ -221,40 +231,49 @@ def adopt(self, finder):
         return
     odd = type(finder) is not _external.FileFinder or _external._relax_case()  # type: ignore[attr-defined]
     ours = finder  # type: Any
+    other = foreign or odd or self.exclude or self.pure
+    if other and later is not None:
+        room = sys.modules.get(f"{__name__}.finder")
+        if room is None or getattr(room.__spec__, "_initializing", False):
+            later.append(ours)
+            return
     ours.owner, ours.base, ours.directory = self, inside, inside[:-1]
     ours.project = ours._listed = ours._stems = ours._changed = None
     ours.odd = ours.foreign = ours.limited = ours._racy = False
-    if foreign or odd or self.exclude or self.pure:
+    ours.unsettled = ()
+    if files(self, ours):
+        # Odd and foreign until these are read: then no search goes past `finder.search`, which has them read.
+        ours.unsettled = (odd,)
+        ours.odd = ours.foreign = True
+    if other:
         if not cold("finder", "adopt", self, finder, odd):
             return
     else:
         # Last: from here on, other threads may ask it as ours.
         ours.find_spec = directory_spec.__get__(ours)
     self.adopted.append(ours)
-    settle(self, ours)
     if not self.order:
         vars(ours).pop("find_spec", None)
 
 
-def settle(self, finder):
-    # type: (AccelFinder, DirectoryFinder) -> None
-    # Find the project around a directory, if it is in one that tells something.
-    if finder.limited:
-        return
+def files(self, finder):
+    # type: (AccelFinder, DirectoryFinder) -> list[str]
+    # The project files around a directory that may tell something of it.
+    found = []  # type: list[str]
     directory = finder.directory
     # The folder of a crate that is itself on the path: the crate's library is a module.
     path = f"{directory}{_SEP}Cargo.toml"
     if _access(path, 0):
         self.projects.setdefault(path, True)
-        _obey(self, finder, path)
+        found.append(path)
     while not _access(path := f"{directory}{_SEP}pyproject.toml", 0):
         directory = directory.rpartition(_SEP)[0]
         if not directory:
-            return
+            return found
     inside = finder.directory
     while inside != directory:
         if _access(f"{inside}{_SEP}.git", 0):
-            return  # of another project
+            return found  # of another project
         inside = inside.rpartition(_SEP)[0]
     if path not in self.projects:
         data = b""
@@ -270,35 +289,60 @@ def settle(self, finder):
         # Whether it may say anything to us.
         known = b"tool.autoaccel" in data or b"ext-modules" in data or b"tool.maturin" in data
         self.projects[path] = known or b'"maturin"' in data
-    _obey(self, finder, path)
+    if self.projects.get(path) is not False:
+        found.append(path)
+    return found
+
+
+def settle(self, finder):
+    # type: (AccelFinder, DirectoryFinder) -> None
+    # Have a directory of ours follow the projects that it is in; not while the import lock is kept.
+    before = finder.unsettled
+    wait = False
+    if not finder.limited:
+        for path in files(self, finder):
+            wait = _obey(self, finder, path) or wait
+    if before and not wait and finder.unsettled is before:
+        project = finder.project
+        if project is not None and project not in self.projects.values():
+            project = finder.project = None
+        finder.foreign = before[0]
+        finder.odd = bool(finder.limited or finder.foreign or self.exclude or self.pure) or (
+            project is not None and bool(project.exclude or project.pure)
+        )
+        finder.unsettled = ()
 
 
 def _obey(self, finder, path):
-    # type: (AccelFinder, DirectoryFinder, str) -> None
-    # Take what the project file at ``path`` tells.
-    if self.projects.get(path) is True and self.later is None:
+    # type: (AccelFinder, DirectoryFinder, str) -> bool
+    # Take what the project file at ``path`` tells; whether that has to wait.
+    if self.projects.get(path) is True:
         values = told(path)
         if values is not None and not (values[1] or values[2] or values[3]):
             # It does nothing but declare modules.
             for name, declared in values[0].items():
                 self.special.setdefault(name, (*declared, path.rpartition(_SEP)[0]))
             self.projects[path] = False
-    if self.projects.get(path) is not False:
-        cold("finder", "learn", self, finder, path)
+    return self.projects.get(path) is not False and cold("finder", "learn", self, finder, path)
 
 
-def attach(self):
-    # type: (AccelFinder) -> None
+def attach(self, wait=False):
+    # type: (AccelFinder, bool) -> None
     # Be the first path hook while on ``sys.meta_path``, and take the directories that are known already.
+    #
+    # ``wait``: somebody keeps the import lock, and calls again without it, for what these directories' projects tell.
+    later = []  # type: list[Any]
     _imp.acquire_lock()
     keeping.append(self)
     try:
         self.order = []
         if self not in sys.meta_path:
             return
-        self.order = sys.meta_path[:]
+        order = sys.meta_path[:]
+        # Until all is known.
+        self.order = [None]
         self.direct = False
-        for one in self.order[self.order.index(self) + 1 :]:
+        for one in order[order.index(self) + 1 :]:
             if one is _external.PathFinder:
                 # A frozen program may have modules of its own in the interpreter.
                 self.direct = "frozen" not in vars(sys)
@@ -312,10 +356,24 @@ def attach(self):
             sys.path_hooks.remove(self.path_hook)
         sys.path_hooks.insert(0, self.path_hook)
         for finder in list(sys.path_importer_cache.values()):
-            adopt(self, finder)
+            adopt(self, finder, later)
     finally:
         keeping.pop()
         _imp.release_lock()
+    # Another thread may take us out meanwhile, and put us back; and this one may be at reading a project.
+    for _ in () if wait else range(5):
+        for finder in later:
+            adopt(self, finder)
+        for finder in self.adopted:
+            if finder.unsettled:
+                settle(self, finder)
+        _imp.acquire_lock()
+        done = not self.order or not [finder for finder in self.adopted if finder.unsettled]
+        if done and self.order:
+            self.order = order
+        _imp.release_lock()
+        if done:
+            break
 
 
 def _invalidate_caches(self):

@@ -66,6 +66,7 @@ class DirectoryFinder(importlib.machinery.FileFinder):
         foreign: whether the search for what is not claimed is somebody else's.
         limited: whether only the included top-level names are looked at.
         project: what the project around this root tells.
+        unsettled: not empty before that is known: what ``foreign`` is then, which is true meanwhile, as is ``odd``.
     """
 
     owner: AccelFinder
@@ -75,6 +76,7 @@ class DirectoryFinder(importlib.machinery.FileFinder):
     foreign: bool
     limited: bool
     project: Project | None
+    unsettled: tuple[bool, ...]
     _stems: set[str] | None
     _listed: set[str] | None
     _changed: float | None
@@ -99,11 +101,10 @@ class AccelFinder(ModuleType):
         make_loader: what makes the loaders instead.
         adopted: the directories' finders that are ours.
         projects: path of a pyproject.toml -> what it tells the finder; False: nothing; True: not read yet.
-        later: finders that came up while a pyproject.toml was read.
         packed: names of modules that packs tell of -> the finder of their directory.
-        order: ``sys.meta_path`` as it was when we looked; empty: we are not there.
+        order: ``sys.meta_path`` as it was when we looked; empty: we are not there; [None]: projects are to be read.
         direct: whether nobody on it could answer for a packed name before ``PathFinder`` does.
-        asked: path entries that a hook is being asked about.
+        asked: path entries that a hook is being asked about, and by which thread.
         special: names that are not found in a directory: (source path, toolchain, package, the project's folder), or
             None.
     """
@@ -118,11 +119,10 @@ class AccelFinder(ModuleType):
     make_loader: MakeLoader | None
     adopted: list[DirectoryFinder]
     projects: dict[str, Project | bool | None]
-    later: list[DirectoryFinder] | None
     packed: dict[str, DirectoryFinder]
     order: list[Any]
     direct: bool
-    asked: set[str]
+    asked: set[tuple[str, int]]
     special: dict[str, Declared | None]
 
 

@@ -16,6 +16,7 @@ import re
 import shlex
 import sys
 import sysconfig
+import time
 from dataclasses import asdict, dataclass
 
 from . import errors, keys, manifest, process, processor, settings, whereabouts, workers
@@ -204,7 +205,8 @@ class Compiled:
     warnings: tuple[Diagnostic, ...]
 
 
-_found: dict[tuple[object, ...], Compiler] = {}
+#: What was asked for -> the answer, and the stat identities of its files then.
+_found: dict[tuple[object, ...], tuple[Compiler, list[manifest.Identity | None]]] = {}
 
 
 def find(language: str, *, name: str, path: str) -> Compiler:
@@ -220,8 +222,16 @@ def find(language: str, *, name: str, path: str) -> Compiler:
     variable = "CC" if language == "c" else "CXX"
     told = os.environ.get(variable)
     memo = (language, told, os.environ.get("PATH"), *(os.environ.get(name) for name in SEARCHED))
-    if memo in _found:
-        return _found[memo]
+    known = _found.get(memo)
+    if known is not None and known[1] == list(map(manifest.identity, known[0].files)):
+        return known[0]
+    started = time.time_ns()
+    compiler = _sought(language, variable, told, name, path)
+    _found[memo] = compiler, [keys.settled(one, started) for one in compiler.files]
+    return compiler
+
+
+def _sought(language: str, variable: str, told: str | None, name: str, path: str) -> Compiler:
     usual = sysconfig.get_config_var(variable)
     wanted = [told] if told else [usual, *_CANDIDATES[language]]
     tried = []
@@ -234,12 +244,10 @@ def find(language: str, *, name: str, path: str) -> Compiler:
         if program is not None:
             compiler = _known((program, *words[1:]), language)
             if compiler is not None:
-                _found[memo] = compiler
                 return compiler
     if not told:
         zig = _zig(language)
         if zig is not None:
-            _found[memo] = zig
             return zig
         tried.append("ziglang from PyPI")
     raise errors.no_compiler(name, path, "C" if language == "c" else "C++", [str(word) for word in tried])
@@ -439,9 +447,10 @@ def _known(command: tuple[str, ...], language: str) -> Compiler | None:
         if all(list(manifest.identity(one) or ()) == seen for one, seen in told["seen"]):
             values: Any = {key: tuple(one) if isinstance(one, list) else one for key, one in told["compiler"].items()}
             return Compiler(**values)
+    started = time.time_ns()
     compiler = _ask(command, language)
     if compiler is not None:
-        seen = [[one, manifest.identity(one)] for one in compiler.files]
+        seen = [[one, keys.settled(one, started)] for one in compiler.files]
         with contextlib.suppress(OSError):
             replace(path, json.dumps({"seen": seen, "compiler": asdict(compiler)}).encode())
     return compiler

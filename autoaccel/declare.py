@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 
 from . import SUFFIXES, keys, manifest, rustprojects, settings, staleness
 from .content import claims
@@ -19,8 +20,8 @@ def project(path: str) -> Project | None:
 
     A file that can't be understood declares nothing: the build of a module that it governs tells the user.
     """
-    seen = manifest.identity(path)
-    if seen is None:
+    started = time.time_ns()
+    if manifest.identity(path) is None:
         return None
     if os.path.basename(path) == "Cargo.toml":
         rust = rustprojects.of_crate(path)
@@ -31,7 +32,7 @@ def project(path: str) -> Project | None:
             tables, mine = settings.tables(path)
         except ConfigError:
             # Once is enough.
-            _remember(path, ((path, *seen),), (), Project({}, (), (), ()))
+            _remember(path, _rows([path], started), (), Project({}, (), (), ()))
             return Project({}, (), (), ())
         try:
             rust = rustprojects.of_project(settings.read_project(path), os.path.dirname(path))
@@ -48,9 +49,13 @@ def project(path: str) -> Project | None:
             {**rust.modules, **modules}, *(_words(mine, key) for key in ("include", "exclude", "pure-python"))
         )
         folders, missing = _searched(search)
-    rows = tuple((one, *(manifest.identity(one) or manifest.FRESH)) for one in rust.read)
-    _remember(path, ((path, *seen), *rows, *folders), (*rust.absent, *missing), found)
+    _remember(path, (*_rows([path, *rust.read], started), *folders), (*rust.absent, *missing), found)
     return found
+
+
+def _rows(paths: list[str], started: int) -> tuple[manifest.Row, ...]:
+    """What was read since a moment; what may have changed since is looked at again the next time."""
+    return tuple((one, *keys.settled(one, started)) for one in paths)
 
 
 def _searched(search: settings.Search) -> tuple[list[manifest.Row], list[str]]:

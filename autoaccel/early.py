@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["foresee", "places", "start", "stay", "take"]
+__all__ = ["foresee", "places", "start", "stay", "take", "tell"]
 
 #: So many are looked at for a source.
 _FILES = 5000
@@ -47,9 +47,7 @@ def start(toolchain: str) -> None:
             server = _started()
             _waiting.append((os.getpid(), server))
             # It loads Cython as soon as it knows from where.
-            assert server.stdin is not None
-            server.stdin.write(json.dumps({"sys_path": places()}).encode() + b"\n")
-            server.stdin.flush()
+            tell(server, {"sys_path": places()})
 
 
 def foresee(paths: list[str]) -> None:
@@ -82,6 +80,21 @@ def places() -> list[str]:
     return [os.path.abspath(entry) if entry else os.getcwd() for entry in sys.path]
 
 
+def tell(server: subprocess.Popen[bytes], message: object) -> None:
+    """Send a message to a server.
+
+    Past the buffer of the pipe's object: what is in there when another thread forks is sent by both processes.
+
+    Raises:
+        OSError: it has ended, or was told to.
+    """
+    if server.stdin is None or server.stdin.closed:
+        raise BrokenPipeError
+    rest = json.dumps(message).encode() + b"\n"
+    while rest:
+        rest = rest[os.write(server.stdin.fileno(), rest) :]
+
+
 def take() -> subprocess.Popen[bytes]:
     """The process that was started, or a new one; from now on the caller's to end."""
     while _waiting:
@@ -101,6 +114,20 @@ def _started() -> subprocess.Popen[bytes]:
         cwd=os.sep,
         start_new_session=sys.platform != "win32",
     )
+
+
+def _forked() -> None:
+    """A child's end of a pipe would keep its parent's server."""
+    for _, server in _waiting:
+        assert server.stdin is not None
+        server.stdin.close()
+        # Nobody here waits for it, and Python need not complain of that.
+        server.returncode = 0
+    _waiting.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 @atexit.register

@@ -5,7 +5,7 @@ Lukewarm room: imported by the warm one when such a case comes up; loads nothing
 
 import _imp
 import sys
-from _frozen_importlib import ModuleSpec
+from _frozen_importlib import ModuleSpec, _find_and_load  # type: ignore[attr-defined]
 from _frozen_importlib_external import FileFinder, _path_isfile, _path_join  # type: ignore[attr-defined]
 from _thread import RLock, get_ident
 
@@ -20,6 +20,7 @@ from . import (
     SUFFIXES,
     WATCHED,
     _find_spec,
+    attach,
     building,
     directory_spec,
     keeping,
@@ -44,12 +45,12 @@ __all__ = [
     "excludes",
     "is_adopted",
     "learn",
-    "look_again",
     "refresh",
     "release",
     "search",
     "spec_of",
     "special_spec",
+    "successor_spec",
     "wanted",
 ]
 
@@ -59,9 +60,25 @@ _PROJECT = "pyproject.toml"
 _STDLIB = getattr(sys, "_stdlib_dir", None) or f"{sys.base_prefix}{_SEP}lib"
 
 
-#: Held while a project file is read, and by whom.
+#: The function in which a module is imported; and the name of our own.
+_LOAD = _find_and_load.__code__
+_OWN = __name__.partition(".")[0]
+
+#: Held while project files are read.
 _reading = RLock()
-_reader: "list[int]" = []
+#: Thread that reads them -> directories that came up meanwhile, in imports of our own.
+_later: "dict[int, list[DirectoryFinder]]" = {}
+
+
+def _forked() -> None:
+    """A child has not the thread that may be at it."""
+    global _reading
+    _reading = RLock()
+    _later.clear()
+
+
+if hasattr(_os, "register_at_fork"):
+    _os.register_at_fork(after_in_child=_forked)
 
 
 class Project:
@@ -121,29 +138,44 @@ def special_spec(
     return None
 
 
+def successor_spec(
+    owner: "AccelFinder", fullname: str, path: "Sequence[str] | None", target: object
+) -> "ModuleSpec | None":
+    """What the one gives that is there now in the place of ``owner``, which somebody asks on the way through the list.
+
+    None where there is none: what was taken out claims nothing.
+    """
+    other = next((one for one in entries() if one is not owner), None)
+    return other.find_spec(fullname, path, target) if other is not None else None
+
+
 def refresh(owner: "AccelFinder") -> None:
     """Look at toolchains, projects and the cache's place again; nothing is given up before the new state is there."""
     forget()
     owner.packed.clear()
+    roots = {declared[3] for declared in list(owner.special.values()) if declared is not None}
+    later: list[DirectoryFinder] = []
+    # Not under the lock, in which nothing may be imported: another thread may be importing it, and wait for the lock.
+    read = {
+        path: _read(path, later)
+        for path, told in list(owner.projects.items())
+        if told is not False or path.rpartition(_SEP)[0] in roots
+    }
     with ImportLock():
-        before = dict(owner.special)
-        owner.projects = {}
-        # Who settles a directory declares, from what is remembered or from what is read.
-        for name in [name for name, declared in before.items() if declared is not None]:
-            del owner.special[name]
-        try:
-            for other in list(sys.path_importer_cache.values()):
-                adopt_directory(owner, other)
-            for finder in owner.adopted:
-                settle(owner, finder)
-                project = finder.project
-                if project is not None and project not in owner.projects.values():
-                    finder.project = project = None
-                rules = (owner.exclude, owner.pure, *((project.exclude, project.pure) if project is not None else ()))
-                finder.odd = finder.limited or finder.foreign or any(rules)
-        except BaseException:
-            owner.special = {**before, **owner.special}
-            raise
+        if owner.order:
+            owner.order = [None]
+        known = {path: project for path, project in read.items() if project is not None}
+        owner.projects = dict(known)
+        owner.special = dict.fromkeys(WATCHED)
+        for path, project in known.items():
+            _obey(owner, project, path, later)
+        for other in list(sys.path_importer_cache.values()):
+            adopt_directory(owner, other, later)
+        for finder in owner.adopted:
+            if not finder.unsettled:
+                finder.unsettled = (finder.foreign,)
+                finder.odd = finder.foreign = True
+    attach(owner)
 
 
 def release(owner: "AccelFinder") -> None:
@@ -155,10 +187,15 @@ def release(owner: "AccelFinder") -> None:
     owner.adopted.clear()
     owner.order = []
     owner.special = dict.fromkeys(WATCHED)
+    # It may come back, and is to know then what they declare.
+    owner.projects = {}
 
 
 class ImportLock:
-    """The lock under which finders are asked: what is changed in here, no other thread sees half."""
+    """The lock under which finders are asked: what is changed in here, no other thread sees half.
+
+    Nothing may be imported in here, for which another thread may hold a lock that waits for this one.
+    """
 
     def __enter__(self) -> None:
         _imp.acquire_lock()
@@ -212,62 +249,79 @@ def is_adopted(finder: object) -> "TypeGuard[DirectoryFinder]":
     return getattr(found, "__func__", None) is directory_spec
 
 
-def learn(owner: "AccelFinder", finder: "DirectoryFinder", path: str) -> None:
-    """Have a directory's finder follow the project file at ``path``; remember the modules that this declares."""
-    if owner.later is not None and _reader[-1:] == [get_ident()]:
-        # An import of our own in the middle of reading another one.
-        owner.later.append(finder)
-        return
+def learn(owner: "AccelFinder", finder: "DirectoryFinder", path: str) -> bool:
+    """Have a directory's finder follow the project file at ``path``; remember the modules that this declares.
+
+    Returns:
+        Whether that is done later: this thread is at importing what the reading of project files needs.
+    """
+    if get_ident() in _later:
+        _later[get_ident()].append(finder)
+        return True
+    if _beneath_python():
+        return True
+    later: list[DirectoryFinder] = []
     # Other threads wait for what is being read, but not for ever: the reader may be waiting for what they import.
     alone = _reading.acquire(timeout=10)
     try:
-        # Another thread's `refresh` may have put an empty table here.
+        # Another thread's `refresh` may have put another table here.
         project = owner.projects.get(path, True)
         if project is True:
-            owner.later = []
-            before = set(sys.modules)
-            _reader.append(get_ident())
-            try:
-                with ColdRoom():
-                    from .projects import declared
-
-                    project = declared(path) or False
-            finally:
-                _reader.pop()
-                later, owner.later = owner.later, None
-                _let_go(before)
-            if isinstance(project, Project):
-                _obey(owner, project, path)
-            owner.projects[path] = project
-            for one in later:
-                settle(owner, one)
+            read = _read(path, later)
+            with ImportLock():
+                if read is not None:
+                    _obey(owner, read, path, later)
+                project = owner.projects[path] = read or False
     finally:
         if alone:
             _reading.release()
     if isinstance(project, Project):
         finder.project = project
         finder.odd = finder.odd or bool(project.exclude or project.pure)
+    for one in later:
+        adopt_directory(owner, one)
+        if is_adopted(one) and one.unsettled:
+            settle(owner, one)
+    return False
 
 
-def look_again(finder: "Any") -> None:
-    """Have the next search of a directory find what its project declares.
+def _read(path: str, later: "list[DirectoryFinder]") -> "Project | None":
+    """What a project file tells; to be called without the import lock.
 
-    That is the search which has made the directory known; the entry of ``sys.meta_path`` had been asked before it.
+    Args:
+        path: the file.
+        later: gets the directories that come up meanwhile, in imports of our own.
     """
+    me = get_ident()
+    outer = _later.setdefault(me, later) is not later
+    before = set(sys.modules)
+    try:
+        with ColdRoom():
+            from .projects import declared
 
-    usual = finder.find_spec
+            return declared(path)
+    finally:
+        if not outer:
+            del _later[me]
+        _let_go(before)
 
-    def find_spec(fullname: str, target: object = None) -> "ModuleSpec | None":
-        if vars(finder).get("find_spec") is find_spec:
-            finder.find_spec = usual
-        if is_adopted(finder) and finder.owner.special.get(fullname) is not None:
-            spec = finder.owner.find_spec(fullname, [finder.path])
-            if spec is not None:
-                return spec
-        found: ModuleSpec | None = usual(fullname, target)
-        return found
 
-    finder.find_spec = find_spec
+def _beneath_python() -> bool:
+    """Whether this thread is in the middle of an import of the standard library's, or of our own.
+
+    It could need the module that it is at, and so may another thread, for which it would have to wait.
+    """
+    frame: Any = sys._getframe()
+    first = True
+    while frame is not None:
+        if frame.f_code is _LOAD:
+            top = frame.f_locals["name"].partition(".")[0]
+            # What is being searched for is no module yet. `site` runs the user's own code.
+            if not first and top != "site" and (top in sys.stdlib_module_names or top == _OWN):
+                return True
+            first = False
+        frame = frame.f_back
+    return False
 
 
 def _let_go(before: "set[str]") -> None:
@@ -286,7 +340,7 @@ def _let_go(before: "set[str]") -> None:
         frame = frame.f_back  # type: ignore[assignment]
 
 
-def _obey(owner: "AccelFinder", project: Project, path: str) -> None:
+def _obey(owner: "AccelFinder", project: Project, path: str, kept: "list[DirectoryFinder]") -> None:
     root = path.rpartition(_SEP)[0]
     for name, declared in project.modules.items():
         known = owner.special.get(name)
@@ -295,7 +349,7 @@ def _obey(owner: "AccelFinder", project: Project, path: str) -> None:
     if not owner.include.issuperset(project.include):
         owner.include |= frozenset(project.include)
         for finder in list(sys.path_importer_cache.values()):
-            adopt_directory(owner, finder)
+            adopt_directory(owner, finder, kept)
 
 
 # modules
@@ -305,6 +359,14 @@ def search(
     finder: "DirectoryFinder", fullname: str, stem: str, names: "set[str]", target: object
 ) -> "ModuleSpec | None":
     """What ``finder.find_spec`` gives, in all cases."""
+    # What Python's own modules are called is not for a project to say; their import would wait for its being read.
+    if finder.unsettled and fullname.partition(".")[0] not in sys.stdlib_module_names:
+        owner = finder.owner
+        settle(owner, finder)
+        if owner.special.get(fullname) is not None:
+            spec = owner.find_spec(fullname, [finder.path])
+            if spec is not None:
+                return spec
     limited = finder.limited and fullname not in finder.owner.include
     if not limited and not (building and in_cold_room(fullname)):
         found = _source(finder, fullname, stem, names)
@@ -410,7 +472,9 @@ def _listing(directory: str) -> "set[str] | None":
 def _rules(finder: "DirectoryFinder", kind: str) -> "tuple[str, ...]":
     """The patterns of this kind that hold here: those of `install`, and the project's."""
     patterns: tuple[str, ...] = getattr(finder.owner, kind)
-    return patterns + getattr(finder.project, kind) if finder.project is not None else patterns
+    # Another thread may take it away.
+    project = finder.project
+    return patterns + getattr(project, kind) if project is not None else patterns
 
 
 def _pure_source(finder: "DirectoryFinder", stem: str, names: "set[str]") -> "tuple[Any, ...] | None":

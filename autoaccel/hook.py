@@ -32,11 +32,10 @@ class Handle:
 
     def uninstall(self) -> None:
         """Take this hook out; modules that it loaded stay. The one that it replaced comes back. Twice is once."""
-        with ImportLock():
-            _adopt_import()
+        with _Change() as change:
             if self.finder in _stack:
                 _stack.remove(self.finder)
-                _activate()
+                change.activate()
 
     def __enter__(self) -> Self:
         return self
@@ -103,45 +102,59 @@ def _refuse(told: str) -> NoReturn:
 
 def put(finder: AccelFinder) -> Handle:
     """Put a finder in, in the place of the one that is there."""
-    with ImportLock():
-        _adopt_import()
+    with _Change() as change:
         _stack.append(finder)
-        _activate()
+        change.activate()
     return Handle(finder)
 
 
 def uninstall() -> None:
     """Take every hook out."""
-    with ImportLock():
-        _adopt_import()
+    with _Change() as change:
         _stack.clear()
-        _activate()
+        change.activate()
 
 
-def _adopt_import() -> None:
-    """The finder that ``import autoaccel`` put in counts as the first."""
-    _stack[:0] = [entry for entry in entries() if entry not in _stack]
+class _Change:
+    """A change of what is on ``sys.meta_path``, of which no other thread sees half."""
 
+    def __init__(self) -> None:
+        self._lock = ImportLock()
+        #: what came in
+        self._wanted: AccelFinder | None = None
 
-def _activate() -> None:
-    """Have the last of the stack on ``sys.meta_path``, and no other."""
-    wanted = _stack[-1] if _stack else None
-    there = list(entries())
-    if wanted is None:
-        for entry in there:
-            _detach(entry)
-    elif wanted not in there:
-        # In the old one's place: another thread may be on its way through the list.
-        sys.meta_path[:] = [wanted if any(entry is one for one in there[:1]) else entry for entry in sys.meta_path]
-        if not there:
-            sys.meta_path.insert(0, wanted)
-        for entry in there:
-            _detach(entry)
-        attach(wanted)
-        if "pkgutil" in sys.modules:
-            from . import listing  # noqa: F401  (registers itself)
-        if "numba" in sys.modules:
-            from .numba import watch as _watch  # noqa: F401  (looks after numba itself)
+    def __enter__(self) -> Self:
+        self._lock.__enter__()
+        # The finder that ``import autoaccel`` put in counts as the first.
+        _stack[:0] = [entry for entry in entries() if entry not in _stack]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.__exit__()
+        # What imports something, or reads, is done without the lock.
+        if self._wanted is not None:
+            attach(self._wanted)
+            if "pkgutil" in sys.modules:
+                from . import listing  # noqa: F401  (registers itself)
+            if "numba" in sys.modules:
+                from .numba import watch as _watch  # noqa: F401  (looks after numba itself)
+
+    def activate(self) -> None:
+        """Have the last of the stack on ``sys.meta_path``, and no other."""
+        wanted = _stack[-1] if _stack else None
+        there = list(entries())
+        if wanted is None:
+            for entry in there:
+                _detach(entry)
+        elif wanted not in there:
+            # In the old one's place: another thread may be on its way through the list.
+            sys.meta_path[:] = [wanted if any(entry is one for one in there[:1]) else entry for entry in sys.meta_path]
+            if not there:
+                sys.meta_path.insert(0, wanted)
+            for entry in there:
+                _detach(entry)
+            attach(wanted, wait=True)
+            self._wanted = wanted
 
 
 def _detach(finder: AccelFinder) -> None:

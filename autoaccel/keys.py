@@ -52,9 +52,11 @@ class Contents:
     Args:
         known: digests of files that could not have changed unnoticed since, and their identities; it is added to.
             Modules have most of their headers in common.
+        since: when the first of what belongs to them was looked at (nanoseconds of the wall clock); None: from now on.
     """
 
-    def __init__(self, known: dict[str, tuple[manifest.Identity, str]] | None = None) -> None:
+    def __init__(self, known: dict[str, tuple[manifest.Identity, str]] | None = None, since: int | None = None) -> None:
+        self.since = time.time_ns() if since is None else since
         self._digests: dict[str, str | None] = {}
         self._seen: dict[str, tuple[manifest.Identity, int]] = {}
         self._known = known
@@ -77,24 +79,37 @@ class Contents:
         seen, when = self._seen[path]
         return seen if _is_settled(seen, when) else manifest.FRESH
 
-    def changed_since(self, path: str, moment_ns: int) -> bool:
-        """Whether the file's change time is not before a moment of the wall clock (nanoseconds)."""
+    def changed_since(self, path: str, moment_ns: int, *, coarse: bool = True) -> bool:
+        """Whether the file's change time is not before a moment of the wall clock (nanoseconds).
+
+        ``coarse``: or may not be, where the file system counts whole seconds.
+        """
         self.digest(path)
-        return self._seen[path][0][1] >= moment_ns
+        seen = self._seen[path][0]
+        return seen[1] + (COARSE_GRAIN_NS if coarse and _is_coarse(seen) else 0) >= moment_ns
 
 
-def settled(path: str) -> manifest.Identity:
-    """The identity of a file that is about to be read; `manifest.FRESH` where it might change without a new one."""
-    seen, when = manifest.identity(path) or manifest.FRESH, time.time_ns()
+def _is_coarse(seen: manifest.Identity) -> bool:
+    """Whether the time stamps may be those of a file system that counts whole seconds."""
+    return seen[0] % 1_000_000_000 == 0 and seen[1] % 1_000_000_000 == 0
+
+
+def settled(path: str, since: int | None = None) -> manifest.Identity:
+    """The identity of a file that is about to be read; `manifest.FRESH` where it might change without a new one.
+
+    Args:
+        path: the file.
+        since: it has been read already, by whatever means, after this moment of the wall clock (nanoseconds).
+    """
+    seen, when = manifest.identity(path) or manifest.FRESH, time.time_ns() if since is None else since
     return seen if _is_settled(seen, when) else manifest.FRESH
 
 
 def _is_settled(seen: manifest.Identity, when: int) -> bool:
     """Whether what changes after a look at ``when`` gets another identity."""
-    coarse = seen[0] % 1_000_000_000 == 0 and seen[1] % 1_000_000_000 == 0
     # The change time decides: nobody can set it, and a change makes a new one. Windows has none.
     changed = seen[0] if sys.platform == "win32" else seen[1]
-    return when - changed > (COARSE_GRAIN_NS if coarse else _GRAIN_NS)
+    return when - changed > (COARSE_GRAIN_NS if _is_coarse(seen) else _GRAIN_NS)
 
 
 def folder_row(folder: str) -> manifest.Folder:

@@ -5,7 +5,7 @@ Lukewarm room: imported by the warm one when such a case comes up; loads nothing
 
 import _imp
 import sys
-from _frozen_importlib import ModuleSpec
+from _frozen_importlib import ModuleSpec, _module_locks  # type: ignore[attr-defined]
 from _frozen_importlib_external import ExtensionFileLoader
 from _thread import get_ident
 
@@ -243,6 +243,27 @@ class ColdRoom:
     def __exit__(self, *_: object) -> None:
         if not self.nested:
             building.discard(self.thread)
+
+
+def _forked() -> None:
+    """A child has none of the other threads: what they were at importing is imported anew, and not waited for.
+
+    Python leaves their locks as they are: usually these are held for a moment, but in a build for as long as it takes.
+    """
+    me = get_ident()
+    for name, made in list(_module_locks.items()):
+        lock = made()
+        owner = lock.owner if lock is not None else None
+        if owner not in (None, me):
+            del _module_locks[name]
+            if getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False):
+                del sys.modules[name]
+    # Later threads may get their numbers.
+    building.intersection_update((me,))
+
+
+if hasattr(_os, "register_at_fork"):
+    _os.register_at_fork(after_in_child=_forked)
 
 
 def in_cold_room(fullname: str) -> bool:

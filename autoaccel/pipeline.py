@@ -129,7 +129,7 @@ def _look(store: Store, source: Source, force: bool) -> Artifact | _Case:
     """The artifact that the cache has for the contents of now, or what is to be built."""
     started = time.time_ns()
     plan = plan_of(source)
-    contents = keys.Contents()
+    contents = keys.Contents(since=started)
     key = keys.plan_key(plan, contents)
     if not force:
         found = store.find(key, contents)
@@ -201,7 +201,7 @@ _read: dict[str, tuple[manifest.Identity, str]] = {}
 def _keep(store: Store, case: _Case, built: Built, work: str, seconds: float, force: bool) -> Artifact:
     """Publish what was built, unless an input changed under the compiler's hands: then it serves this process only."""
     plan = case.plan
-    after = keys.Contents(_read)
+    after = keys.Contents(_read, case.started)
     paths = list(dict.fromkeys((*plan.inputs, *built.inputs)))
     contents = {path: content for path in paths if (content := after.digest(path)) is not None}
     # What was not known before can only be judged by its change time, which no one can set back.
@@ -209,7 +209,8 @@ def _keep(store: Store, case: _Case, built: Built, work: str, seconds: float, fo
         (
             path
             for path in paths
-            if (_changed(after, path, case.started) and path not in built.written)
+            # The contents of what was known before are compared.
+            if (_changed(after, path, case.started, coarse=path not in plan.inputs) and path not in built.written)
             or (path in plan.inputs and after.digest(path) != case.contents.digest(path))
         ),
         None,
@@ -233,9 +234,9 @@ def _keep(store: Store, case: _Case, built: Built, work: str, seconds: float, fo
     return Artifact(private, "", built=True, seconds=seconds)
 
 
-def _changed(contents: keys.Contents, path: str, since: int) -> bool:
+def _changed(contents: keys.Contents, path: str, since: int, *, coarse: bool = True) -> bool:
     # The kernel makes this one anew when it is first looked at.
-    return path != processor.FILE and contents.changed_since(path, since)
+    return path != processor.FILE and contents.changed_since(path, since, coarse=coarse)
 
 
 def _check_export(plan: Plan, built: Built) -> None:

@@ -194,6 +194,10 @@ _local = threading.local()
 _running: dict[subprocess.Popen[bytes], Scope | None] = {}
 _over = threading.Event()
 
+if hasattr(os, "register_at_fork"):
+    # The parent's programs are none of a child's to end.
+    os.register_at_fork(after_in_child=_running.clear)
+
 #: Are told the process group of each program that is started, and that it has ended.
 started: list[Callable[[int, bool], None]] = []
 

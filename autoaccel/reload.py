@@ -6,6 +6,7 @@ import _imp
 import itertools
 import os
 import sys
+from copy import copy
 from importlib.machinery import ModuleSpec
 
 from . import errors, loaded
@@ -23,8 +24,8 @@ __all__ = ["Fresh", "commit", "explained", "prepared", "renew"]
 
 _numbers = itertools.count(1)
 
-#: Libraries that were initialised in this process.
-_used: set[str] = set()
+#: Libraries that were initialised in this process, and what for.
+_used: dict[str, object] = {}
 
 #: What a module is to others; its new content has the same.
 _ATTRIBUTES = ("__name__", "__spec__", "__loader__", "__package__", "__path__")
@@ -60,14 +61,17 @@ def renew(loader: NativeLoader, module: Any, artifact: str) -> None:
 def prepared(loader: NativeLoader, module: Any, artifact: str) -> Fresh:
     """Load and initialise a library; the module stays what it is."""
     library = artifact
-    if artifact in _used or loaded.get(loader.name) == artifact:
+    mine = object()
+    _used.setdefault(loaded.get(loader.name, ""))
+    # In one step: two threads may be at it, a reload and a swap.
+    if _used.setdefault(artifact, mine) is not mine:
         # A library is initialised once; a copy of it is another one.
         from .store import keep_privately
 
         library = keep_privately(artifact)
-    _used.update((artifact, loaded.get(loader.name, artifact)))
-    spec: ModuleSpec = module.__spec__
-    before = loader.path, spec.cached
+    # A copy: others look at the module's own meanwhile.
+    spec: ModuleSpec = copy(module.__spec__)
+    before = loader.path
     real = {name: module.__dict__[name] for name in _ATTRIBUTES if name in module.__dict__}
     there = sys.modules.get(loader.name)
     try:
@@ -81,7 +85,7 @@ def prepared(loader: NativeLoader, module: Any, artifact: str) -> Fresh:
         _imp.exec_dynamic(content)
         content.__dict__.update(real)
     finally:
-        loader.path, spec.cached = before
+        loader.path = loaded.get(loader.name, before)
         # Single-phase initialisation puts the new module there by itself.
         if there is not None:
             sys.modules[loader.name] = there

@@ -125,6 +125,16 @@ _CONTEXTS = 3
 _packing = threading.Lock()
 
 
+def _forked() -> None:
+    """A child has not the thread that may hold it."""
+    global _packing
+    _packing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A published artifact, for people.
@@ -834,15 +844,15 @@ def _rows(plan: Plan, meta: Meta, contents: keys.Contents) -> tuple[list[manifes
             mine.append((path, *contents.identity(path)))
         elif path.startswith(directories):
             folder = _product(os.path.dirname(path), parts)
-            theirs.setdefault(folder, (folder, *(manifest.identity(folder) or manifest.FRESH)))
+            theirs.setdefault(folder, (folder, *keys.settled(folder, contents.since)))
         elif keys.is_installed(path) or path.startswith(_SYSTEM):
             theirs[path] = (path, *contents.identity(path))
         else:
             mine.append((path, *contents.identity(path)))
     for path in dict.fromkeys(path for tool in plan.tools for path in tool.files):
-        row = (path, *(manifest.identity(path) or manifest.FRESH))
+        row = (path, *keys.settled(path, contents.since))
         # One row for a program and the link to it.
-        if row[1:] not in {known[1:] for known in theirs.values()}:
+        if row[1:] == manifest.FRESH or row[1:] not in {known[1:] for known in theirs.values()}:
             theirs[path] = row
     # The source first: the finder looks at it before the loader looks at all.
     return sorted(mine, key=lambda row: (row[0] != plan.source.path, row)), sorted(theirs.values())

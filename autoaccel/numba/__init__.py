@@ -291,9 +291,9 @@ def _imported(path: str) -> "Any":
     from importlib import import_module
 
     if path.startswith(("numba.config", "numba.core.config", "numba.core")):
-        # Who reaches for its settings may change what its code does.
-        for state in states.values():
-            for proxy in state.proxies:
+        # Who reaches for its settings may change what its code does. Another thread may be importing.
+        for state in list(states.values()):
+            for proxy in list(state.proxies):
                 proxy._off = 1
     first, *rest = path.split(".")
     value: Any = import_module(first)

@@ -166,7 +166,7 @@ def _news(name: str, path: str, dispatchers: list[Any]) -> bool:
             return True
     elif known["text"] != keys.file_digest(path):
         return True
-    marks = {_mark(one, signature) for one in dispatchers for signature in one.overloads}
+    marks = {_mark(one, signature) for one in dispatchers for signature in list(one.overloads)}
     return not marks <= set(known["marks"])
 
 
@@ -206,6 +206,8 @@ class _Texts:
 
 
 def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[str, Any]:
+    # First: what comes after it is news the next time.
+    marks = [_mark(one, signature) for one in dispatchers for signature in list(one.overloads)]
     files = {path: manifest.identity(path)}
     told = texts.of(path)
     refused: dict[str, dict[str, str]] = {}
@@ -231,7 +233,8 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
             reasons[""] = "there are several functions of this name and line, with other closures or options"
             continue
         overloads = functions.setdefault(key, (*key, row, needed, []))[4]
-        for compiled in dispatcher.overloads.values():
+        # Threads that nobody waits for go on compiling.
+        for compiled in list(dispatcher.overloads.values()):
             try:
                 problem = tier1.unsettled(function)
                 if problem is not None:
@@ -255,7 +258,7 @@ def _job(name: str, path: str, dispatchers: list[Any], texts: _Texts) -> dict[st
         "text": keys.file_digest(path),
         "functions": list(functions.values()),
         "refused": refused,
-        "marks": [_mark(one, signature) for one in dispatchers for signature in one.overloads],
+        "marks": marks,
         "surroundings": _surroundings(),
         "environment": environment(),
         "cpu": cpu(),

@@ -137,7 +137,7 @@ def _attach() -> None:
 def _afresh(dispatcher: Any) -> None:
     """Compile again what came from the cache; unlike ``recompile``, with the return types that were asked for."""
     explicit = not dispatcher._can_compile
-    wanted = [one.signature if explicit else one.signature.args for one in dispatcher.overloads.values()]
+    wanted = [one.signature if explicit else one.signature.args for one in list(dispatcher.overloads.values())]
     dispatcher._cache.disable()
     dispatcher._make_finalizer()()
     dispatcher._reset_overloads()

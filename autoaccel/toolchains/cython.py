@@ -403,7 +403,8 @@ class _Server:
         self.alive = False
         if self.owner == os.getpid() and self._process.stdin is not None:
             try:
-                self._process.stdin.close()
+                with self._guard:  # another thread may be sending
+                    self._process.stdin.close()
                 self._process.wait(timeout=2)
             except (OSError, process.TimeoutExpired):
                 process.end(self._process)
@@ -412,11 +413,14 @@ class _Server:
             if self._process.stdout is not None:
                 self._process.stdout.close()
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def leave(self) -> None:
+        """In a child of the process that started it: have nothing to do with it."""
         assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def _send(self, message: dict[str, Any]) -> None:
         with self._guard:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
+            early.tell(self._process, message)
 
     def _cancel(self, number: int) -> None:
         try:
@@ -449,6 +453,23 @@ class _Server:
 
 _server: _Server | None = None
 _starting = threading.Lock()
+
+
+def _forked() -> None:
+    """A child has not the thread that may hold the lock, and its end of the pipe would keep the parent's server."""
+    global _starting, _server
+    _starting = threading.Lock()
+    if _server is not None:
+        _server.leave()
+        _kept.append(_server)
+        _server = None
+
+
+#: Of the parent: a thread that a child has not may hold what its end would need.
+_kept: list[_Server] = []
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _ask(request: dict[str, Any], version: str) -> dict[str, Any]:

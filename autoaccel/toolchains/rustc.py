@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from dataclasses import dataclass
 
 from .. import errors, keys, manifest, process
@@ -115,6 +116,7 @@ def _overridden(folder: str) -> str:
 def _ask(cargo: str, rustc: str, folder: str, source: Source, pins: tuple[str, ...], asked: tuple[object, ...]) -> Rust:
     env = process.environment()
     env.pop("RUST_BACKTRACE", None)
+    started = time.time_ns()
 
     def said(*words: str) -> list[str]:
         try:
@@ -145,7 +147,7 @@ def _ask(cargo: str, rustc: str, folder: str, source: Source, pins: tuple[str, .
         tuple(dict.fromkeys(os.path.realpath(path) for path in files)),
         pinned,
     )
-    _remember(asked, found)
+    _remember(asked, found, started)
     return found
 
 
@@ -167,10 +169,10 @@ def _remembered(asked: tuple[object, ...]) -> Rust | None:
     return None
 
 
-def _remember(asked: tuple[object, ...], found: Rust) -> None:
+def _remember(asked: tuple[object, ...], found: Rust, started: int) -> None:
     from ..store import replace
 
     data = {slot: getattr(found, slot) for slot in Rust.__slots__}
-    seen = [[path, manifest.identity(path)] for path in found.files]
+    seen = [[path, keys.settled(path, started)] for path in found.files]
     with contextlib.suppress(OSError):
         replace(_place(asked), json.dumps({"seen": seen, "rust": data}).encode())
