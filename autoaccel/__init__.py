@@ -155,16 +155,14 @@ def _find_spec(self, fullname, path=None, target=None):
     # type: (AccelFinder, str, Path, object) -> ModuleSpec | None
     # The spec of a module that only a pyproject.toml knows, or that ``PathFinder`` would find at once.
     hooks = sys.path_hooks
-    if (
-        (sys.meta_path != self.order or not hooks or hooks[0] is not self.path_hook)
-        # What reading a project imports, in another thread too, is not to wait for its being read.
-        and fullname.partition(".")[0] not in sys.stdlib_module_names
-        and not fullname.startswith(__name__)
-    ):
-        # Somebody has put a finder or a hook in, or an older list back.
-        attach(self)
-        if not self.order:
-            return cold("finder", "successor_spec", self, fullname, path, target)  # type: ignore[no-any-return]
+    if sys.meta_path != self.order or not hooks or hooks[0] is not self.path_hook:
+        # Somebody has put a finder or a hook in, or an older list back. What reading a project imports, in another
+        # thread too, is not to wait for its being read.
+        first = fullname.partition(".")[0]
+        if first != __name__ and first not in sys.stdlib_module_names:
+            attach(self)
+            if not self.order:
+                return cold("finder", "successor_spec", self, fullname, path, target)  # type: ignore[no-any-return]
     finder = self.packed.get(fullname)
     if finder is not None and self.direct and fullname[:2] != "__":
         # Where the first directory of the path has it, nobody else is to be asked (but for `__hello__` and such).
@@ -299,9 +297,16 @@ def settle(self, finder):
     # Have a directory of ours follow the projects that it is in; not while the import lock is kept.
     before = finder.unsettled
     wait = False
-    if not finder.limited:
-        for path in files(self, finder):
-            wait = _obey(self, finder, path) or wait
+    for path in () if finder.limited else files(self, finder):
+        if self.projects.get(path) is True:
+            values = told(path)
+            if values is not None and not (values[1] or values[2] or values[3]):
+                # It does nothing but declare modules.
+                for name, declared in values[0].items():
+                    self.special.setdefault(name, (*declared, path.rpartition(_SEP)[0]))
+                self.projects[path] = False
+        if self.projects.get(path) is not False and cold("finder", "learn", self, finder, path):
+            wait = True
     if before and not wait and finder.unsettled is before:
         project = finder.project
         if project is not None and project not in self.projects.values():
@@ -311,19 +316,6 @@ def settle(self, finder):
             project is not None and bool(project.exclude or project.pure)
         )
         finder.unsettled = ()
-
-
-def _obey(self, finder, path):
-    # type: (AccelFinder, DirectoryFinder, str) -> bool
-    # Take what the project file at ``path`` tells; whether that has to wait.
-    if self.projects.get(path) is True:
-        values = told(path)
-        if values is not None and not (values[1] or values[2] or values[3]):
-            # It does nothing but declare modules.
-            for name, declared in values[0].items():
-                self.special.setdefault(name, (*declared, path.rpartition(_SEP)[0]))
-            self.projects[path] = False
-    return self.projects.get(path) is not False and cold("finder", "learn", self, finder, path)
 
 
 def attach(self, wait=False):
@@ -357,23 +349,34 @@ def attach(self, wait=False):
         sys.path_hooks.insert(0, self.path_hook)
         for finder in list(sys.path_importer_cache.values()):
             adopt(self, finder, later)
+        if not later and _settled(self):
+            self.order = order
+            return
     finally:
         keeping.pop()
         _imp.release_lock()
     # Another thread may take us out meanwhile, and put us back; and this one may be at reading a project.
-    for _ in () if wait else range(5):
+    for _ in range(0 if wait else 5):
         for finder in later:
             adopt(self, finder)
         for finder in self.adopted:
             if finder.unsettled:
                 settle(self, finder)
         _imp.acquire_lock()
-        done = not self.order or not [finder for finder in self.adopted if finder.unsettled]
+        done = not self.order or _settled(self)
         if done and self.order:
             self.order = order
         _imp.release_lock()
         if done:
             break
+
+
+def _settled(self):
+    # type: (AccelFinder) -> bool
+    for finder in self.adopted:  # noqa: SIM110  (a generator would be one function more)
+        if finder.unsettled:
+            return False
+    return True
 
 
 def _invalidate_caches(self):
