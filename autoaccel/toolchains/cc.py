@@ -45,13 +45,16 @@ def plan(source: Source, how: Settings) -> Plan:
     options = headers.resolve(headers.from_c(text), source, how.root).plus(how.options)
     language = options.language or _LANGUAGES.get(os.path.splitext(source.path)[1], "c++")
     tools: list[Tool] = []
+    named = headers.included((source.path, *options.sources), (*options.include_dirs, how.root), how.root)
     for package, words in _BINDINGS.items():
-        if any(word in data for word in words):
+        # A header that C and C++ share may name them for C++ alone.
+        behind = language == "c++" and any(name.startswith(f"{package}/") for name in named)
+        if any(word in data for word in words) or (behind and PathFinder.find_spec(package) is not None):
             language = "c++"
             tool, needed = _binding(package, source)
             tools.append(tool)
             options = needed.plus(options)
-    if b"numpy/" in data:
+    if b"numpy/" in data or any(name.startswith("numpy/") for name in named):
         options = options.plus(Options(include_dirs=tuple(headers.numpy_include())))
     options = replace(
         options,

@@ -486,7 +486,8 @@ class Letters:
     def all(self) -> None:
         """Have names of any letters understood from now on, also by scanners that there are."""
         if self.lexicon is not None:
-            # A scanner may be in the middle of a file that includes the other one; a machine that goes clears its states.
+            # A scanner may be in the middle of a file that includes the other one, and a machine that goes clears its
+            # states.
             self.former = self.lexicon.machine
             self.lexicon.machine = self.make().machine
         self.module.make_lexicon = self.make

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import sys
 from importlib.machinery import PathFinder
 
@@ -16,12 +17,16 @@ from .base import Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from ..sources import Source
 
-__all__ = ["from_c", "from_cython", "numpy_include", "pyxbld", "pyxdep", "resolve"]
+__all__ = ["from_c", "from_cython", "included", "numpy_include", "pyxbld", "pyxdep", "resolve"]
 
 #: What `DistutilsInfo` knows and an import has no use for.
 _IDLE = ("name", "np_pythran", "export_symbols")
+
+_INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*[<"]([^>"\r\n]+)[>"]', re.MULTILINE)
 
 # Run with pyximport's own functions, in a process of its own: a .pyxbld is a program, and setuptools is no guest here.
 # Of two edits within one second and of one size, Python's bytecode knows one: what is the project's own is read anew.
@@ -82,6 +87,34 @@ def resolve(told: dict[str, object], source: Source, root: str, file: str | None
     bases = (root, os.path.dirname(file))
     table = {key: value for key, value in told.items() if key not in _IDLE}
     return options_from(table, bases, f"{file}: distutils")
+
+
+def included(files: Iterable[str], folders: Sequence[str], root: str) -> set[str]:
+    """The headers that C sources name, and those that such headers below ``root`` name, as they spell them.
+
+    Args:
+        files: the sources.
+        folders: where headers are looked for, after the folder of the file that names them.
+        root: the project's folder; what other headers include is theirs to know.
+    """
+    names: set[str] = set()
+    waiting = list(dict.fromkeys(files))
+    seen = set(waiting)
+    while waiting:
+        path = waiting.pop()
+        try:
+            with open(path, "rb") as file:
+                text = file.read()
+        except OSError:
+            continue
+        for name in map(os.fsdecode, _INCLUDE.findall(text)):
+            names.add(name)
+            for folder in (os.path.dirname(path), *folders):
+                found = os.path.normpath(os.path.join(folder, name))
+                if found not in seen and found.startswith(root + os.sep) and os.path.isfile(found):
+                    seen.add(found)
+                    waiting.append(found)
+    return names
 
 
 def numpy_include() -> list[str]:
