@@ -94,6 +94,42 @@ def test_pybind11_whose_macro_is_behind_one_of_the_projects_own(project: Project
     assert project.ok(CODE) == "7"
 
 
+CPPIMPORT = """
+    setup_pybind11(cfg)
+    cfg["sources"] = ["more.cpp"]
+    cfg["compiler_args"] += ["-DMORE=3"]
+    cfg["dependencies"] = ["told.txt"]
+    """
+
+
+@pytest.mark.parametrize("around", ["/*\n<%{}%>\n*/\n", "<%{}%>\n"], ids=["in a comment", "as it is"])
+def test_the_block_of_python_that_cppimport_has(project: Project, around: str) -> None:
+    need("pybind11", "c++")
+    project.write("lib/__init__.py", "")
+    project.write("lib/more.cpp", "int more() { return MORE; }\n")
+    project.write("more.cpp", "#error another one\n")
+    text = "#include <pybind11/pybind11.h>\nint more();\nPYBIND11_MODULE(sample, m) {\n"
+    text += 'm.def("value", [] { return more() + 4; });\nm.def("line", [] { return __LINE__; });\n'
+    text += 'm.def("file", [] { return __FILE__; });\n}\n'
+    path = project.write("lib/sample.cpp", "// cppimport\n" + around.format(CPPIMPORT) + text)
+    lines = path.read_text().splitlines()
+    line = next(number for number, one in enumerate(lines, 1) if "__LINE__" in one)
+    code = "import autoaccel, lib.sample as m; print(m.value(), m.line(), m.file(), m.__cached__)"
+    *values, artifact = project.ok(code).split()
+    assert values == ["7", str(line), str(path)]
+    project.write("lib/told.txt", "")
+    assert project.ok(code).split()[-1] != artifact
+
+
+def test_a_block_of_python_for_cppimport_that_raises(project: Project) -> None:
+    need("c++")
+    project.write("sample.cpp", f"/*\n<%\ncfg['sources'] = no_such_name\n%>\n*/\n{c_module('sample')}")
+    run = project.run(CODE)
+    assert f"BuildError: sample: cppimport's block failed on {project.root}/sample.cpp" in run.err
+    assert f'File "{project.root}/sample.cpp", line 3, in <module>' in run.err
+    assert "NameError: name 'no_such_name' is not defined" in run.err
+
+
 @pytest.mark.slow
 def test_nanobind(project: Project) -> None:
     need("nanobind", "c++")
