@@ -179,7 +179,11 @@ def _halves(module: str, job: compiler.Job) -> compiler.Objects | None:
     """Compile with what is compiled already of Cython's own functions."""
     from ..store import open_store
 
-    return cython_parts.make(job, module, open_store().bucket)
+    try:
+        return cython_parts.make(job, module, open_store().bucket)
+    except OSError:
+        # The cache is full, or can't be written, where a build can: compiled whole, the file needs none of it.
+        return None
 
 
 def _in_halves(language: str) -> bool:
