@@ -48,7 +48,7 @@ _SETUPTOOLS_ONLY = ("name", "export_symbols", "swig_opts", "optional", "py_limit
 CYTHON_VARIABLE = "AUTOACCEL_CYTHON_OPTIONS"
 
 _KEYS = ("include", "exclude", "pure-python", "optimize", "debug", "cflags", "ldflags", "cython", "modules")
-_CYTHON_KEYS = ("directives", "language-level", "annotate")
+_CYTHON_KEYS = ("directives", "language-level", "annotate", "compile-time-env")
 _OPTIMIZE = ("0", "1", "2", "3", "s", "z", "g", "fast")
 _LANGUAGE_LEVELS = ("2", "3", "3str")
 #: A compiler's or linker's word about its own arguments, which has no line of a source.
@@ -72,6 +72,7 @@ class Settings:
         directives: Cython compiler directives for all modules.
         language_level: Cython's, or None for its default.
         annotate: keep Cython's annotated page beside the library.
+        compile_time_env: names for Cython's ``IF`` and ``DEF``.
     """
 
     root: str
@@ -85,6 +86,7 @@ class Settings:
     directives: Mapping[str, object] = field(default_factory=dict)
     language_level: str | None = None
     annotate: bool = False
+    compile_time_env: Mapping[str, object] = field(default_factory=dict)
 
 
 def lock_timeout() -> float:
@@ -376,6 +378,7 @@ def _from_project(source: Source, path: str, absent: Iterable[str]) -> Settings:
         directives=_directives(cython.get("directives", {}), here),
         language_level=_language_level(cython.get("language-level"), here, "language-level"),
         annotate=_flag(cython.get("annotate", False), here, "annotate"),
+        compile_time_env=_names(cython.get("compile-time-env", {}), here),
     )
 
 
@@ -453,6 +456,14 @@ def _language_level(value: object, where: str, key: str) -> str | None:
     if value is None or (not isinstance(value, bool) and str(value) in _LANGUAGE_LEVELS):
         return None if value is None else str(value)
     raise ConfigError(f'{where}: `{key}` must be 2, 3 or "3str", not {value!r}')
+
+
+def _names(value: object, where: str) -> dict[str, object]:
+    table = dict(_table(value, where, "compile-time-env"))
+    for name, content in table.items():
+        if not isinstance(content, bool | int | float | str):
+            raise ConfigError(f"{where}: `compile-time-env`: `{name}` must be a number, a string or true or false")
+    return table
 
 
 def _directives(value: object, where: str) -> dict[str, object]:

@@ -33,6 +33,8 @@ __all__ = ["build", "plan", "prepare"]
 #: As in Cython.Utils.detect_opened_file_encoding; `c_string_encoding` is a directive, not a declaration.
 _CODING = re.compile(rb"(\w*coding)[:=]\s*([-\w.]+)")
 
+#: Cython, of a name in `IF` or `DEF`.
+_UNDEFINED = re.compile(r"Compile-time name '(\w+)' not defined")
 #: Cython, of what C++ has and C has not.
 _ONLY_CPP = re.compile(r"only allowed in c\+\+$")
 #: Cython, of a file that is included or cimported.
@@ -121,7 +123,11 @@ def _build(plan: Plan, workdir: str) -> Built:
         "include_path": _include_path(plan, root),
         "directives": dict(how.directives),
         "language_level": how.language_level,
-        "options": {"annotate": how.annotate, "gdb_debug": how.debug},
+        "options": {
+            "annotate": how.annotate,
+            "gdb_debug": how.debug,
+            "compile_time_env": dict(how.compile_time_env) or None,
+        },
         "cwd": root if os.path.isdir(root) else os.sep,
     }
     version = plan.tools[0].version
@@ -322,6 +328,10 @@ def _what_to_write(plan: Plan, message: str) -> str:
     """What to write for a file that is not found, or for what is C++; empty for other messages."""
     if _ONLY_CPP.search(message):
         return f"This is C++. {errors.advice(plan.source.name, 'language = c++')}"
+    match = _UNDEFINED.fullmatch(message)
+    if match is not None:
+        setting = f"compile-time-env = {{ {match[1]} = … }}"
+        return f"Write `{setting}` under `[tool.autoaccel.cython]` in pyproject.toml."
     match = _NOT_FOUND.fullmatch(message)
     if match is None:
         return ""

@@ -81,6 +81,17 @@ def test_what_only_cpp_has_is_told_to_need_cpp(project: Project) -> None:
     assert "This is C++. Write `# distutils: language = c++` (`//` in C) into the first lines of the source" in run.err
 
 
+def test_names_for_compile_time(project: Project) -> None:
+    project.write("sample.pyx", "IF WIDE:\n    def value(): return NUMBER\nELSE:\n    def value(): return -1\n")
+    run = project.run("import autoaccel, sample")
+    assert "Write `compile-time-env = { WIDE = … }` under `[tool.autoaccel.cython]` in pyproject.toml." in run.err
+    for number in (7, 8):
+        project.write(
+            "pyproject.toml", f"[tool.autoaccel.cython]\ncompile-time-env = {{ WIDE = true, NUMBER = {number} }}\n"
+        )
+        assert project.ok("import autoaccel, sample; print(sample.value())") == str(number)
+
+
 def test_numpy_behind_a_header_of_the_projects(project: Project) -> None:
     need("numpy")
     project.write("native/own.h", "#include <Python.h>\n#include <numpy/arrayobject.h>\n#define KIND NPY_DOUBLE\n")
