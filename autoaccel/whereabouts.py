@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 
 from .csource import code, defines_module
 
@@ -24,6 +25,17 @@ _ENTRIES = 20_000
 _BYTES = 100 << 20
 _LARGEST = 8 << 20
 
+#: What systems are called in the names of sources; the first is `sys.platform`'s word.
+_SYSTEMS = (
+    ("linux", "android"),
+    ("win32", "win", "windows", "win64", "msvc"),
+    ("darwin", "macos", "mac", "osx", "apple"),
+    ("aix", "ibmi"),
+    ("sunos", "solaris"),
+    ("cygwin",),
+    ("haiku",),
+    ("freebsd", "openbsd", "netbsd", "bsd"),
+)
 _DIRECTIVES = re.compile(rb"^[ \t]*#(?:.*\\\r?\n)*.*$", re.MULTILINE)
 
 
@@ -71,11 +83,23 @@ def cover(definers: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[str]], 
     """
     taken: dict[str, list[str]] = {}
     open_ = {name for names in definers.values() for name in names}
+
+    def gain(path: str) -> tuple[bool, int]:
+        count = len(open_.intersection(definers[path]))
+        return count > 0 and not _elsewhere(path), count
+
     while open_:
-        path = max(definers, key=lambda one: len(open_.intersection(definers[one])))
+        path = max(definers, key=gain)
         taken[path] = [name for name in definers[path] if name in open_]
         open_.difference_update(taken[path])
     return {path: taken[path] for path in definers if path in taken}, [path for path in definers if path not in taken]
+
+
+def _elsewhere(path: str) -> bool:
+    """Whether a source is for another system, by the words of its path."""
+    here = next((names for names in _SYSTEMS if sys.platform.startswith(names[0])), ())
+    others = {name for names in _SYSTEMS if names is not here for name in names}
+    return not others.isdisjoint(re.split(r"[\W_]+", path.lower()))
 
 
 def initialisers(root: str, name: str) -> list[str]:

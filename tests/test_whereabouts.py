@@ -79,12 +79,13 @@ def test_a_linker_that_misses_something_is_answered_like_a_loader_that_does(scat
 def test_of_two_sources_that_define_the_same_one_is_told_to_be_written(scattered: Project) -> None:
     need("gcc")
     declare(scattered, "src/_sample.c")
-    scattered.write("vendor/total/src/windows.c", "int total(int n) { return n; }\n")
+    # By name it would come first; it is for another system.
+    scattered.write("vendor/total/aix/total.c", "int total(int n) { return n; }\n")
     run = scattered.run("import autoaccel, pkg.sample")
     assert (
         "Write `# distutils: sources = vendor/total/src/limit.c vendor/total/src/total.c` (`//` in C) into the first "
         'lines of the source, or the same under `[tool.autoaccel.modules."pkg.sample"]` in pyproject.toml. '
-        "(vendor/total/src/windows.c would define some of it instead.)"
+        "(vendor/total/aix/total.c would define some of it instead.)"
     ) in run.err
 
 
