@@ -161,7 +161,8 @@ def _definition(name: str) -> re.Pattern[bytes]:
     word = re.escape(name).encode()
     return re.compile(
         rb"(?<![\w.>])" + word + rb"\s*\((?:[^();{}]|\([^()]*\))*\)"
-        rb"\s*(?:const\s*|noexcept\s*|override\s*)*(?:->[^;{]*)?\{"
+        # A constructor tells how its members begin.
+        rb"\s*(?:const\s*|noexcept\s*|override\s*)*(?:->[^;{]*|:[^;{:][^;{]*)?\{"
         rb"|^(?![ \t#]|extern\b|typedef\b|static\b|return\b)[^\n;{}()=]*(?<![\w.>])"
         + word
         + rb"\s*(?:\[[^\]]*\]\s*)*(?:=(?!=)|;|\{)",

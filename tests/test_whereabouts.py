@@ -180,6 +180,7 @@ def test_symbols_are_read_as_sources_spell_them(symbol: str, name: str) -> None:
     [
         ("int run(int (*callback)(void), char *text)\n{\n", True),
         ("double core::run(int n) const noexcept {", True),
+        ("run::run(int n)\n    : Base(n), _size{n}\n{}\n", True),
         ("PyTypeObject\nrun = {\n", True),
         ("int run[2][3] = {", True),
         ("int run;\n", True),
@@ -189,6 +190,8 @@ def test_symbols_are_read_as_sources_spell_them(symbol: str, name: str) -> None:
         ("static int run(int n)\n{\n}\n", False),
         ("static int other(void) { return 0; }\nint run(int n) {\n}\n", True),
         ("    return run(1);\n", False),
+        ("    x = y ? run(1) : z;\n    while (z) {\n", False),
+        ("    run::other(1);\n    {\n", False),
         ("    if (run(1)) {\n", False),
         ("x.run(1) {", False),
         ("// int run(int n) {\n", False),
