@@ -67,7 +67,7 @@ def defines_module(stem: str, text: bytes) -> bool:
     init = init_name(stem).encode()
     # PEP 793 (3.15): the newer export hook.
     hook = init.replace(b"PyInit", b"PyModExport", 1)
-    macros = (b"PYBIND11_MODULE", b"NB_MODULE")
+    macros = (b"PYBIND11_MODULE", b"NB_MODULE", b"PYBIND11_PLUGIN")
     pasted = stem.isascii() and b"##" in text and any(word in text for word in _PREFIXES)
     if not pasted and not any(word in text for word in (init, hook, *macros)):
         return False
@@ -79,7 +79,7 @@ def defines_module(stem: str, text: bytes) -> bool:
         return True
     for macro in macros:
         for _, rest in _uses(text, macro):
-            argument = rest[1:].partition(b",")[0] if rest[:1] == b"(" else b""
+            argument = rest[1:].replace(b")", b",").partition(b",")[0] if rest[:1] == b"(" else b""
             if argument.strip() == wanted:
                 return True
     return False

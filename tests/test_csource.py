@@ -20,6 +20,7 @@ YES = {
     "pybind11": b"PYBIND11_MODULE(x, m) {",
     "pybind11 with blanks and lines": b"PYBIND11_MODULE (\n    x ,\n    m)\n{",
     "pybind11 with more arguments": b"PYBIND11_MODULE(x, m, py::mod_gil_not_used()) {",
+    "pybind11 as of old": b"PYBIND11_PLUGIN(x) {",
     "nanobind": b"NB_MODULE(x, m) {",
     "a quote character before": b"char c = '\"'; PyMODINIT_FUNC PyInit_x(void) {",
     "an escaped quote character before": b"char c = '\\\"';\nPyMODINIT_FUNC PyInit_x(void) {",
