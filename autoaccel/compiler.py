@@ -18,6 +18,7 @@ import sys
 import sysconfig
 import time
 from dataclasses import asdict, dataclass
+from importlib.machinery import PathFinder
 
 from . import errors, keys, manifest, process, processor, settings, whereabouts, workers
 from .errors import Diagnostic
@@ -100,6 +101,16 @@ _GENERATED = ("-O2",)
 _DIAGNOSTIC = re.compile(r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:(?P<column>\d+):)? (?P<level>fatal error|error|warning|note): (?P<message>.*)$", re.MULTILINE)  # fmt: skip  # noqa: E501
 _MISSING = re.compile(r"(?:fatal error: |')(?P<header>[^\s:']+)(?:: No such file|' file not found)")
 _INCLUDED = re.compile(r"^(?:In file included from|\s+from) ([^\s:][^:\n]*):\d+", re.MULTILINE)
+#: Words of C++, of which a C compiler makes types.
+_CPP = re.compile(r"unknown type name .(?:class|namespace|template|using)\b")
+#: A symbol that nothing has which is linked: GNU's linkers twice, LLVM's, Apple's.
+_UNDEFINED = re.compile(
+    r"undefined reference to [`']([^'\n]+)'|hidden symbol [`']([^'\n]+)' isn't defined"
+    r"|undefined (?:hidden )?symbol: (\S+)|^ *\"_([^\"\n]+)\", referenced from",
+    re.MULTILINE,
+)
+#: Packages from PyPI that bring headers which are found without being told.
+_PACKAGES = frozenset(("numpy", "pybind11", "nanobind"))
 _CONDITIONAL = re.compile(rb"__has_(?:include|include_next|embed)\s*\(\s*[<\"]([^>\"]+)[>\"]")
 
 
@@ -325,7 +336,8 @@ def build_library(
     if result.status != 0 and more:
         return build_library(plan, units, options, compilers, how, workdir)
     if result.status != 0:
-        error = errors.compile_failed(name, path, "the linker", result.output, hint=_link_hint(name, result.output))
+        hint = _link_hint(name, result.output, how.root, [unit.path for unit in units])
+        error = errors.compile_failed(name, path, "the linker", result.output, hint=hint)
         probes = _library_probes(options)
         raise Failed(error, log="\n".join(log), inputs=inputs, absent=[*absent, *probes], complete=False)
     inputs += [*options.extra_objects, *_libraries(dependencies(library + ".d", workdir))]
@@ -767,6 +779,9 @@ def _compile_failure(
         else:
             places = whereabouts.folders_with(root, header)
             there = [os.path.relpath(one, root) for one in places]
+            package = header.partition("/")[0]
+            if not there and package in _PACKAGES and PathFinder.find_spec(package) is None:
+                raise errors.no_package(name, path, package, package)
             hint = (
                 f"`{header}` was looked for beside the source, then in: {', '.join(options.include_dirs)}. "
                 + (f"The project has it in {' and in '.join(there)}. " if there else "")
@@ -777,6 +792,8 @@ def _compile_failure(
             *absent,
             *(os.path.join(folder, header) for folder in (os.path.dirname(unit.path), *options.include_dirs)),
         ]
+    elif unit.language == "c" and _CPP.search(result.output):
+        hint = f"This is C++. {errors.advice(name, 'language = c++')}"
     elif result.status < 0:
         hint = f"{os.path.basename(command[0])} was ended by signal {-result.status}."
     error = errors.compile_failed(
@@ -787,7 +804,7 @@ def _compile_failure(
     )
 
 
-def _link_hint(name: str, output: str) -> str:
+def _link_hint(name: str, output: str, root: str, known: Sequence[str]) -> str:
     library = re.search(r"cannot find -l(\S+)|library not found for -l(\S+)|library '(\S+)' not found", output)
     if library is not None:
         wanted = next(group for group in library.groups() if group).rstrip(":")
@@ -795,4 +812,9 @@ def _link_hint(name: str, output: str) -> str:
             f"The library `{wanted}` is not where the linker looks: install its development files, or name its folder. "
             f"{errors.advice(name, 'library_dirs = …')}"
         )
-    return ""
+    symbols = list(dict.fromkeys(next(filter(None, one.groups())) for one in _UNDEFINED.finditer(output)))
+    if not symbols:
+        return ""
+    names = [one for one in map(whereabouts.spelled, symbols) if one]
+    found = whereabouts.definers(root, names, known) if names else {}
+    return errors.undefined(name, symbols[0], {os.path.relpath(one, root): had for one, had in found.items()})

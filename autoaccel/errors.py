@@ -99,6 +99,8 @@ class BuildError(AccelError):
         self.absent: tuple[str, ...] = ()
 
 
+#: How many of a library's missing symbols are told by name.
+_NAMED = 8
 #: Symbols that no source of a user's defines -> whose they are, and what has them linked.
 _RUNTIMES = (
     (r"GOMP_|omp_|__kmpc_", ("OpenMP's library", "extra_link_args = -fopenmp")),
@@ -336,22 +338,8 @@ def not_loadable(
             f"\n`{symbol}` is declared and used, and nothing that was linked has it. Name the library: "
             '`#[link(name = "…")]` at the `extern` block, or `cargo::rustc-link-lib=…` in build.rs.'
         )
-    elif symbol and definers:
-        names = ", ".join(f"`{one}`" for one in dict.fromkeys(one for found in definers.values() for one in found))
-        hint = (
-            f"\n{names}: defined in {' and '.join(definers)}, and not compiled in. "
-            f"{advice(name, 'sources = ' + ' '.join(definers))}"
-        )
     elif symbol:
-        known = next((setting for pattern, setting in _RUNTIMES if re.match(pattern, symbol)), None)
-        hint = (
-            f"\n`{symbol}` is of {known[0]}. {advice(name, known[1])}"
-            if known is not None
-            else (
-                f"\n`{symbol}` is declared and used, and no compiled source or library has it. Name the source "
-                f"or the library (`libraries = …`). {advice(name, 'sources = …')}"
-            )
-        )
+        hint = f"\n{undefined(name, symbol, definers)}"
     elif "cannot open shared object file" in reason or "image not found" in reason:
         told = "Write `cargo::rustc-link-arg=-Wl,-rpath,…` in build.rs." if rust else ""
         hint = (
@@ -364,6 +352,34 @@ def not_loadable(
             "Py_mod_multiple_interpreters (in Cython: `# cython: subinterpreters_compatible = own_gil`)."
         )
     return LoadError(f"{name}: the library built from {path} can't be loaded: {reason}{hint}", name=name, path=artifact)
+
+
+def undefined(name: str, symbol: str, definers: Mapping[str, Sequence[str]]) -> str:
+    """What to write where something is declared and used, and nothing that was linked has it.
+
+    Args:
+        name: the module.
+        symbol: the first that is missing, as the linker spells it.
+        definers: sources that define what is missing, and what of it.
+    """
+    if definers:
+        from .whereabouts import cover
+
+        enough, rest = cover(definers)
+        names = [f"`{one}`" for one in dict.fromkeys(one for found in enough.values() for one in found)]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        instead = f" ({' and '.join(rest)} would define some of it instead.)" if rest else ""
+        return (
+            f"{', '.join(names[:_NAMED])}{more}: defined in {' and '.join(enough)}, and not compiled in. "
+            f"{advice(name, 'sources = ' + ' '.join(enough))}{instead}"
+        )
+    known = next((setting for pattern, setting in _RUNTIMES if re.match(pattern, symbol)), None)
+    if known is not None:
+        return f"`{symbol}` is of {known[0]}. {advice(name, known[1])}"
+    return (
+        f"`{symbol}` is declared and used, and no compiled source or library has it. Name the source "
+        f"or the library (`libraries = …`). {advice(name, 'sources = …')}"
+    )
 
 
 def remembered(error: BuildError) -> BuildError:

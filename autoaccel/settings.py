@@ -52,7 +52,7 @@ _SETUPTOOLS_ONLY = ("name", "export_symbols", "swig_opts", "optional", "py_limit
 CYTHON_VARIABLE = "AUTOACCEL_CYTHON_OPTIONS"
 
 _KEYS = ("include", "exclude", "pure-python", "optimize", "debug", "cflags", "ldflags", "cython", "modules")
-_CYTHON_KEYS = ("directives", "language-level", "annotate")
+_CYTHON_KEYS = ("directives", "language-level", "annotate", "compile-time-env")
 #: What of ``[tool.autoaccel]`` decides which modules there are, and not what becomes of one.
 _FINDERS = ("include", "exclude", "pure-python")
 #: What of ``[tool.maturin]`` decides how cargo is called, and for which crate. The rest is about the wheel.
@@ -84,6 +84,7 @@ class Settings:
         directives: Cython compiler directives for all modules.
         language_level: Cython's, or None for its default.
         annotate: keep Cython's annotated page beside the library.
+        compile_time_env: names for Cython's ``IF`` and ``DEF``.
     """
 
     root: str
@@ -98,6 +99,7 @@ class Settings:
     directives: Mapping[str, object] = field(default_factory=dict)
     language_level: str | None = None
     annotate: bool = False
+    compile_time_env: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -452,6 +454,7 @@ def _from_project(source: Source, path: str, absent: Iterable[str]) -> Settings:
         directives=_directives(cython.get("directives", {}), here),
         language_level=_language_level(cython.get("language-level"), here, "language-level"),
         annotate=_flag(cython.get("annotate", False), here, "annotate"),
+        compile_time_env=_names(cython.get("compile-time-env", {}), here),
     )
 
 
@@ -529,6 +532,14 @@ def _language_level(value: object, where: str, key: str) -> str | None:
     if value is None or (not isinstance(value, bool) and str(value) in _LANGUAGE_LEVELS):
         return None if value is None else str(value)
     raise ConfigError(f'{where}: `{key}` must be 2, 3 or "3str", not {value!r}')
+
+
+def _names(value: object, where: str) -> dict[str, object]:
+    table = dict(_table(value, where, "compile-time-env"))
+    for name, content in table.items():
+        if not isinstance(content, bool | int | float | str):
+            raise ConfigError(f"{where}: `compile-time-env`: `{name}` must be a number, a string or true or false")
+    return table
 
 
 def _directives(value: object, where: str) -> dict[str, object]:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 
 from .csource import code, defines_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["definers", "folders_with", "includes", "initialisers", "inits", "missing_names", "spelled"]
+__all__ = ["cover", "definers", "folders_with", "includes", "initialisers", "inits", "missing_names", "spelled"]
 
 #: Folders that have nothing of the project's own; `build` may be one of a bundled library's.
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "dist-packages"})
@@ -24,6 +25,17 @@ _ENTRIES = 20_000
 _BYTES = 100 << 20
 _LARGEST = 8 << 20
 
+#: What systems are called in the names of sources; the first is `sys.platform`'s word.
+_SYSTEMS = (
+    ("linux", "android"),
+    ("win32", "win", "windows", "win64", "msvc"),
+    ("darwin", "macos", "mac", "osx", "apple"),
+    ("aix", "ibmi"),
+    ("sunos", "solaris"),
+    ("cygwin",),
+    ("haiku",),
+    ("freebsd", "openbsd", "netbsd", "bsd"),
+)
 _DIRECTIVES = re.compile(rb"^[ \t]*#(?:.*\\\r?\n)*.*$", re.MULTILINE)
 
 
@@ -64,6 +76,32 @@ def definers(root: str, names: Collection[str], known: Collection[str] = ()) -> 
     return found
 
 
+def cover(definers: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[str]], list[str]]:
+    """Of sources and what they define, enough of them, with no name twice where that can be; and the rest.
+
+    Those that define the same are for other systems, or one is the other with changes: together they can't be linked.
+    """
+    taken: dict[str, list[str]] = {}
+    open_ = {name for names in definers.values() for name in names}
+
+    def gain(path: str) -> tuple[bool, int]:
+        count = len(open_.intersection(definers[path]))
+        return count > 0 and not _elsewhere(path), count
+
+    while open_:
+        path = max(definers, key=gain)
+        taken[path] = [name for name in definers[path] if name in open_]
+        open_.difference_update(taken[path])
+    return {path: taken[path] for path in definers if path in taken}, [path for path in definers if path not in taken]
+
+
+def _elsewhere(path: str) -> bool:
+    """Whether a source is for another system, by the words of its path."""
+    here = next((names for names in _SYSTEMS if sys.platform.startswith(names[0])), ())
+    others = {name for names in _SYSTEMS if names is not here for name in names}
+    return not others.isdisjoint(re.split(r"[\W_]+", path.lower()))
+
+
 def initialisers(root: str, name: str) -> list[str]:
     """The C and C++ sources in the project that define the init function of the module ``name``."""
     stem = name.rpartition(".")[2]
@@ -83,9 +121,14 @@ def includes(path: str) -> bool:
 
 
 def spelled(symbol: str) -> str:
-    """A linker's symbol as its source spells it, without C++'s namespaces and classes; empty where it can't be read."""
+    """A linker's symbol as its source spells it, without C++'s namespaces and classes; empty where it can't be read.
+
+    Linkers tell it as it is in the library (``_ZN1a3runEi``), or as C++ has it (``a::run(int)``).
+    """
     if not symbol.startswith("_Z"):
-        return symbol.partition("@")[0]
+        plain = re.sub(r"<[^<>]*>", "", symbol.partition("@")[0].partition("(")[0])
+        word = re.search(r"(\w+)$", plain)
+        return word[1] if word is not None else ""
     rest = symbol[2:].lstrip("NKVrL")
     last = ""
     while match := re.match(r"L?(\d+)", rest):
@@ -118,7 +161,8 @@ def _definition(name: str) -> re.Pattern[bytes]:
     word = re.escape(name).encode()
     return re.compile(
         rb"(?<![\w.>])" + word + rb"\s*\((?:[^();{}]|\([^()]*\))*\)"
-        rb"\s*(?:const\s*|noexcept\s*|override\s*)*(?:->[^;{]*)?\{"
+        # A constructor tells how its members begin.
+        rb"\s*(?:const\s*|noexcept\s*|override\s*)*(?:->[^;{]*|:[^;{:][^;{]*)?\{"
         rb"|^(?![ \t#]|extern\b|typedef\b|static\b|return\b)[^\n;{}()=]*(?<![\w.>])"
         + word
         + rb"\s*(?:\[[^\]]*\]\s*)*(?:=(?!=)|;|\{)",

@@ -20,6 +20,7 @@ YES = {
     "pybind11": b"PYBIND11_MODULE(x, m) {",
     "pybind11 with blanks and lines": b"PYBIND11_MODULE (\n    x ,\n    m)\n{",
     "pybind11 with more arguments": b"PYBIND11_MODULE(x, m, py::mod_gil_not_used()) {",
+    "pybind11 as of old": b"PYBIND11_PLUGIN(x) {",
     "nanobind": b"NB_MODULE(x, m) {",
     "a quote character before": b"char c = '\"'; PyMODINIT_FUNC PyInit_x(void) {",
     "an escaped quote character before": b"char c = '\\\"';\nPyMODINIT_FUNC PyInit_x(void) {",
@@ -28,6 +29,13 @@ YES = {
     "bytes that are no text before": b"// \xff\xfe\nPyMODINIT_FUNC PyInit_x(void) {",
     "windows lines": b"PyMODINIT_FUNC\r\nPyInit_x(void)\r\n{\r\n",
     "at the very start": b"PyInit_x(void) {",
+    "a macro that makes the name": b"#define INIT(n) PyMODINIT_FUNC PyInit_##n(void)\nINIT(x)\n{",
+    "a macro with more arguments, over two lines": (
+        b"# define INIT(doc, n) \\\n  PyMODINIT_FUNC PyInit_ ## n (void)\nINIT ( , x ) {"
+    ),
+    "one of two macros": (
+        b"#if OLD\n#define INIT(n) void init##n(void)\n#else\n#define INIT(n) PyObject *PyInit_##n(void)\n#endif\nINIT(x) {"
+    ),
 }
 
 NO = {
@@ -48,6 +56,12 @@ NO = {
     "the macro in a comment": b"// PYBIND11_MODULE(x, m) {\n",
     "the macro's own definition": b"#define MY_PYBIND11_MODULE(x, m)",
     "only the word": b"PYBIND11_MODULE",
+    "a macro that makes another name": b"#define INIT(n) PyMODINIT_FUNC PyInit_##n(void)\nINIT(y) {",
+    "a macro that makes the name of a declaration": b"#define INIT(n) PyMODINIT_FUNC PyInit_##n(void)\nINIT(x);",
+    "a macro that makes the name of another argument": b"#define INIT(n, m) PyObject *PyInit_##m(void)\nINIT(x, y) {",
+    "only the definition of a macro": b"#define INIT(x) PyMODINIT_FUNC PyInit_##x(void) {\n",
+    "a macro that makes other names": b"#define OTHER(n) int other_##n(void)\nOTHER(x) { PyInit_y(); }",
+    "two signs without a macro": b"PyInit_## x\n##",
 }
 
 

@@ -85,7 +85,7 @@ TABLE = {
     "toolchains.cython_server": set(),
     "compiler": {"errors", "keys", "manifest", "plan", "process", "processor", "settings", "toolchains.base", "whereabouts", "workers"},
     "toolchains.headers": {"errors", "plan", "process", "settings", "toolchains.base", "toolchains.cython_server"},
-    "toolchains.cc": {"compiler", "errors", "keys", "plan", "process", "settings", "toolchains.base", "toolchains.headers"},
+    "toolchains.cc": {"compiler", "csource", "errors", "keys", "plan", "process", "settings", "toolchains.base", "toolchains.headers"},
     "toolchains.cython": {
         "compiler", "early", "errors", "keys", "plan", "process", "settings", "workers",
         "toolchains.base", "toolchains.cython_cold", "toolchains.cython_head", "toolchains.cython_parts", "toolchains.cython_server",

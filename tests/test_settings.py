@@ -137,6 +137,8 @@ def test_a_mistake_is_named(project: Project, toml: str, told: str) -> None:
         "[tool.autoaccel]\nmodules = 5",
         "[tool.autoaccel.modules]\n'pkg.sample' = 5",
         "[tool.autoaccel.cython]\ndirectives = 5",
+        "[tool.autoaccel.cython]\ncompile-time-env = 5",
+        "[tool.autoaccel.cython]\ncompile-time-env = { NAME = [1] }",
         "[tool.setuptools]\next-modules = 5",
         "[tool.autoaccel]\ninclude = 'pkg'",
         "[tool.autoaccel]\nexclude = 'pkg'",

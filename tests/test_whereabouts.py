@@ -57,6 +57,38 @@ def test_a_project_is_made_to_build_by_doing_what_its_errors_say(scattered: Proj
     assert scattered.ok(code) == "42"
 
 
+@pytest.mark.parametrize("how", ["hidden", "refused"])
+def test_a_linker_that_misses_something_is_answered_like_a_loader_that_does(scattered: Project, how: str) -> None:
+    need("gcc")
+    more = ""
+    names, files = "`LIMIT`, `total`", ["vendor/total/src/limit.c", "vendor/total/src/total.c"]
+    if how == "hidden":
+        # GNU's linker goes no further.
+        names, files = "`LIMIT`", files[:1]
+        before = f"#pragma GCC visibility push(hidden)\n{MAIN['before']}\n#pragma GCC visibility pop"
+        scattered.write("src/_sample.c", c_module("sample", MAIN["value"], before=before))
+    else:
+        more = 'extra-link-args = ["-Wl,-z,defs"]\n'
+    declare(scattered, "src/_sample.c", more=more)
+    run = scattered.run("import autoaccel, pkg.sample")
+    assert "the linker failed on" in run.err
+    told = f"{names}: defined in {' and '.join(files)}, and not compiled in. Write `# distutils: sources = {' '.join(files)}`"
+    assert told in run.err
+
+
+def test_of_two_sources_that_define_the_same_one_is_told_to_be_written(scattered: Project) -> None:
+    need("gcc")
+    declare(scattered, "src/_sample.c")
+    # By name it would come first; it is for another system.
+    scattered.write("vendor/total/aix/total.c", "int total(int n) { return n; }\n")
+    run = scattered.run("import autoaccel, pkg.sample")
+    assert (
+        "Write `# distutils: sources = vendor/total/src/limit.c vendor/total/src/total.c` (`//` in C) into the first "
+        'lines of the source, or the same under `[tool.autoaccel.modules."pkg.sample"]` in pyproject.toml. '
+        "(vendor/total/aix/total.c would define some of it instead.)"
+    ) in run.err
+
+
 def test_a_module_whose_source_is_elsewhere_is_told_by_explain(scattered: Project) -> None:
     need("gcc")
     scattered.write("pyproject.toml", "")
@@ -134,6 +166,9 @@ def test_generated_c_without_its_cython_source_has_to_be_declared(project: Proje
         ("_ZN4core6detail3runEPKc", "run"),
         ("_ZNK4core5Shape4areaEv", "area"),
         ("_ZTV4Base", ""),
+        ("core::detail::run(char const*)", "run"),
+        ("std::vector<core::Shape>::grow(int)", "grow"),
+        ("vtable for Base", "Base"),
     ],
 )
 def test_symbols_are_read_as_sources_spell_them(symbol: str, name: str) -> None:
@@ -145,6 +180,7 @@ def test_symbols_are_read_as_sources_spell_them(symbol: str, name: str) -> None:
     [
         ("int run(int (*callback)(void), char *text)\n{\n", True),
         ("double core::run(int n) const noexcept {", True),
+        ("run::run(int n)\n    : Base(n), _size{n}\n{}\n", True),
         ("PyTypeObject\nrun = {\n", True),
         ("int run[2][3] = {", True),
         ("int run;\n", True),
@@ -154,6 +190,8 @@ def test_symbols_are_read_as_sources_spell_them(symbol: str, name: str) -> None:
         ("static int run(int n)\n{\n}\n", False),
         ("static int other(void) { return 0; }\nint run(int n) {\n}\n", True),
         ("    return run(1);\n", False),
+        ("    x = y ? run(1) : z;\n    while (z) {\n", False),
+        ("    run::other(1);\n    {\n", False),
         ("    if (run(1)) {\n", False),
         ("x.run(1) {", False),
         ("// int run(int n) {\n", False),

@@ -215,7 +215,10 @@ def _somebody_else(name: str, found: Found) -> dict[str, object]:
     if spec is None:
         return {"kind": "nobody", "why": "; ".join([str(found.hint), *_elsewhere(name, found)])}
     if spec.loader is None or spec.origin is None:
-        return {"kind": "namespace package", "source": None, "path": list(found.places or ())}
+        told: dict[str, object] = {"kind": "namespace package", "source": None, "path": list(found.places or ())}
+        # A folder that only has stubs or data is one, too: the import succeeds, and nothing is there.
+        meant = _elsewhere(name, found)
+        return {**told, "why": "; ".join(meant)} if meant else told
     if spec.origin in ("built-in", "frozen"):
         return {"kind": f"{spec.origin} module", "source": None}
     parts = spec.origin.split(os.sep)
@@ -467,6 +470,8 @@ def _show(told: dict[str, Any]) -> None:
     else:
         fact("found by", f"Python itself: a {told['kind']}".replace(": a e", ": an e"))
         fact("source", *([told["source"]] if told.get("source") else told.get("path", ["none"])))
+        if "why" in told:
+            fact("but", told["why"])
     if "editable" in told:
         fact(
             "mind",

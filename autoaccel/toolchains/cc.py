@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from importlib.machinery import PathFinder
 
-from .. import compiler, errors, keys
+from .. import compiler, csource, errors, keys
 from ..plan import Built, Options, Plan, Tool
 from . import headers
+from .base import Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,16 +44,23 @@ def plan(source: Source, how: Settings) -> Plan:
     except UnicodeDecodeError:
         # Compilers take any bytes in comments and literals; only the first lines matter here.
         text = data.decode("latin-1")
-    options = headers.resolve(headers.from_c(text), source, how.root).plus(how.options)
+    options = headers.resolve(headers.from_c(text), source, how.root)
+    try:
+        options = options.plus(headers.cppimport(source, text, how.root)).plus(how.options)
+    except Failed as failure:
+        raise failure.error from None
     language = options.language or _LANGUAGES.get(os.path.splitext(source.path)[1], "c++")
     tools: list[Tool] = []
+    named = headers.included((source.path, *options.sources), (*options.include_dirs, how.root), how.root)
     for package, words in _BINDINGS.items():
-        if any(word in data for word in words):
+        # A header that C and C++ share may name them for C++ alone.
+        behind = language == "c++" and any(name.startswith(f"{package}/") for name in named)
+        if any(word in data for word in words) or (behind and PathFinder.find_spec(package) is not None):
             language = "c++"
             tool, needed = _binding(package, source)
             tools.append(tool)
             options = needed.plus(options)
-    if b"numpy/" in data:
+    if b"numpy/" in data or any(name.startswith("numpy/") for name in named):
         options = options.plus(Options(include_dirs=tuple(headers.numpy_include())))
     options = replace(
         options,
@@ -77,7 +86,7 @@ def plan(source: Source, how: Settings) -> Plan:
 def build(plan: Plan, workdir: str) -> Built:
     """Compile and link."""
     language = plan.options.language or "c"
-    units = [compiler.Unit(plan.source.path, language)]
+    units = [compiler.Unit(_compilable(plan.source, workdir), language)]
     units += [compiler.Unit(one, _language(one, language)) for one in plan.options.sources]
     compilers = {
         one: compiler.find(one, name=plan.source.name, path=plan.source.path)
@@ -85,6 +94,25 @@ def build(plan: Plan, workdir: str) -> Built:
     }
     made = compiler.build_library(plan, units, plan.options, compilers, plan.settings, workdir)
     return Built(made.library, made.inputs, made.absent, made.log, made.warnings)
+
+
+def _compilable(source: Source, workdir: str) -> str:
+    """The file to compile: the source, or a copy without Python for cppimport that stands outside of comments."""
+    with open(source.path, "rb") as file:
+        data = file.read()
+    if b"<%" not in data:
+        return source.path
+    text = data.decode("utf-8", "surrogateescape")
+    found = headers.blocks(text)
+    if not found or b"<%" not in csource.code(data):
+        return source.path
+    for start, end in found:
+        text = text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
+    path = os.path.join(workdir, os.path.basename(source.path))
+    spelled = source.path.replace("\\", "\\\\").replace('"', '\\"')
+    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        file.write(f'#line 1 "{spelled}"\n{text}')
+    return path
 
 
 def _language(path: str, main: str) -> str:

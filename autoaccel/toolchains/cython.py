@@ -33,6 +33,10 @@ __all__ = ["build", "plan", "prepare"]
 #: As in Cython.Utils.detect_opened_file_encoding; `c_string_encoding` is a directive, not a declaration.
 _CODING = re.compile(rb"(\w*coding)[:=]\s*([-\w.]+)")
 
+#: Cython, of a name in `IF` or `DEF`.
+_UNDEFINED = re.compile(r"Compile-time name '(\w+)' not defined")
+#: Cython, of what C++ has and C has not.
+_ONLY_CPP = re.compile(r"only allowed in c\+\+$")
 #: Cython, of a file that is included or cimported.
 _NOT_FOUND = re.compile(r"'(?P<file>[^']+\.(?:pxd|pxi|pyx))' not found")
 
@@ -121,7 +125,11 @@ def _build(plan: Plan, workdir: str) -> Built:
         "include_path": _include_path(plan, root),
         "directives": dict(how.directives),
         "language_level": how.language_level,
-        "options": {"annotate": how.annotate, "gdb_debug": how.debug},
+        "options": {
+            "annotate": how.annotate,
+            "gdb_debug": how.debug,
+            "compile_time_env": dict(how.compile_time_env) or None,
+        },
         "cwd": root if os.path.isdir(root) else os.sep,
     }
     version = plan.tools[0].version
@@ -136,7 +144,7 @@ def _build(plan: Plan, workdir: str) -> Built:
     for file, told in _told_by_pxd(answer, source).items():
         options = options.plus(headers.resolve(told, source, how.root, file))
     folders = _own_folders(plan)
-    if answer["numpy"] or any(name.startswith("numpy/") for name in answer["externs"]):
+    if answer["numpy"] or _names_numpy(answer["c_file"], options, folders, how.root):
         folders += headers.numpy_include()
     folders += _beside_cimports(answer["inputs"])
     options = options.plus(Options(include_dirs=tuple(dict.fromkeys(folders))))
@@ -179,11 +187,21 @@ def _halves(module: str, job: compiler.Job) -> compiler.Objects | None:
     """Compile with what is compiled already of Cython's own functions."""
     from ..store import open_store
 
-    return cython_parts.make(job, module, open_store().bucket)
+    try:
+        return cython_parts.make(job, module, open_store().bucket)
+    except OSError:
+        # The cache is full, or can't be written, where a build can: compiled whole, the file needs none of it.
+        return None
 
 
 def _in_halves(language: str) -> bool:
     return language == "c" and sys.platform == "linux"
+
+
+def _names_numpy(generated: str, options: Options, folders: Sequence[str], root: str) -> bool:
+    """Whether a header of numpy's is included, be it by a header of the project's."""
+    named = headers.included((generated, *options.sources), (*options.include_dirs, *folders), root)
+    return any(name.startswith("numpy/") for name in named)
 
 
 def _own_folders(plan: Plan) -> list[str]:
@@ -299,7 +317,7 @@ def _refused(plan: Plan, answer: dict[str, Any]) -> Failed:
         error: errors.BuildError = errors.compile_failed(source.name, source.path, "Cython", answer["text"])
         return Failed(error, log=answer["text"], complete=False)
     found = _diagnostics(answer["errors"], "error")
-    hint = next(filter(None, (_where_missing(plan, one.message) for one in found)), "")
+    hint = next(filter(None, (_what_to_write(plan, one.message) for one in found)), "")
     error = errors.compile_failed(source.name, source.path, "Cython", answer["text"], found, hint=hint)
     return Failed(
         error,
@@ -310,8 +328,14 @@ def _refused(plan: Plan, answer: dict[str, Any]) -> Failed:
     )
 
 
-def _where_missing(plan: Plan, message: str) -> str:
-    """What to write for an included or cimported file that is not found; empty for other messages."""
+def _what_to_write(plan: Plan, message: str) -> str:
+    """What to write for a file that is not found, or for what is C++; empty for other messages."""
+    if _ONLY_CPP.search(message):
+        return f"This is C++. {errors.advice(plan.source.name, 'language = c++')}"
+    match = _UNDEFINED.fullmatch(message)
+    if match is not None:
+        setting = f"compile-time-env = {{ {match[1]} = … }}"
+        return f"Write `{setting}` under `[tool.autoaccel.cython]` in pyproject.toml."
     match = _NOT_FOUND.fullmatch(message)
     if match is None:
         return ""

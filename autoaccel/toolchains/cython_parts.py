@@ -187,11 +187,16 @@ class _Library:
             data = file.read()
         digest = hashlib.sha256(data).hexdigest()
         target = f"{self.folder}/{digest[:32]}"
-        os.makedirs(self.folder, mode=0o700, exist_ok=True)
-        replace(f"{target}.o", data)
-        # What is not listed does not count, so the list comes last.
-        replace(f"{target}.json", json.dumps({"digest": digest, "symbols": sorted(symbols)}).encode())
-        self._parts[f"{target}.o"] = (digest, frozenset(symbols))
+        try:
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            replace(f"{target}.o", data)
+            # What is not listed does not count, so the list comes last.
+            replace(f"{target}.json", json.dumps({"digest": digest, "symbols": sorted(symbols)}).encode())
+            path = f"{target}.o"
+        except OSError:
+            # The cache is full, or can't be written: it serves the build that it was made for.
+            pass
+        self._parts[path] = (digest, frozenset(symbols))
 
     def having(self, symbols: Collection[str]) -> list[str] | None:
         """Parts that have all of the ``symbols`` together, each looked at; None where there are none."""

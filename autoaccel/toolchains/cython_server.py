@@ -466,6 +466,7 @@ class Letters:
         self.module = cython("Compiler.Lexicon")
         self.make = self.module.make_lexicon
         self.lexicon: Any = None
+        self.former: Any = None
         self.module.make_lexicon = self.few
 
     def few(self) -> Any:
@@ -485,6 +486,9 @@ class Letters:
     def all(self) -> None:
         """Have names of any letters understood from now on, also by scanners that there are."""
         if self.lexicon is not None:
+            # A scanner may be in the middle of a file that includes the other one, and a machine that goes clears its
+            # states.
+            self.former = self.lexicon.machine
             self.lexicon.machine = self.make().machine
         self.module.make_lexicon = self.make
         self.lexicon = None

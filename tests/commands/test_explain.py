@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT, need
+from tests.conftest import ROOT, c_module, need
 
 pytestmark = pytest.mark.core
 
@@ -109,6 +109,13 @@ class TestWho:
         project.write("space/inner/x.pyx", "")
         assert told(accel, "space.inner")["kind"] == "namespace package"
         assert told(accel, "space.inner.x")["claimed"]
+
+    def test_a_folder_that_is_taken_for_the_module(self, accel, project):
+        project.write("sample/__init__.pyi", "")
+        path = project.write("src/module.c", c_module("sample"))
+        ended = accel("explain", "sample")
+        assert ended.status == 0
+        assert f"{path} defines PyInit_sample: declare it in" in ended.out
 
     def test_nobody(self, accel):
         ended = accel("explain", "nowhere.x")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import need
+from tests.conftest import ROOT, need
+from tests.corpus.run_corpus import downloads, fetch
 
 RUNNER = Path(__file__).with_name("run_corpus.py")
 
@@ -40,3 +44,45 @@ def test_modules_of_cythons_own_suite_pass_as_they_do_with_the_peer(tmp_path: Pa
     assert made.returncode == 0, made.stdout + made.stderr
     assert set(failed) == set(EXPECTED), made.stdout
     assert len(outcomes["ours"]) - len(failed) >= AT_LEAST, made.stdout
+
+
+#: Of pyximport's own tests, one that wants what the front does on purpose otherwise: what a module raises when it is
+#: imported stays what it is, and is no ImportError.
+ANOTHER_WAY = {"pyximport_errors"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_pyximports_own_tests_pass_with_the_front_in_its_place(tmp_path: Path) -> None:
+    need("Cython", "pip", "setuptools", "gcc")
+    try:
+        sdist = fetch(f"cython=={version('cython')}", downloads())
+    except OSError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"PyPI is out of reach: {error}")
+    trees = sorted((sdist / "tests" / "pyximport").glob("*.srctree"))
+    ends = {tree.stem: _end(tree, tmp_path / tree.stem) for tree in trees}
+    assert len(ends) > 5
+    assert {name for name, told in ends.items() if told} == ANOTHER_WAY, ends
+
+
+def _end(tree: Path, folder: Path) -> str:
+    """What a test that is a tree of files and commands says when it fails; empty where it passes."""
+    commands, *parts = re.split(r"^#{8,} *(\S+) *#{8,}$", tree.read_text(), flags=re.MULTILINE)
+    for name, text in zip(parts[::2], parts[1::2], strict=True):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            re.sub(r"^( *)import pyximport$", r"\1from autoaccel import pyximport", text, flags=re.MULTILINE)
+        )
+    env = {**os.environ, "HOME": str(folder), "PYTHONPATH": str(ROOT)}
+    for line in filter(None, commands.strip().strip('"\n').splitlines()):
+        words = shlex.split(line if line.count('"') % 2 == 0 else f'{line}"')
+        assert words.pop(0) == "PYTHON", line
+        made = subprocess.run(
+            [sys.executable, *words], cwd=folder, env=env, capture_output=True, text=True, check=False
+        )
+        if made.returncode:
+            return made.stdout + made.stderr
+    return ""

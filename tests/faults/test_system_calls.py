@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from autoaccel import store, upkeep
+from tests.conftest import need
 from tests.faults.conftest import CODE, FULL, Faults, some
 
 
@@ -130,6 +131,18 @@ def test_f08_a_full_disk(faults: Faults, size: str) -> None:
             assert "Traceback" not in run.err
             faults.clean()
     faults.fine(9)
+
+
+@pytest.mark.parametrize("size", ["16k", "64k", "200k", "512k"] if FULL else ["64k", "200k"])
+def test_f08_a_full_disk_and_functions_that_modules_share(faults: Faults, size: str) -> None:
+    need("Cython", "gcc")
+    faults.injected()
+    faults.project.write("shared.pyx", "def value(numbers): return [one + 1 for one in numbers]\n")
+    with tmpfs(faults.cache, f"size={size}"):
+        run = faults.project.run(faults.aside("import autoaccel, shared; print(shared.value([6]))"))
+        assert (run.status, run.out) == (0, "[7]\n"), run.err
+        assert "Traceback" not in run.err
+    faults.fine()
 
 
 def test_f08_no_room_anywhere(faults: Faults, tmp_path: Path) -> None:

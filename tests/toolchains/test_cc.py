@@ -38,6 +38,47 @@ def test_pybind11(project: Project) -> None:
     assert project.ok(CODE) == "8"
 
 
+NUMPY = "static int number(void) { import_array1(0); return NPY_DOUBLE; }"
+
+
+@pytest.mark.parametrize("named", ["behind a header", "in a further source"])
+def test_numpy_that_the_main_source_does_not_name(project: Project, named: str) -> None:
+    need("numpy", "cc")
+    if named == "behind a header":
+        project.write("own/all.h", "#include <Python.h>\n#include <numpy/arrayobject.h>\n")
+        project.write("sample.c", c_module("sample", "number()", before=f'#include "own/all.h"\n{NUMPY}'))
+    else:
+        text = c_module("sample", "number()", before="int number(void);")
+        project.write("sample.c", f"// distutils: sources = more.c\n{text}")
+        project.write("more.c", f"#include <Python.h>\n#include <numpy/arrayobject.h>\n{NUMPY.removeprefix('static ')}")
+    assert project.ok(CODE) == "12"
+
+
+def test_pybind11_behind_a_header_and_without_its_macro(project: Project) -> None:
+    need("pybind11", "c++")
+    project.write("own.hpp", "#pragma once\n#include <pybind11/pybind11.h>\n")
+    before = '#include "own.hpp"\nstatic long number() { return pybind11::int_(7).cast<long>(); }'
+    project.write("sample.cpp", c_module("sample", "number()", before=before))
+    assert project.ok(CODE) == "7"
+
+
+def test_headers_of_a_package_that_is_not_installed(project: Project) -> None:
+    need("cc")
+    project.write("own.h", "#include <nanobind/nanobind_config.h>\n")
+    project.write("sample.c", c_module("sample", "1", before='#include "own.h"'))
+    hide = "import sys; from importlib.machinery import PathFinder as P; f = P.find_spec; "
+    hide += "P.find_spec = lambda n, *a, **k: None if n == 'nanobind' else f(n, *a, **k); "
+    assert project.run(hide + CODE).last == "Install it: `pip install nanobind`."
+
+
+def test_cpp_in_a_c_file(project: Project) -> None:
+    need("cc")
+    project.write("own.h", "namespace own { inline int number() { return 1; } }\n")
+    project.write("sample.c", c_module("sample", "1", before='#include "own.h"'))
+    run = project.run(CODE)
+    assert "This is C++. Write `# distutils: language = c++` (`//` in C) into the first lines" in run.err
+
+
 def test_pybind11_whose_macro_is_behind_one_of_the_projects_own(project: Project) -> None:
     need("pybind11", "c++")
     project.write("own.hpp", "#define OWN_MODULE(m) PYBIND11_MODULE(sample, m)\n")
@@ -51,6 +92,42 @@ def test_pybind11_whose_macro_is_behind_one_of_the_projects_own(project: Project
     )
     project.write("pyproject.toml", '[[tool.setuptools.ext-modules]]\nname = "sample"\nsources = ["sample.cpp"]\n')
     assert project.ok(CODE) == "7"
+
+
+CPPIMPORT = """
+    setup_pybind11(cfg)
+    cfg["sources"] = ["more.cpp"]
+    cfg["compiler_args"] += ["-DMORE=3"]
+    cfg["dependencies"] = ["told.txt"]
+    """
+
+
+@pytest.mark.parametrize("around", ["/*\n<%{}%>\n*/\n", "<%{}%>\n"], ids=["in a comment", "as it is"])
+def test_the_block_of_python_that_cppimport_has(project: Project, around: str) -> None:
+    need("pybind11", "c++")
+    project.write("lib/__init__.py", "")
+    project.write("lib/more.cpp", "int more() { return MORE; }\n")
+    project.write("more.cpp", "#error another one\n")
+    text = "#include <pybind11/pybind11.h>\nint more();\nPYBIND11_MODULE(sample, m) {\n"
+    text += 'm.def("value", [] { return more() + 4; });\nm.def("line", [] { return __LINE__; });\n'
+    text += 'm.def("file", [] { return __FILE__; });\n}\n'
+    path = project.write("lib/sample.cpp", "// cppimport\n" + around.format(CPPIMPORT) + text)
+    lines = path.read_text().splitlines()
+    line = next(number for number, one in enumerate(lines, 1) if "__LINE__" in one)
+    code = "import autoaccel, lib.sample as m; print(m.value(), m.line(), m.file(), m.__cached__)"
+    *values, artifact = project.ok(code).split()
+    assert values == ["7", str(line), str(path)]
+    project.write("lib/told.txt", "")
+    assert project.ok(code).split()[-1] != artifact
+
+
+def test_a_block_of_python_for_cppimport_that_raises(project: Project) -> None:
+    need("c++")
+    project.write("sample.cpp", f"/*\n<%\ncfg['sources'] = no_such_name\n%>\n*/\n{c_module('sample')}")
+    run = project.run(CODE)
+    assert f"BuildError: sample: cppimport's block failed on {project.root}/sample.cpp" in run.err
+    assert f'File "{project.root}/sample.cpp", line 3, in <module>' in run.err
+    assert "NameError: name 'no_such_name' is not defined" in run.err
 
 
 @pytest.mark.slow

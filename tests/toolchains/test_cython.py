@@ -74,6 +74,31 @@ def test_memoryviews_fused_types_generators_and_errors(project: Project) -> None
     assert 'sample.pyx", line 14, in sample.fail' in out.err
 
 
+def test_what_only_cpp_has_is_told_to_need_cpp(project: Project) -> None:
+    project.write("sample.pyx", 'cdef extern from "own.h":\n    int number() except +\n')
+    run = project.run("import autoaccel, sample")
+    assert ": Operation only allowed in c++" in run.err
+    assert "This is C++. Write `# distutils: language = c++` (`//` in C) into the first lines of the source" in run.err
+
+
+def test_names_for_compile_time(project: Project) -> None:
+    project.write("sample.pyx", "IF WIDE:\n    def value(): return NUMBER\nELSE:\n    def value(): return -1\n")
+    run = project.run("import autoaccel, sample")
+    assert "Write `compile-time-env = { WIDE = … }` under `[tool.autoaccel.cython]` in pyproject.toml." in run.err
+    for number in (7, 8):
+        project.write(
+            "pyproject.toml", f"[tool.autoaccel.cython]\ncompile-time-env = {{ WIDE = true, NUMBER = {number} }}\n"
+        )
+        assert project.ok("import autoaccel, sample; print(sample.value())") == str(number)
+
+
+def test_numpy_behind_a_header_of_the_projects(project: Project) -> None:
+    need("numpy")
+    project.write("native/own.h", "#include <Python.h>\n#include <numpy/arrayobject.h>\n#define KIND NPY_DOUBLE\n")
+    project.write("sample.pyx", 'cdef extern from "native/own.h":\n    int KIND\ndef value(): return KIND\n')
+    assert project.ok("import autoaccel, sample; print(sample.value())") == "12"
+
+
 def test_cpp_mode_by_a_header_line(project: Project) -> None:
     need("c++")
     project.write(

@@ -226,6 +226,19 @@ def test_names_beyond_ascii(client: Client, tmp_path: Path, where: str) -> None:
     assert client.translate("again.pyx", "again")["ok"]
 
 
+@pytest.mark.parametrize("options", [(), ("--no-fork",)])
+def test_a_file_in_ascii_goes_on_after_an_included_one_that_is_not(tmp_path: Path, options: tuple[str, ...]) -> None:
+    if not options and not hasattr(os, "fork"):
+        pytest.skip("this system has no fork")
+    # A server of its own: of another one, an earlier test may have asked for all letters.
+    with contextlib.closing(Client(*options).enter(tmp_path)) as client:
+        write_at(tmp_path / "sample.pyx", "include 'part.pxi'\ninclude 'rest.pxi'\ndef value(): return x\n")
+        write_at(tmp_path / "part.pxi", "cdef int naïve = 1\n")
+        write_at(tmp_path / "rest.pxi", "x = 42\n")
+        answer = client.translate("sample.pyx", "sample")
+        assert answer["ok"], answer["text"]
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [
