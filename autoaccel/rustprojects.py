@@ -149,14 +149,18 @@ def layout(data: Mapping[str, Any], root: str, found: Found) -> Layout | None:
     project = str(table_of(data, "project").get("name", ""))
     place = table.get("manifest-path")
     source = table.get("python-source")
-    manifest = os.path.join(root, place) if isinstance(place, str) else os.path.join(root, "Cargo.toml")
-    python = os.path.join(root, source) if isinstance(source, str) else root
     nested = os.path.join(root, "rust", "Cargo.toml")
-    if place is None and found.exists(nested):
-        package = project.replace("-", "_")
-        if found.exists(os.path.join(root, "src", package, "__init__.py")):
-            manifest = nested
-            python = python if isinstance(source, str) else os.path.join(root, "src")
+    apart = found.exists(nested)
+    if isinstance(source, str):
+        python = os.path.join(root, source)
+    else:
+        # Beside Rust in `rust`, Python may be in `src` without a word.
+        apart = apart and _in_src(table, project, root, found)
+        python = os.path.join(root, "src") if apart else root
+    if isinstance(place, str):
+        manifest = os.path.join(root, place)
+    else:
+        manifest = nested if apart else os.path.join(root, "Cargo.toml")
     manifest = os.path.normpath(manifest)
     if bindings in _MATURIN_S:
         found.files[manifest] = None
@@ -173,9 +177,23 @@ def layout(data: Mapping[str, Any], root: str, found: Found) -> Layout | None:
             return None
     lib = table_of(crate.table, "lib").get("name")
     name = str(table.get("module-name") or lib or project or crate.package).replace("-", "_")
-    if "." not in name and found.exists(os.path.join(python, name, "__init__.py")):
+    if "." not in name and _in_package(os.path.join(python, name), found):
         name = f"{name}.{name}"
     return Layout(name, manifest, str(bindings))
+
+
+def _in_src(table: Mapping[str, Any], project: str, root: str, found: Found) -> bool:
+    """Whether one of the project's packages is in ``src``."""
+    told = table.get("python-packages")
+    names = [project.replace("-", "_"), *(map(str, told) if isinstance(told, list) else ())] if project else []
+    return any([found.exists(os.path.join(root, "src", name, "__init__.py")) for name in names])
+
+
+def _in_package(folder: str, found: Found) -> bool:
+    """Whether the folder of a module's name takes it in, as a package or a namespace; a crate's own folder does not."""
+    if found.exists(os.path.join(folder, "__init__.py")):
+        return True
+    return found.exists(folder) and os.path.isdir(folder) and not found.exists(os.path.join(folder, "Cargo.toml"))
 
 
 def _detected(found: Found, crate: Crate, hidden: str | None) -> str | None:

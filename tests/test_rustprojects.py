@@ -72,6 +72,42 @@ PLAIN = {**CRATE, "src/lib.rs": "pub fn f() {}\n"}
             {"pkg.pkg": "rust/Cargo.toml"},
             id="the src and rust layout",
         ),
+        pytest.param(
+            MATURIN + '[project]\nname = "pkg"\n[tool.maturin]\npython-source = "python"\n',
+            {"rust/Cargo.toml": manifest("pkg"), "rust/src/lib.rs": MARKED, "python/pkg/__init__.py": ""},
+            {"pkg.pkg": "rust/Cargo.toml"},
+            id="python-source beside rust",
+        ),
+        pytest.param(
+            MATURIN + '[project]\nname = "dist"\n[tool.maturin]\npython-packages = ["pkg"]\n',
+            {
+                "rust/Cargo.toml": manifest("x", lib='name = "pkg"'),
+                "rust/src/lib.rs": MARKED,
+                "src/pkg/__init__.py": "",
+            },
+            {"pkg.pkg": "rust/Cargo.toml"},
+            id="another package in src than the project",
+        ),
+        pytest.param(
+            MATURIN + '[project]\nname = "pkg"\n[tool.maturin]\nmanifest-path = "rust/py/Cargo.toml"\n',
+            {
+                "rust/Cargo.toml": '[workspace]\nmembers = ["py"]\n',
+                "rust/py/Cargo.toml": manifest("pkg"),
+                "rust/py/src/lib.rs": MARKED,
+                "src/pkg/__init__.py": "",
+            },
+            {"pkg.pkg": "rust/py/Cargo.toml"},
+            id="a member of the workspace in rust",
+        ),
+        pytest.param(
+            MATURIN, {**CRATE, "some_crate/__init__.pyi": ""}, {"some_crate.some_crate": "Cargo.toml"}, id="a namespace"
+        ),
+        pytest.param(
+            MATURIN + '[tool.maturin]\nmanifest-path = "x/Cargo.toml"\n',
+            {"x/Cargo.toml": manifest("x"), "x/src/lib.rs": MARKED},
+            {"x": "x/Cargo.toml"},
+            id="a crate's folder is no namespace",
+        ),
         pytest.param(MATURIN + '[tool.maturin]\nbindings = "bin"\n', CRATE, {}, id="a program"),
         pytest.param(
             MATURIN,
