@@ -186,7 +186,7 @@ def _in_src(table: Mapping[str, Any], project: str, root: str, found: Found) -> 
     """Whether one of the project's packages is in ``src``."""
     told = table.get("python-packages")
     names = [project.replace("-", "_"), *(map(str, told) if isinstance(told, list) else ())] if project else []
-    return any([found.exists(os.path.join(root, "src", name, "__init__.py")) for name in names])
+    return any(found.exists(os.path.join(root, "src", name, "__init__.py")) for name in names)
 
 
 def _in_package(folder: str, found: Found) -> bool:
