@@ -10,7 +10,7 @@ import sysconfig
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 from .. import crates, errors, keys, process, processor, progress, settings
 from ..plan import Built, Options, Plan, Tool
@@ -122,26 +122,25 @@ def job_of(source: Source, manifest: str, how: Settings) -> Job:
     crate = crates.read_crate(manifest)
     workspace, _ = crates.workspace_of(crate)
     request = requests.of_crate(source, crate, how)
-    return Job(
-        crate,
-        workspace,
-        crate.folder,
-        python_for(crate, workspace),
-        request,
-        rewritten=_rewritten(source, crate, workspace),
-    )
-
-
-def _rewritten(source: Source, crate: Crate, workspace: str) -> tuple[tuple[str, str], ...]:
-    """The library's root with its module, and the manifest with PyO3, of a crate that wants them written."""
+    job = Job(crate, workspace, crate.folder, python_for(crate, workspace), request)
     text = _content(crate.library).decode("utf-8", "surrogateescape") if crate.library is not None else ""
-    if crate.library is None or not rustimport.asked(text):
-        return ()
+    return _with_module(job, source, text) if rustimport.asked(text) else job
+
+
+def _with_module(job: Job, source: Source, text: str) -> Job:
+    """A job whose library gets its module, and whose manifest gets PyO3 where it has none."""
+    crate = job.crate
+    assert crate.library is not None
     written = ((crate.library, text + rustimport.module_for(source.name.rpartition(".")[2], text)),)
-    if crates.dependency(crate, "pyo3", workspace) is not None:
-        return written
+    if crates.dependency(crate, "pyo3", job.workspace) is not None:
+        return replace(job, rewritten=written)
     table = {**crate.table, "dependencies": {**crates.table_of(crate.table, "dependencies"), "pyo3": rustimport.PYO3}}
-    return (*written, (crate.manifest, crates.to_toml(table)))
+    return replace(
+        job,
+        # What is asked of the crate, its dependencies among it, is asked of what is compiled.
+        crate=replace(crate, table=table),
+        rewritten=(*written, (crate.manifest, crates.to_toml(table))),
+    )
 
 
 def python_for(crate: Crate, workspace: str) -> str:

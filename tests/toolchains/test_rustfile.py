@@ -141,6 +141,10 @@ class TestManifests:
         rust.write("crates/one/src/other.rs", "pub const N: i64 = 5;\n")
         call = "import sys; sys.path.insert(0, 'crates'); import autoaccel, one; print(one.seen())"
         assert rust.ok(call) == "5"
+        logs = [one.read_text() for one in rust.cache.glob("v2/artifacts/*/build.log")]
+        assert len(logs) == 1
+        assert "Compiling one v" in logs[0]
+        assert "Compiling pyo3 v" not in logs[0], "it is compiled already"
         rust.write("crates/one/src/other.rs", "pub const N: i64 = 6;\n")
         assert rust.ok(call) == "6"
         source.write_text(text.replace("other::N", "other::N + 1"))
