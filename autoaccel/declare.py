@@ -34,7 +34,7 @@ def project(path: str) -> Project | None:
             _remember(path, ((path, *seen),), (), Project({}, (), (), ()))
             return Project({}, (), (), ())
         try:
-            rust = rustprojects.of_project(settings.read_project(path), os.path.dirname(path))
+            rust = rustprojects.of_project(settings.read_project(path), os.path.dirname(path), setup=True)
         except ConfigError:
             return Project({}, (), (), ())
         mine = mine if isinstance(mine, dict) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 
 from . import rustextensions
@@ -80,8 +81,14 @@ class Layout:
     bindings: str
 
 
-def of_project(data: Mapping[str, Any], root: str) -> Found:
-    """The modules that a parsed pyproject.toml in ``root`` declares."""
+def of_project(data: Mapping[str, Any], root: str, *, setup: bool = False) -> Found:
+    """The modules that a parsed pyproject.toml in ``root`` declares.
+
+    Args:
+        data: what it says.
+        root: where it is.
+        setup: whether the setup.py beside it counts, where it says that setuptools-rust builds the project.
+    """
     found = Found()
     made = layout(data, root, found)
     if made is not None and made.bindings:
@@ -90,7 +97,17 @@ def of_project(data: Mapping[str, Any], root: str) -> Found:
     elif made is not None:
         found.modules[made.name] = (made.manifest, "cargo", False)
     _extensions(rustextensions.in_pyproject(data), root, found)
+    if setup and "setuptools-rust" in _built_with(data):
+        beside = os.path.join(root, "setup.py")
+        _extensions((rustextensions.in_setup(beside) if found.exists(beside) else None) or (), root, found)
     return found
+
+
+def _built_with(data: Mapping[str, Any]) -> set[str]:
+    """The names of the packages that a project is built with."""
+    told = table_of(data, "build-system").get("requires")
+    names = (re.match(r"\s*([\w.-]*)", str(one)) for one in (told if isinstance(told, list) else ()))
+    return {re.sub(r"[-_.]+", "-", name[1]).lower() for name in names if name is not None}
 
 
 def _extensions(tables: Iterable[Mapping[str, Any]], root: str, found: Found) -> None:
