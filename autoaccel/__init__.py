@@ -275,7 +275,8 @@ class AccelFinder:
             except OSError:
                 pass
             # Whether it may say anything to us.
-            found = b"tool.autoaccel" in text or b"ext-modules" in text or b"maturin" in text
+            found = b"tool.autoaccel" in text or b"ext-modules" in text or b"tool.maturin" in text
+            found = found or b'"maturin"' in text or b"'maturin'" in text
             self.projects[path] = found or b"setuptools-rust" in text
         self.obey(finder, path)
 

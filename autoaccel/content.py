@@ -26,7 +26,7 @@ def found(name: str, path: str) -> bool:
 
     A crate's folder may have the name of the package that its project makes: what the crate is, that project says.
     """
-    return claims(name, path) and not (path.endswith("Cargo.toml") and _is_another(name, path))
+    return not (path.endswith("Cargo.toml") and _is_another(name, path)) and claims(name, path)
 
 
 def _is_another(name: str, manifest: str) -> bool:
