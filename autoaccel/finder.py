@@ -214,18 +214,7 @@ def learn(owner: AccelFinder, finder: "DirectoryFinder", path: str) -> None:
         # Another thread's `refresh` may have put an empty table here.
         project = owner.projects.get(path, True)
         if project is True:
-            owner.later = []
-            before = set(sys.modules)
-            _reader.append(get_ident())
-            try:
-                with ColdRoom():
-                    from .projects import declared
-
-                    project = declared(path) or False
-            finally:
-                _reader.pop()
-                later, owner.later = owner.later, None
-                _let_go(before)
+            project, later = _read(owner, path)
             if isinstance(project, Project):
                 _obey(owner, project, path)
             owner.projects[path] = project
@@ -237,6 +226,38 @@ def learn(owner: AccelFinder, finder: "DirectoryFinder", path: str) -> None:
     if isinstance(project, Project):
         finder.project = project
         finder.odd = finder.odd or bool(project.exclude or project.pure)
+
+
+def _read(owner: AccelFinder, path: str) -> "tuple[Project | bool, list[DirectoryFinder]]":
+    """What a project file says, and the finders that have waited for it to be read, which are to be settled."""
+    owner.later = []
+    before = set(sys.modules)
+    _reader.append(get_ident())
+    try:
+        with ColdRoom():
+            from .projects import declared
+
+            project = declared(path) or False
+    finally:
+        _reader.pop()
+        later, owner.later = owner.later, None
+        _let_go(before)
+    return project, later
+
+
+def _told(owner: AccelFinder, path: str) -> "Project | None":
+    """What a project file says that no directory follows."""
+    if owner.later is not None and _reader[-1:] == [get_ident()]:
+        return None
+    alone = _reading.acquire(timeout=10)
+    try:
+        project, later = _read(owner, path)
+        for one in later:
+            owner.settle(one)
+    finally:
+        if alone:
+            _reading.release()
+    return project if isinstance(project, Project) else None
 
 
 def look_again(finder: "Any") -> None:
@@ -370,22 +391,38 @@ def _source(finder: "DirectoryFinder", fullname: str, stem: str, names: "set[str
             continue
         for file, toolchain in CRATE_SOURCES:
             path = _path_join(finder.path, folder, file)
-            claimed, record = recognise(fullname, path, True)
-            if claimed:
-                return path, toolchain, False, record
-            made = _made(fullname, _path_join(finder.path, folder, _PROJECT))
+            if _path_isfile(path) and not _is_another(finder.owner, fullname, path):
+                claimed, record = recognise(fullname, path, True)
+                if claimed:
+                    return path, toolchain, False, record
+            made = _made(finder.owner, fullname, _path_join(finder.path, folder, _PROJECT))
             if made is not None:
                 return made
     return _pure_source(finder, stem, names) if _matches(fullname, _rules(finder, "pure")) else None
 
 
-def _made(fullname: str, pyproject: str) -> "tuple[Any, ...] | None":
+def _is_another(owner: AccelFinder, fullname: str, manifest: str) -> bool:
+    """Whether the project in a crate's folder makes other modules of the crate.
+
+    The folder may have the name of the package whose inner part the crate is, and this comes later on the path.
+    """
+    folder = manifest.rpartition(_SEP)[0]
+    # A setup.py is read with the crate.
+    for asked, teller in ((_PROJECT, _path_join(folder, _PROJECT)), ("setup.py", manifest)):
+        if _path_isfile(_path_join(folder, asked)):
+            project = _told(owner, teller)
+            modules = project.modules if project is not None else {}
+            made = [one for one, (source, _, _) in modules.items() if source == manifest]
+            if made:
+                return fullname not in made and fullname.rpartition(".")[2] not in made
+    return False
+
+
+def _made(owner: AccelFinder, fullname: str, pyproject: str) -> "tuple[Any, ...] | None":
     """As `_source`, of a crate's folder that is a maturin project, whose library is no module by itself."""
     if not _path_isfile(pyproject):
         return None
-    from .projects import declared
-
-    project = declared(pyproject)
+    project = _told(owner, pyproject)
     told = project.modules.get(fullname) if project is not None else None
     return (*told, None) if told is not None and told[0] == pyproject and told[2] else None
 

@@ -232,9 +232,9 @@ def recognise(name: str, path: str, ask: bool) -> "tuple[bool, Record | None]":
     if ask:
         row = (path, status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
         if record is None or row not in record[5]:
-            from .content import found
+            from .content import claims
 
-            return found(name, path), record
+            return claims(name, path), record
     return True, record
 
 

@@ -173,7 +173,6 @@ UPWARD = {
     ("finder", "projects"),
     ("finder", "unclaimed"),
     ("content", "csource"),
-    ("content", "projects"),
     ("content", "rustsource"),
     ("loader", "content"),
     ("loader", "early"),
