@@ -285,8 +285,10 @@ def files(self, finder):
         except OSError:
             pass
         # Whether it may say anything to us.
-        known = b"tool.autoaccel" in data or b"ext-modules" in data or b"tool.maturin" in data
-        self.projects[path] = known or b'"maturin"' in data
+        known = False
+        for word in b"tool.autoaccel", b"ext-modules", b"tool.maturin", b'"maturin"', b"'maturin'", b"setuptools-rust":
+            known = known or word in data
+        self.projects[path] = known
     if self.projects.get(path) is not False:
         found.append(path)
     return found

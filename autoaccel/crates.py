@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ __all__ = [
     "read_crate",
     "read_toml",
     "table_of",
+    "to_toml",
     "version_numbers",
     "workspace_of",
 ]
@@ -194,3 +196,28 @@ def table_of(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     """A table inside of another one; empty where there is none."""
     value = data.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def to_toml(table: Mapping[str, Any]) -> str:
+    """TOML of a parsed manifest: a table for each key, all below it inline."""
+    plain = [f"{json.dumps(key)} = {_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            plain += [
+                "",
+                f"[{json.dumps(key)}]",
+                *(f"{json.dumps(one)} = {_value(told)}" for one, told in value.items()),
+            ]
+    return "\n".join(plain) + "\n"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_value(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(one) for one in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)

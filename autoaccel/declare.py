@@ -35,7 +35,7 @@ def project(path: str) -> Project | None:
             _remember(path, _rows([path], started), (), Project({}, (), (), ()))
             return Project({}, (), (), ())
         try:
-            rust = rustprojects.of_project(settings.read_project(path), os.path.dirname(path))
+            rust = rustprojects.of_project(settings.read_project(path), os.path.dirname(path), setup=True)
         except ConfigError:
             return Project({}, (), (), ())
         mine = mine if isinstance(mine, dict) else {}

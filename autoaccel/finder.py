@@ -278,10 +278,7 @@ def learn(owner: "AccelFinder", finder: "DirectoryFinder", path: str) -> bool:
     if isinstance(project, Project):
         finder.project = project
         finder.odd = finder.odd or bool(project.exclude or project.pure)
-    for one in later:
-        adopt_directory(owner, one)
-        if is_adopted(one) and one.unsettled:
-            settle(owner, one)
+    _settle(owner, later)
     return False
 
 
@@ -304,6 +301,28 @@ def _read(path: str, later: "list[DirectoryFinder]") -> "Project | None":
         if not outer:
             del _later[me]
         _let_go(before)
+
+
+def _told(owner: "AccelFinder", path: str) -> "Project | None":
+    """What a project file says that no directory follows."""
+    if get_ident() in _later or _beneath_python():
+        return None
+    later: list[DirectoryFinder] = []
+    alone = _reading.acquire(timeout=10)
+    try:
+        found = _read(path, later)
+    finally:
+        if alone:
+            _reading.release()
+    _settle(owner, later)
+    return found
+
+
+def _settle(owner: "AccelFinder", later: "list[DirectoryFinder]") -> None:
+    for one in later:
+        adopt_directory(owner, one)
+        if is_adopted(one) and one.unsettled:
+            settle(owner, one)
 
 
 def _beneath_python() -> bool:
@@ -442,22 +461,38 @@ def _source(finder: "DirectoryFinder", fullname: str, stem: str, names: "set[str
             continue
         for file, toolchain in CRATE_SOURCES:
             path = _path_join(finder.path, folder, file)
-            claimed, record = recognise(fullname, path, True)
-            if claimed:
-                return path, toolchain, False, record
-            made = _made(fullname, _path_join(finder.path, folder, _PROJECT))
+            if _path_isfile(path) and not _is_another(finder.owner, fullname, path):
+                claimed, record = recognise(fullname, path, True)
+                if claimed:
+                    return path, toolchain, False, record
+            made = _made(finder.owner, fullname, _path_join(finder.path, folder, _PROJECT))
             if made is not None:
                 return made
     return _pure_source(finder, stem, names) if _matches(fullname, _rules(finder, "pure")) else None
 
 
-def _made(fullname: str, pyproject: str) -> "tuple[Any, ...] | None":
+def _is_another(owner: "AccelFinder", fullname: str, manifest: str) -> bool:
+    """Whether the project in a crate's folder makes other modules of the crate.
+
+    The folder may have the name of the package whose inner part the crate is, and this comes later on the path.
+    """
+    folder = manifest.rpartition(_SEP)[0]
+    # A setup.py is read with the crate.
+    for asked, teller in ((_PROJECT, _path_join(folder, _PROJECT)), ("setup.py", manifest)):
+        if _path_isfile(_path_join(folder, asked)):
+            project = _told(owner, teller)
+            modules = project.modules if project is not None else {}
+            made = [one for one, (source, _, _) in modules.items() if source == manifest]
+            if made:
+                return fullname not in made and fullname.rpartition(".")[2] not in made
+    return False
+
+
+def _made(owner: "AccelFinder", fullname: str, pyproject: str) -> "tuple[Any, ...] | None":
     """As `_source`, of a crate's folder that is a maturin project, whose library is no module by itself."""
     if not _path_isfile(pyproject):
         return None
-    from .projects import declared
-
-    project = declared(pyproject)
+    project = _told(owner, pyproject)
     told = project.modules.get(fullname) if project is not None else None
     return (*told, None) if told is not None and told[0] == pyproject and told[2] else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 
 from . import rustextensions
@@ -80,8 +81,14 @@ class Layout:
     bindings: str
 
 
-def of_project(data: Mapping[str, Any], root: str) -> Found:
-    """The modules that a parsed pyproject.toml in ``root`` declares."""
+def of_project(data: Mapping[str, Any], root: str, *, setup: bool = False) -> Found:
+    """The modules that a parsed pyproject.toml in ``root`` declares.
+
+    Args:
+        data: what it says.
+        root: where it is.
+        setup: whether the setup.py beside it counts, where it says that setuptools-rust builds the project.
+    """
     found = Found()
     made = layout(data, root, found)
     if made is not None and made.bindings:
@@ -90,7 +97,17 @@ def of_project(data: Mapping[str, Any], root: str) -> Found:
     elif made is not None:
         found.modules[made.name] = (made.manifest, "cargo", False)
     _extensions(rustextensions.in_pyproject(data), root, found)
+    if setup and "setuptools-rust" in _built_with(data):
+        beside = os.path.join(root, "setup.py")
+        _extensions((rustextensions.in_setup(beside) if found.exists(beside) else None) or (), root, found)
     return found
+
+
+def _built_with(data: Mapping[str, Any]) -> set[str]:
+    """The names of the packages that a project is built with."""
+    told = table_of(data, "build-system").get("requires")
+    names = (re.match(r"\s*([\w.-]*)", str(one)) for one in (told if isinstance(told, list) else ()))
+    return {re.sub(r"[-_.]+", "-", name[1]).lower() for name in names if name is not None}
 
 
 def _extensions(tables: Iterable[Mapping[str, Any]], root: str, found: Found) -> None:
@@ -149,14 +166,18 @@ def layout(data: Mapping[str, Any], root: str, found: Found) -> Layout | None:
     project = str(table_of(data, "project").get("name", ""))
     place = table.get("manifest-path")
     source = table.get("python-source")
-    manifest = os.path.join(root, place) if isinstance(place, str) else os.path.join(root, "Cargo.toml")
-    python = os.path.join(root, source) if isinstance(source, str) else root
     nested = os.path.join(root, "rust", "Cargo.toml")
-    if place is None and found.exists(nested):
-        package = project.replace("-", "_")
-        if found.exists(os.path.join(root, "src", package, "__init__.py")):
-            manifest = nested
-            python = python if isinstance(source, str) else os.path.join(root, "src")
+    apart = found.exists(nested)
+    if isinstance(source, str):
+        python = os.path.join(root, source)
+    else:
+        # Beside Rust in `rust`, Python may be in `src` without a word.
+        apart = apart and _in_src(table, project, root, found)
+        python = os.path.join(root, "src") if apart else root
+    if isinstance(place, str):
+        manifest = os.path.join(root, place)
+    else:
+        manifest = nested if apart else os.path.join(root, "Cargo.toml")
     manifest = os.path.normpath(manifest)
     if bindings in _MATURIN_S:
         found.files[manifest] = None
@@ -173,9 +194,23 @@ def layout(data: Mapping[str, Any], root: str, found: Found) -> Layout | None:
             return None
     lib = table_of(crate.table, "lib").get("name")
     name = str(table.get("module-name") or lib or project or crate.package).replace("-", "_")
-    if "." not in name and found.exists(os.path.join(python, name, "__init__.py")):
+    if "." not in name and _in_package(os.path.join(python, name), found):
         name = f"{name}.{name}"
     return Layout(name, manifest, str(bindings))
+
+
+def _in_src(table: Mapping[str, Any], project: str, root: str, found: Found) -> bool:
+    """Whether one of the project's packages is in ``src``."""
+    told = table.get("python-packages")
+    names = [project.replace("-", "_"), *(map(str, told) if isinstance(told, list) else ())] if project else []
+    return any(found.exists(os.path.join(root, "src", name, "__init__.py")) for name in names)
+
+
+def _in_package(folder: str, found: Found) -> bool:
+    """Whether the folder of a module's name takes it in, as a package or a namespace; a crate's own folder does not."""
+    if found.exists(os.path.join(folder, "__init__.py")):
+        return True
+    return found.exists(folder) and os.path.isdir(folder) and not found.exists(os.path.join(folder, "Cargo.toml"))
 
 
 def _detected(found: Found, crate: Crate, hidden: str | None) -> str | None:

@@ -11,7 +11,7 @@ try:
 except ImportError:  # Windows
     import nt as _os  # type: ignore[no-redef]
 
-__all__ = ["MARKERS", "claims_crate", "claims_file", "defines_module", "package_around", "read"]
+__all__ = ["MARKERS", "claims_crate", "claims_file", "defines_module", "has_template", "package_around", "read"]
 
 #: What makes Rust code an extension module: PyO3's attribute (also in a `cfg_attr`), rust-cpython's macro, the C API's
 #: function.
@@ -27,7 +27,7 @@ MARKERS = (
 )
 
 #: How a single file carries its manifest: RFC 3503, rust-script, rustimport.
-_MANIFESTS = (b"---cargo", b"```cargo", b"//:", b"// rustimport:")
+_MANIFESTS = (b"---cargo", b"```cargo", b"//:")
 
 _SEP = "\\" if sys.platform == "win32" else "/"
 
@@ -40,7 +40,7 @@ def claims_crate(manifest: str) -> bool:
     if crate.library is None:
         return False
     text = read(crate.library)
-    if defines_module(text):
+    if defines_module(text) or has_template(text):
         return True
     # The library's root may only name the module that has the marker.
     return b"mod " in text and any(defines_module(read(path)) for path in _modules(crate.library.rpartition(_SEP)[0]))
@@ -62,7 +62,7 @@ def defines_module(text: bytes) -> bool:
 def has_manifest(text: bytes) -> bool:
     """Whether Rust source carries a manifest of its own."""
     text = text.removeprefix(b"\xef\xbb\xbf")
-    if text.startswith(b"// rustimport:"):
+    if has_template(text):
         return True
     if not any(word in text for word in _MANIFESTS) and not text.lstrip().startswith((b"---", b"#!")):
         return False
@@ -72,6 +72,12 @@ def has_manifest(text: bytes) -> bool:
         return manifest_block(text.decode("utf-8", "replace")) is not None
     except ValueError:
         return True  # and the build tells what is wrong with it
+
+
+def has_template(text: bytes) -> bool:
+    """Whether the first line asks for what a PyO3 module needs to be written for it, as rustimport does."""
+    first = text.removeprefix(b"\xef\xbb\xbf").lstrip()[:80].partition(b"\n")[0]
+    return first.startswith(b"//") and b"".join(first.split()).startswith(b"//rustimport:pyo3")
 
 
 def package_around(path: str) -> "str | None":

@@ -94,15 +94,18 @@ TABLE = {
     "toolchains.rustc": {"errors", "keys", "manifest", "plan", "process"},
     "toolchains.builddirs": {"keys", "locks"},
     "toolchains.cargo_output": {"errors"},
-    "toolchains.readonly": {"crates"},
+    "toolchains.readonly": {"crates", "keys"},
+    "toolchains.rustimport": {"rustsource"},
     "toolchains.requests": {"crates", "rustextensions"},
     "toolchains.cargo": {
         "crates", "errors", "keys", "plan", "process", "processor", "progress", "settings", "toolchains.base",
         "toolchains.builddirs",
         "toolchains.cargo_output", "toolchains.readonly", "toolchains.requests", "toolchains.rustc",
+        "toolchains.rustimport",
     },
     "toolchains.rustfile": {
         "crates", "errors", "keys", "plan", "toolchains.base", "toolchains.cargo", "toolchains.requests",
+        "toolchains.rustimport",
     },
     "toolchains.maturin": {
         "crates", "errors", "keys", "manifest", "plan", "process", "rustprojects", "settings",
@@ -181,6 +184,7 @@ UPWARD = {
     ("toolchains.builddirs", "store"),
     ("toolchains.cython", "store"),
     ("toolchains.cython_parts", "store"),
+    ("toolchains.readonly", "store"),
     ("toolchains.rustfile", "store"),
     ("loader", "errors"),
     ("loader", "location"),

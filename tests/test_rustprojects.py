@@ -71,6 +71,42 @@ PLAIN = {**CRATE, "src/lib.rs": "pub fn f() {}\n"}
             {"pkg.pkg": "rust/Cargo.toml"},
             id="the src and rust layout",
         ),
+        pytest.param(
+            MATURIN + '[project]\nname = "pkg"\n[tool.maturin]\npython-source = "python"\n',
+            {"rust/Cargo.toml": manifest("pkg"), "rust/src/lib.rs": MARKED, "python/pkg/__init__.py": ""},
+            {"pkg.pkg": "rust/Cargo.toml"},
+            id="python-source beside rust",
+        ),
+        pytest.param(
+            MATURIN + '[project]\nname = "dist"\n[tool.maturin]\npython-packages = ["pkg"]\n',
+            {
+                "rust/Cargo.toml": manifest("x", lib='name = "pkg"'),
+                "rust/src/lib.rs": MARKED,
+                "src/pkg/__init__.py": "",
+            },
+            {"pkg.pkg": "rust/Cargo.toml"},
+            id="another package in src than the project",
+        ),
+        pytest.param(
+            MATURIN + '[project]\nname = "pkg"\n[tool.maturin]\nmanifest-path = "rust/py/Cargo.toml"\n',
+            {
+                "rust/Cargo.toml": '[workspace]\nmembers = ["py"]\n',
+                "rust/py/Cargo.toml": manifest("pkg"),
+                "rust/py/src/lib.rs": MARKED,
+                "src/pkg/__init__.py": "",
+            },
+            {"pkg.pkg": "rust/py/Cargo.toml"},
+            id="a member of the workspace in rust",
+        ),
+        pytest.param(
+            MATURIN, {**CRATE, "some_crate/__init__.pyi": ""}, {"some_crate.some_crate": "Cargo.toml"}, id="a namespace"
+        ),
+        pytest.param(
+            MATURIN + '[tool.maturin]\nmanifest-path = "x/Cargo.toml"\n',
+            {"x/Cargo.toml": manifest("x"), "x/src/lib.rs": MARKED},
+            {"x": "x/Cargo.toml"},
+            id="a crate's folder is no namespace",
+        ),
         pytest.param(MATURIN + '[tool.maturin]\nbindings = "bin"\n', CRATE, {}, id="a program"),
         pytest.param(
             MATURIN,
@@ -236,6 +272,14 @@ def test_a_module_that_a_setup_makes_and_what_it_asks_for(project: Project, back
     assert value(project) == "10"
 
 
+def test_a_backend_in_other_quotes(project: Project) -> None:
+    need("cargo")
+    project.write("pyproject.toml", "[build-system]\nbuild-backend = 'maturin'\n[project]\nname = 'sample'\n")
+    lay_out(project.root, {"rust/Cargo.toml": manifest("sample"), "rust/src/lib.rs": raw("sample", 7)})
+    project.write("src/sample/__init__.py", "from .sample import value\n")
+    assert project.ok("import sys; sys.path[0] = 'src'; import autoaccel, sample; print(sample.value)") == "7"
+
+
 @pytest.mark.parametrize("before", [None, "setup()\n"])
 def test_a_setup_that_asks_for_something_only_later(project: Project, before: str | None) -> None:
     need("cargo")
@@ -341,3 +385,37 @@ def test_the_first_import_from_a_folder_that_has_just_come_on_the_path(project: 
         "print(importlib.util.find_spec('other').origin, importlib.util.find_spec('nothing'))"
     )
     assert out == f"{project.root}/later/Cargo.toml None"
+
+
+SETUP = """
+from setuptools import setup
+from setuptools_rust import RustExtension
+setup(name="sample", package_dir={"": "python"}, rust_extensions=[RustExtension("sample._lib", debug=False)])
+"""
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param({"pyproject.toml": MATURIN + '[tool.maturin]\nmodule-name = "sample._lib"\n'}, id="maturin"),
+        pytest.param(
+            {"pyproject.toml": '[[tool.setuptools-rust.ext-modules]]\ntarget = "sample._lib"\n'}, id="setuptools-rust"
+        ),
+        pytest.param(
+            {"setup.py": SETUP, "pyproject.toml": "[build-system]\nrequires = ['setuptools', 'setuptools-rust>=1']\n"},
+            id="setup.py",
+        ),
+    ],
+)
+def test_a_project_s_folder_in_the_current_one_has_the_name_of_its_package(
+    project: Project, told: dict[str, str]
+) -> None:
+    need("cargo")
+    files = {"Cargo.toml": manifest("sample", lib='name = "_lib"'), "src/lib.rs": raw("_lib", 5), **told}
+    lay_out(project.root / "sample", {**files, "python/sample/__init__.py": "from ._lib import value\n"})
+    # As an editable install has it: the folder of the project comes first, and is no package.
+    code = (
+        "import sys; sys.path.append('sample/python'); import autoaccel, sample; print(sample.value, sample.__file__)"
+    )
+    for _ in range(2):
+        assert project.ok(code) == f"5 {project.root / 'sample/python/sample/__init__.py'}"

@@ -197,12 +197,13 @@ class Lazy:
     def __getattr__(self, name: str) -> "Any":
         if name == "py_func":
             raise AttributeError(name)
-        if name[:2] == "__" or self._path[-6:] == "config":
-            # What may be a plain value has to be one.
-            return getattr(real(self), name)
-        if self._make is not None:
-            return Lazy(f"{self._path}.{name}", lambda: getattr(real(self), name))
-        return Lazy(f"{self._path}.{name}")
+        # Only of numba's modules is it known what is there. What is asked of a type, or whether something is there at
+        # all, has to be the truth.
+        path = self._path
+        known = name in _MODULES or name in _TYPES or name in _LATER or name in ("jit", "njit", "config")
+        if (known or path[-6:] == ".types") and self._make is None and _MODULES.issuperset(path.split(".")):
+            return Lazy(f"{path}.{name}")
+        return getattr(real(self), name)
 
     def __setattr__(self, name: str, value: object) -> None:
         setattr(real(self), name, value)
@@ -255,6 +256,8 @@ class Lazy:
         return typeof(real(self))
 
 
+#: The modules of numba's that have these.
+_MODULES = frozenset(("numba", "types", "core", "decorators", "np", "ufunc", "experimental", "extending"))
 #: Decorators whose work can wait until numba is there.
 _LATER = frozenset(
     """vectorize guvectorize cfunc stencil jitclass overload overload_method overload_attribute

@@ -89,12 +89,22 @@ def enclosed(function: FunctionType) -> list[FunctionType]:
 
 
 def _functions_in(value: object) -> Iterator[FunctionType]:
-    inner = getattr(value, "py_func", value) if not isinstance(value, ModuleType | type) else value
+    inner: Any = getattr(value, "py_func", value) if not isinstance(value, ModuleType | type) else value
+    inner = inner._dispatcher.py_func if _is_universal(inner) else inner
     if isinstance(inner, FunctionType) and (inner.__module__ or "").partition(".")[0] not in LIBRARIES:
         yield inner
     elif isinstance(value, tuple | list):
         for item in value:
             yield from _functions_in(item)
+
+
+def _is_universal(value: Any) -> bool:
+    """Whether a value is what `@vectorize` or `@guvectorize` give for signatures that are told.
+
+    Without these, what a call of it becomes depends on the calls before.
+    """
+    kind = type(value)
+    return kind.__name__ in ("DUFunc", "GUFunc") and kind.__module__.startswith("numba.np.ufunc.") and value._frozen
 
 
 def frozen(function: FunctionType) -> object:
@@ -194,9 +204,26 @@ def value_digest(value: object) -> object:
             inner.__qualname__,
             repr(getattr(value, "targetoptions", None)),
         )
+    if _is_universal(value):
+        return _universal_digest(value)
     if isinstance(value, BuiltinFunctionType):
         return "builtin", value.__module__, value.__qualname__
     return _library_digest(value, kind)
+
+
+def _universal_digest(value: Any) -> object:
+    builder = getattr(value, "gufunc_builder", None)
+    options = builder.targetoptions if builder is not None else value._dispatcher.targetoptions
+    signatures = builder._sigs if builder is not None else value._dispatcher.overloads
+    kernel = value._dispatcher.py_func
+    return (
+        "universal",
+        kernel.__module__,
+        kernel.__qualname__,
+        repr(sorted(options.items())),
+        tuple(map(str, signatures)),
+        (builder.signature, builder.writable_args) if builder is not None else (),
+    )
 
 
 def _name(kind: type) -> str:

@@ -24,7 +24,7 @@ from . import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from types import FunctionType
     from typing import Any
 
@@ -36,11 +36,15 @@ __all__ = [
     "dispatchers",
     "enrol",
     "files",
+    "is_kept",
     "is_ours",
     "is_users",
     "jitted_in",
+    "kernel_caching",
     "settings_digest",
+    "spelled_out",
     "unsettled",
+    "wrapper_caching",
 ]
 
 #: Settings of numba's that change the code it makes, as `numba.core.config` has them.
@@ -168,12 +172,56 @@ def caching(dispatcher: Any, asked: bool) -> Any:
     function: FunctionType = dispatcher.py_func
     options = repr((sorted(dispatcher.targetoptions.items()), sorted(dispatcher.locals.items())))
     taken = _stamps[id(function)] = Stamp(function, options)
+    return _cache_of(taken, asked, "")
+
+
+def kernel_caching(dispatcher: Any, options: Mapping[str, object], asked: bool) -> Any:
+    """numba's cache object for the kernel that a universal function of the user's (`@vectorize` and its like) runs.
+
+    Args:
+        dispatcher: the kernel's, which is of another class than those of jitted functions.
+        options: how it is compiled.
+        asked: whether the user has asked for caching.
+    """
+    taken = Stamp(dispatcher.py_func, repr((sorted(options.items()), sorted(dispatcher.locals.items()))))
+    _stamps.setdefault(id(dispatcher.py_func), taken)
+    return _cache_of(taken, asked, "kernel")
+
+
+def wrapper_caching(wrapper: Any) -> Any:
+    """numba's cache object for the loop around the kernel of a generalised universal function of the user's."""
+    # The kernel's name is in its code, and tells of its signature and options.
+    name = wrapper.cres.fndesc.mangled_name
+    taken = Stamp(wrapper.py_func, repr((name, wrapper.sin, wrapper.sout, type(wrapper).__name__)))
+    return _cache_of(taken, False, "wrapper")
+
+
+def is_kept(cache: Any) -> bool:
+    """Whether a cache object of numba's is one of ours."""
+    return isinstance(cache, _classes()[0])
+
+
+def spelled_out(signature: Any) -> Any:
+    """A signature as numba has it of what the user may have written."""
+    kinds, returned = import_module("numba.core.sigutils").normalize_signature(signature)
+    return kinds if returned is None else returned(*kinds)
+
+
+def _cache_of(taken: Stamp, asked: bool, kind: str) -> Any:
+    """A cache object of numba's for one function.
+
+    Args:
+        taken: the function's stamp.
+        asked: whether the user has asked for it.
+        kind: what is kept of it: ``"kernel"``, ``"wrapper"``, or as ``""`` what a jitted function is compiled to.
+    """
+    function = taken.function
     base = os.path.splitext(os.path.basename(function.__code__.co_filename))[0]
     folder = hashlib.sha256(os.path.abspath(function.__code__.co_filename).encode()).hexdigest()[:20]
     cache: Any = object.__new__(_classes()[0])
-    impl: Any = object.__new__(_classes()[1])
+    impl: Any = object.__new__(_library_impl() if kind == "wrapper" else _classes()[1])
     impl._lineno = function.__code__.co_firstlineno
-    impl._locator = _classes()[2](function, f"{open_store().bucket}/numba/{folder}", taken)
+    impl._locator = _classes()[2](taken, f"{open_store().bucket}/numba/{folder}", kind)
     impl._filename_base = impl.get_filename_base(f"{base}.{function.__qualname__}", sys.abiflags)
     cache._name, cache._py_func, cache._impl, cache._asked = repr(function), function, impl, asked
     cache._cache_path = impl._locator.get_cache_path()
@@ -309,9 +357,9 @@ def _classes() -> tuple[type, type, type, type]:
                 return self._load(file.read(), index=False)
 
     class Locator(caching._CacheLocator):  # type: ignore[misc]
-        def __init__(self, function: FunctionType, path: str, taken: Stamp) -> None:
-            self._py_file = function.__code__.co_filename
-            self._function, self._path, self._taken = function, path, taken
+        def __init__(self, taken: Stamp, path: str, kind: str) -> None:
+            self._py_file = taken.function.__code__.co_filename
+            self._function, self._path, self._taken, self._kind = taken.function, path, taken, kind
 
         def get_cache_path(self) -> str:
             return self._path
@@ -321,7 +369,9 @@ def _classes() -> tuple[type, type, type, type]:
 
         def get_disambiguator(self) -> str:
             # Functions of one name and line are told apart by the module's own name: a script may be imported as well.
-            name = hashlib.sha256(self._function.__module__.encode()).hexdigest()[:6]
+            # One may be jitted twice, with other options.
+            told = (self._function.__module__, self._kind, self._taken.options)
+            name = hashlib.sha256("\n".join(told).encode("utf-8", "surrogatepass")).hexdigest()[:6]
             return f"{self._function.__code__.co_firstlineno}-{name}{_compartment(self._function)}"
 
     class Impl(caching.CompileResultCacheImpl):  # type: ignore[misc]
@@ -342,12 +392,13 @@ def _classes() -> tuple[type, type, type, type]:
             return found
 
         def save_overload(self, sig: Any, data: Any) -> None:
-            lifted = any(not one.can_cache for one in data.lifted)
-            if not self._asked and (lifted or data.library.has_dynamic_globals):
+            library = getattr(data, "library", data)
+            lifted = any(not one.can_cache for one in getattr(data, "lifted", ()))
+            if not self._asked and (lifted or library.has_dynamic_globals):
                 return
             try:
                 self._cache_file.given = jitted_in(_arguments(sig))
-                if self._stamp.unsettled(self._cache_file.given) is None and not _open_ended(data.library):
+                if self._stamp.unsettled(self._cache_file.given) is None and not _open_ended(library):
                     super().save_overload(sig, data)
             except Exception:
                 return
@@ -365,6 +416,17 @@ def _classes() -> tuple[type, type, type, type]:
                 super().flush()
 
     return Cache, Impl, Locator, Files
+
+
+@functools.cache
+def _library_impl() -> type:
+    """The serializer of libraries that are kept by themselves."""
+    caching: Any = import_module("numba.core.caching")
+
+    class Impl(caching.CodeLibraryCacheImpl):  # type: ignore[misc]
+        _filename_prefix = "guf"
+
+    return Impl
 
 
 def _is_omitted(kind: Any) -> bool:

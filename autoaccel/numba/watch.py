@@ -15,6 +15,7 @@ from . import settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
@@ -131,7 +132,58 @@ def _attach() -> None:
         setattr(Dispatcher, name, looked_at(getattr(Dispatcher, name)))
     Dispatcher.__init__ = __init__
     Dispatcher.enable_caching = enable_caching
+    _attach_to_ufuncs()
     atexit.register(_at_exit)
+
+
+def _attach_to_ufuncs() -> None:
+    """Have what `@vectorize` and `@guvectorize` compile kept as well; they have classes of their own."""
+    Dispatcher: Any = import_module("numba.np.ufunc.ufuncbuilder").UFuncDispatcher
+    Wrapper: Any = import_module("numba.np.ufunc.wrappers")._GufuncWrapper
+
+    from . import tier1
+
+    enable, compile_, initialise = Dispatcher.enable_caching, Dispatcher.compile, Wrapper.__init__
+
+    def ours(function: Any, set_up: Callable[[], None]) -> bool:
+        try:
+            if not tier1.is_ours(function):
+                return False
+            set_up()
+        except Exception as problem:
+            warn(f"{getattr(function, '__qualname__', function)} is not cached", problem)
+            return False
+        return True
+
+    def enable_caching(self: Any) -> None:
+        def ask() -> None:
+            self._asked = True
+
+        if type(self) is not Dispatcher or not ours(self.py_func, ask):
+            enable(self)
+
+    def compile_kept(self: Any, sig: Any, *given: Any, **options: Any) -> Any:
+        def keep() -> None:
+            # The decorator's options come with the first compile, not with the dispatcher.
+            if not tier1.is_kept(self.cache):
+                told = {**self.targetoptions, **options}
+                self.cache = tier1.kernel_caching(self, told, getattr(self, "_asked", False))
+
+        plain = not given and "locals" not in options
+        if plain and type(self) is Dispatcher and ours(self.py_func, keep):
+            sig = tier1.spelled_out(sig)
+        return compile_(self, sig, *given, **options)
+
+    def __init__(self: Any, py_func: Any, *args: Any, **options: Any) -> None:
+        initialise(self, py_func, *args, **options)
+
+        def keep() -> None:
+            self.cache = tier1.wrapper_caching(self)
+
+        if not self.is_parfors:
+            ours(py_func, keep)
+
+    Dispatcher.enable_caching, Dispatcher.compile, Wrapper.__init__ = enable_caching, compile_kept, __init__
 
 
 def _afresh(dispatcher: Any) -> None:

@@ -10,11 +10,11 @@ import sysconfig
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 from .. import crates, errors, keys, process, processor, progress, settings
 from ..plan import Built, Options, Plan, Tool
-from . import builddirs, cargo_output, readonly, requests, rustc
+from . import builddirs, cargo_output, readonly, requests, rustc, rustimport
 from .base import Failed
 
 TYPE_CHECKING = False
@@ -54,6 +54,7 @@ class Job:
         request: what the project asks for.
         shown: a file of ours -> the user's file that it is a copy of.
         arguments: further arguments of rustc.
+        rewritten: a file of the user's -> the text to compile in its place.
     """
 
     crate: Crate
@@ -63,6 +64,7 @@ class Job:
     request: Request
     shown: tuple[tuple[str, str], ...] = ()
     arguments: tuple[str, ...] = ()
+    rewritten: tuple[tuple[str, str], ...] = ()
 
 
 def prepare() -> None:
@@ -120,7 +122,25 @@ def job_of(source: Source, manifest: str, how: Settings) -> Job:
     crate = crates.read_crate(manifest)
     workspace, _ = crates.workspace_of(crate)
     request = requests.of_crate(source, crate, how)
-    return Job(crate, workspace, crate.folder, python_for(crate, workspace), request)
+    job = Job(crate, workspace, crate.folder, python_for(crate, workspace), request)
+    text = _content(crate.library).decode("utf-8", "surrogateescape") if crate.library is not None else ""
+    return _with_module(job, source, text) if rustimport.asked(text) else job
+
+
+def _with_module(job: Job, source: Source, text: str) -> Job:
+    """A job whose library gets its module, and whose manifest gets PyO3 where it has none."""
+    crate = job.crate
+    assert crate.library is not None
+    written = ((crate.library, text + rustimport.module_for(source.name.rpartition(".")[2], text)),)
+    if crates.dependency(crate, "pyo3", job.workspace) is not None:
+        return replace(job, rewritten=written)
+    table = {**crate.table, "dependencies": {**crates.table_of(crate.table, "dependencies"), "pyo3": rustimport.PYO3}}
+    return replace(
+        job,
+        # What is asked of the crate, its dependencies among it, is asked of what is compiled.
+        crate=replace(crate, table=table),
+        rewritten=(*written, (crate.manifest, crates.to_toml(table))),
+    )
 
 
 def python_for(crate: Crate, workspace: str) -> str:
@@ -269,8 +289,10 @@ class Run:
         self.rust = rustc.find(job.folder, plan.source)
         self.known = builddirs.open_dir(folder, _kind(plan, job))
         self.log: list[str] = []
-        #: the folder with links to the crate, where its own can't be written
+        #: the folder with links to the crate, where its own can't be written, or is not what is compiled
         self.mirror = ""
+        if job.rewritten:
+            self.mirror = readonly.mirrored(self._mirror(), job.crate, job.workspace, dict(job.rewritten))
         self.lock = keys.file_digest(_lock(job))
         configs = [keys.file_digest(path) for path in plan.inputs if os.path.basename(path).startswith("config")]
         # What makes cargo keep results apart; a record of one says nothing about another.

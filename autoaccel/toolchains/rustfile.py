@@ -5,7 +5,6 @@ cargo compiles packages only, so a manifest is written into the cache for each f
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tomllib
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 
 from .. import crates, errors, keys
 from ..plan import Built, Plan
-from . import cargo, requests
+from . import cargo, requests, rustimport
 from .base import Failed
 
 TYPE_CHECKING = False
@@ -28,7 +27,7 @@ __all__ = ["Block", "build", "manifest_block", "plan", "prepare"]
 
 #: Used in the source -> the dependency that it means, where the manifest has none of the name.
 _BINDINGS: tuple[tuple[str, str, object], ...] = (
-    (r"\bpyo3::|#\[pymodule|#\[pyfunction", "pyo3", "0.30"),
+    (r"\bpyo3::|#\[pymodule|#\[pyfunction", "pyo3", rustimport.PYO3),
     (r"\bpyo3_ffi::", "pyo3-ffi", "0.30"),
     (r"\bcpython::|py_module_initializer!", "cpython", {"version": "0.7", "features": ["extension-module"]}),
 )
@@ -161,7 +160,7 @@ def _prepared(source: Source, how: Settings, bucket: str) -> tuple[cargo.Job, st
         raise errors.undecodable(source.name, source.path, str(error)) from None
     folder = f"{bucket}/cargo/file-{keys.digest(source.path)}"
     stem = re.sub(r"\W", "_", source.name.rpartition(".")[2], flags=re.ASCII)
-    module = _generated_module(source, text)
+    module = rustimport.module_for(stem, text) if rustimport.asked(text) else ""
     try:
         block = manifest_block(text)
     except ValueError as error:
@@ -170,7 +169,7 @@ def _prepared(source: Source, how: Settings, bucket: str) -> tuple[cargo.Job, st
     copied = bool(module) or (block is not None and bool(block.fences))
     library = f"{folder}/src/lib.rs" if copied else source.path
     # What has no edition is of the newest; these are written for the one before.
-    old = (block is not None and block.kind == "rustimport") or re.search(r"^// ?rustimport|#\[no_mangle\]", text)
+    old = (block is not None and block.kind == "rustimport") or re.search(r"\A\s*//\s*rustimport|#\[no_mangle\]", text)
     table: dict[str, Any] = {
         **own,
         "package": {
@@ -205,7 +204,7 @@ def _prepared(source: Source, how: Settings, bucket: str) -> tuple[cargo.Job, st
         arguments=(f"--remap-path-prefix=src/lib.rs={source.path}",) if copied else (),
     )
     copy = _without(text, block) + module if copied else None
-    return job, to_toml(table), copy
+    return job, crates.to_toml(table), copy
 
 
 def _parsed(block: Block | None) -> dict[str, Any]:
@@ -240,24 +239,6 @@ def _implied(text: str, own: Mapping[str, Any]) -> dict[str, object]:
     return {package: told for pattern, package, told in _BINDINGS if package not in named and re.search(pattern, text)}
 
 
-def _generated_module(source: Source, text: str) -> str:
-    """What ``// rustimport:pyo3`` in the first line asks for: a module of all functions and classes."""
-    if not re.match(r"// ?rustimport:pyo3\b", text) or "#[pymodule" in text:
-        return ""
-    attributes = r"(?:\s*#\[[^\]]*\]|\s*//[^\n]*)*\s*(?:pub(?:\([^)]*\))?\s+)?"
-    functions = re.findall(rf"#\[pyfunction[^\]]*\]{attributes}(?:async\s+|unsafe\s+)*fn\s+(\w+)", text)
-    classes = re.findall(rf"#\[pyclass[^\]]*\]{attributes}(?:struct|enum)\s+(\w+)", text)
-    stem = source.name.rpartition(".")[2]
-    lines = [
-        *(f"    module.add_function(pyo3::wrap_pyfunction!({name}, module)?)?;" for name in functions),
-        *(f"    module.add_class::<{name}>()?;" for name in classes),
-    ]
-    return (
-        f"\n#[pyo3::pymodule]\nfn {stem}(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {{\n"
-        "    use pyo3::types::PyModuleMethods;\n" + "\n".join(lines) + "\n    Ok(())\n}\n"
-    )
-
-
 def _absolute(table: Mapping[str, Any], base: str) -> dict[str, Any]:
     """The manifest with the paths of its dependencies from the file's folder."""
     changed: dict[str, Any] = {}
@@ -268,28 +249,3 @@ def _absolute(table: Mapping[str, Any], base: str) -> dict[str, Any]:
             value = os.path.normpath(os.path.join(base, value))
         changed[key] = value
     return changed
-
-
-def to_toml(table: Mapping[str, Any]) -> str:
-    """TOML of a parsed manifest: a table for each key, all below it inline."""
-    plain = [f"{json.dumps(key)} = {_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
-    for key, value in table.items():
-        if isinstance(value, dict):
-            plain += [
-                "",
-                f"[{json.dumps(key)}]",
-                *(f"{json.dumps(one)} = {_value(told)}" for one, told in value.items()),
-            ]
-    return "\n".join(plain) + "\n"
-
-
-def _value(value: object) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(key)} = {_value(one)}" for key, one in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(_value(one) for one in value) + "]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    return str(value)

@@ -302,6 +302,45 @@ def test_a_plain_value_of_numbas_is_that_value(project: Project) -> None:
     assert "numba.__version__, numba.core.config.NUMBA_NUM_THREADS, for which nothing can stand" in done.stdout
 
 
+ASKING = """
+import numba
+from numba import float64
+THERE = hasattr(numba, "no_such_thing"), hasattr(numba, "njit"), hasattr(numba.types, "float64"), hasattr(float64, "ndim")
+class wrap:
+    def __init__(self, signatures):
+        self.signatures = signatures
+    def __call__(self, function):
+        self.sizes = [getattr(one, "ndim", 0) for sig in self.signatures for one in (*sig.args, sig.return_type)]
+        self.names = [str(one.return_type) for one in self.signatures if hasattr(one, "args")]
+        return self
+"""
+ASKED = """
+from numba import float64, int64, njit
+from asking import wrap
+@wrap([float64(float64, float64[:]), int64(int64, int64[:, :])])
+def function(x, a): return x
+@njit
+def twice(x): return x * 2
+row = float64[:]
+size, has = getattr(row, "ndim", 0), hasattr(row, "no_such_thing")
+"""
+
+
+def test_what_types_and_signatures_are_asked_is_answered(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    project.write("asking.py", ASKING)
+    project.write("asked.py", ASKED)
+    code = (
+        "import asked as m, asking; print(m.function.sizes, m.function.names, m.size, m.has, asking.THERE, m.twice(4))"
+    )
+    plain = project.ok(code)
+    assert plain == "[0, 1, 0, 0, 2, 0] ['float64', 'int64'] 1 False (False, True, True, False) 8"
+    for _ in range(3):
+        time.sleep(0.1)
+        assert project.ok(f"import autoaccel, {code.removeprefix('import ')}") == plain
+
+
 CHANGING = """
 from collections import OrderedDict, defaultdict
 from numba import cfunc, float64, njit, stencil, vectorize

@@ -181,3 +181,83 @@ def test_functions_that_are_given_to_functions_are_known_again(project: Project)
     plain = project.ok(changed.replace("import autoaccel, ", "import "), **off).split()
     assert project.ok(changed, **off).split()[:5] == plain[:5]
     assert project.ok(CALLS, **off).split()[:5] == ["13.5", "3.5", "7.0", "7.5", "5.5"]
+
+
+UNIVERSAL = """
+import numpy as np
+from numba import guvectorize, njit, vectorize
+from library import times
+@vectorize(["float64(float64)", "float32(float32)"]{cache})
+def eager(x): return times(x) + 1
+@vectorize(nopython=True{cache})
+def late(x, y): return times(x) + y
+@guvectorize(["void(float64[:], float64[:])"], "(n)->()", fastmath=False{cache})
+def summed(a, out):
+    out[0] = 0.0
+    for one in a:
+        out[0] += times(one)
+@guvectorize("(n),()->(n)"{cache})
+def shifted(a, step, out):
+    for i in range(len(a)):
+        out[i] = times(a[i]) + step
+def plain(x): return times(x) + 7
+@njit
+def user(a, out):
+    summed(a, out)
+    return eager(out)
+jitted, universal = njit(plain), vectorize(plain{cache})
+"""
+#: Prints results, and the functions of the module that numba has compiled for it.
+UNIVERSAL_CALLS = """
+import numba.core.compiler as compiler
+compiling, seen = compiler.compile_extra, []
+def compile_extra(typing, target, function, *args, **options):
+    seen.append(function.__name__)
+    return compiling(typing, target, function, *args, **options)
+compiler.compile_extra = compile_extra
+{start} universal as u
+a, out = u.np.arange(3.0), u.np.zeros(3)
+u.shifted(a, 1.0, out)
+print(u.user(a, u.np.zeros(())), *u.eager(a), u.late(2.0, 1.0), u.summed(a), *out, u.universal(1.5), u.jitted(1.5))
+print(*sorted(one for one in seen if one in vars(u)))
+"""
+
+
+@pytest.mark.parametrize("how", ["ours", "numba's cache"])
+def test_universal_functions(project: Project, how: str) -> None:
+    need("numba")
+    project.env["NUMBA_CACHE_DIR"] = str(project.cache.parent / "numba-cache")
+    project.env["AUTOACCEL_NUMBA"] = "off"
+    project.write("library.py", LIBRARY.format(cache=""))
+    project.write("universal.py", UNIVERSAL.format(cache="" if how == "ours" else ", cache=True"))
+    calls = UNIVERSAL_CALLS.format(start="import autoaccel," if how == "ours" else "import")
+
+    def called() -> tuple[str, list[str]]:
+        result = project.run(calls)
+        assert result.status == 0, result.err
+        results, compiled = result.out.splitlines()
+        return results, compiled.split()
+
+    twice, all_of_them = (
+        "13.0 1.0 3.0 5.0 5.0 6.0 1.0 3.0 5.0 10.0 10.0",
+        ["eager", "eager", "late", "plain", "shifted", "summed"],
+    )
+    results, compiled = called()
+    assert results == twice
+    assert {*compiled} >= {*all_of_them}
+    results, compiled = called()
+    assert results == twice
+    assert "eager" not in compiled
+    if how == "ours":
+        assert compiled == [], "they are kept, asked or not"
+        assert not list(project.root.rglob("*.nbi"))
+    replace(project, "library.py", "SCALE = 2.0", "SCALE = 3.0")
+    results, compiled = called()
+    thrice = "28.0 1.0 4.0 7.0 7.0 9.0 1.0 4.0 7.0 11.5 11.5"
+    # What numba keeps of the first two files is not looked at again.
+    assert results == (thrice if how == "ours" else twice.removesuffix("10.0") + "11.5")
+    if how == "ours":
+        assert called() == (thrice, [])
+        replace(project, "universal.py", "fastmath=False", "fastmath=True ")
+        assert called() == (thrice, ["summed", "user"])
+        assert called() == (thrice, [])

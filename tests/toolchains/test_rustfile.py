@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from autoaccel.toolchains.rustfile import manifest_block, to_toml
+from autoaccel.crates import to_toml
+from autoaccel.toolchains.rustfile import manifest_block
 from tests.conftest import Project, need
 from tests.rust import PYO3, compiled_bindings, manifest, raw, rust, value  # noqa: F401
 
@@ -103,6 +104,66 @@ class TestManifests:
             """,
         )
         assert rust.ok("import autoaccel, single; print(single.add_two(2), single.Thing.__name__)") == "5000 Thing"
+
+    def test_rustimport_writes_the_module_of_a_file_that_talks_of_modules(self, rust: Project) -> None:  # noqa: F811
+        rust.write(
+            "single.rs",
+            """
+            //  rustimport:pyo3
+
+            // No #[pymodule] here: /* it is written.
+            use pyo3::prelude::*;
+
+            /* #[pyfunction] fn nothing() {} */
+            #[pyo3::pyfunction]
+            #[pyo3(signature = (a, b = [3, 4]))] // a list
+            pub(crate) fn add_two(a: i64, b: [i64; 2]) -> i64 {
+                let _text = "#[pyfunction] fn nothing() {} /*";
+                1000 * (a + b[0])
+            }
+
+            #[pyclass(eq)] // comparable
+            #[derive(PartialEq)]
+            /* #[derive(Debug)] */
+            pub enum Thing { A, B }
+            """,
+        )
+        assert rust.ok("import autoaccel, single; print(single.add_two(2), single.Thing.__name__)") == "5000 Thing"
+
+    def test_rustimport_writes_the_module_of_a_crate(self, rust: Project) -> None:  # noqa: F811
+        rust.write("Cargo.toml", '[workspace]\nmembers = ["crates/*"]\nresolver = "2"\n')
+        rust.write("crates/one/Cargo.toml", '[package]\nname = "one"\nversion = "0.1.0"\nedition = "2021"\n')
+        text = (
+            "// rustimport:pyo3\nuse pyo3::prelude::*;\nmod other;\n\n"
+            "#[pyfunction]\nfn seen() -> i64 {\n    other::N\n}\n"
+        )
+        source = rust.write("crates/one/src/lib.rs", text)
+        rust.write("crates/one/src/other.rs", "pub const N: i64 = 5;\n")
+        call = "import sys; sys.path.insert(0, 'crates'); import autoaccel, one; print(one.seen())"
+        assert rust.ok(call) == "5"
+        logs = [one.read_text() for one in rust.cache.glob("v2/artifacts/*/build.log")]
+        assert len(logs) == 1
+        assert "Compiling one v" in logs[0]
+        assert "Compiling pyo3 v" not in logs[0], "it is compiled already"
+        rust.write("crates/one/src/other.rs", "pub const N: i64 = 6;\n")
+        assert rust.ok(call) == "6"
+        source.write_text(text.replace("other::N", "other::N + 1"))
+        assert rust.ok(call) == "7"
+        assert source.read_text() == text.replace("other::N", "other::N + 1")
+        assert sorted(one.name for one in rust.root.rglob("*") if one.is_file() and one.suffix != ".pyc") == [
+            "Cargo.toml", "Cargo.toml", "lib.rs", "other.rs",
+        ]  # fmt: skip
+        source.write_text(text.replace("other::N", "other::M"))
+        result = rust.run(call)
+        assert f"{source}:7:12: E0425: cannot find value `M` in module `other`" in result.err, result.err
+        # With a module of its own it is a crate like all others.
+        source.write_text(
+            text.replace("// rustimport:pyo3", "").replace("other::N", "8")
+            + "\n#[pymodule]\nmod one {\n    #[pymodule_export]\n    use super::seen;\n}\n"
+        )
+        manifest = rust.root / "crates/one/Cargo.toml"
+        manifest.write_text(manifest.read_text() + '[lib]\ncrate-type = ["cdylib"]\n[dependencies]\npyo3 = "0.30"\n')
+        assert rust.ok(call) == "8"
 
 
 class TestClaims:
