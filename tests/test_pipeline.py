@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CountingCompiler, Project, c_module, need
+from tests.conftest import CountingCompiler, Project, asleep, c_module, need
 
 CODE = "import autoaccel, sample; print(sample.value())"
 WITH_HEADER = {"value": "NUMBER", "before": '#include "own.h"'}
@@ -473,7 +473,8 @@ class TestInterrupted:
 
     def started(self, project: Project) -> tuple[subprocess.Popen[str], str]:
         flag = project.write("flag", "")
-        mark = str(os.getpid() % 1000)
+        # Of one length: no other sleeper's command line begins with it.
+        mark = f".{os.getpid():08}"
         project.compiler(self.SLOW.format(flag=flag, mark=mark))
         project.c("sample.c", 3)
         child = project.start(
@@ -487,6 +488,8 @@ class TestInterrupted:
     def test_ctrl_c_during_a_build(self, project: Project) -> None:
         child, sleeper = self.started(project)
         wait_for(lambda: alive(sleeper), "the slow compiler")
+        # Within the very call that starts it, an interrupt leaves it without anybody who knows it.
+        asleep(child)
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=60)
         assert out == "KeyboardInterrupt()\n"

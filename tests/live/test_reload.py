@@ -132,7 +132,9 @@ WATCH = """
 import importlib, os, pathlib, sys, threading, time
 import autoaccel
 def edit(name, text):
-    pathlib.Path(name).write_text(text)
+    # Whole: who watches may look at any moment.
+    pathlib.Path("." + name).write_text(text)
+    os.replace("." + name, name)
 """
 
 
