@@ -344,8 +344,8 @@ def directory_spec(self, fullname, target=None, depth=5):
     if mtime != self._path_mtime or changed != self._changed or self._racy:
         self._fill_cache()
         self._path_mtime, self._changed = mtime, changed
-        # So long a directory may change again without a new time stamp (coarse kernel clocks).
-        self._racy = time.time() - changed < 0.05
+        # So long a directory may change again without a new time stamp (coarse kernel clocks, or whole seconds).
+        self._racy = time.time() - changed < (0.05 if changed % 1 else 2.1)
     names = self._path_cache
     if names is not self._listed:
         self._stems = None
@@ -536,7 +536,7 @@ def holds(record, names, known=False):
         return False
     if context not in held:
         data = None
-        for pack in packs.values():
+        for pack in list(packs.values()):  # to which other threads add
             if f"/{context}" in pack:
                 data = marshal.loads(pack[f"/{context}"])
         if data is None:

@@ -75,17 +75,22 @@ class Contents:
         return seen if _is_settled(seen, when) else manifest.FRESH
 
     def changed_since(self, path: str, moment_ns: int) -> bool:
-        """Whether the file's change time is not before a moment of the wall clock (nanoseconds)."""
+        """Whether the file's change time may be not before a moment of the wall clock (nanoseconds)."""
         self.digest(path)
-        return self._seen[path][0][1] >= moment_ns
+        seen = self._seen[path][0]
+        return seen[1] >= (moment_ns - COARSE_GRAIN_NS if _is_coarse(seen) else moment_ns)
+
+
+def _is_coarse(seen: manifest.Identity) -> bool:
+    """Whether a file's stamps are whole seconds: so is a change a moment ago told as one before that."""
+    return seen[0] % 1_000_000_000 == 0 and seen[1] % 1_000_000_000 == 0
 
 
 def _is_settled(seen: manifest.Identity, when: int) -> bool:
-    """Whether what changes after a look at ``when`` gets another identity."""
-    coarse = seen[0] % 1_000_000_000 == 0 and seen[1] % 1_000_000_000 == 0
+    """Whether what changes after a look at ``when`` (nanoseconds) gets another identity."""
     # The change time decides: nobody can set it, and a change makes a new one. Windows has none.
     changed = seen[0] if sys.platform == "win32" else seen[1]
-    return when - changed > (COARSE_GRAIN_NS if coarse else _GRAIN_NS)
+    return when - changed > (COARSE_GRAIN_NS if _is_coarse(seen) else _GRAIN_NS)
 
 
 def folder_row(folder: str) -> manifest.Folder:
