@@ -147,10 +147,12 @@ class Project:
             text=True,
         )
 
-    def run(self, code: str, *, python: str = sys.executable, cwd: Path | None = None, **env: str) -> Run:
+    def run(
+        self, code: str, *, python: str = sys.executable, cwd: Path | None = None, patience: float = 240, **env: str
+    ) -> Run:
         """A fresh interpreter that runs ``code`` in the project's folder, to its end."""
         child = self.start(code, python=python, cwd=cwd, **env)
-        out, err = child.communicate(timeout=240)
+        out, err = child.communicate(timeout=patience)
         return Run(child.returncode, out, err)
 
     def ok(self, code: str, **kwargs: object) -> str:
