@@ -74,15 +74,20 @@ class Contents:
         seen, when = self._seen[path]
         return seen if _is_settled(seen, when) else manifest.FRESH
 
-    def changed_since(self, path: str, moment_ns: int) -> bool:
-        """Whether the file's change time may be not before a moment of the wall clock (nanoseconds)."""
-        self.digest(path)
+    def changed_since(self, path: str, moment_ns: int, before: Contents | None = None) -> bool:
+        """Whether the file may have changed at or after a moment of the wall clock (nanoseconds): by its change time.
+
+        ``before``: what has read it at that moment, if it has. Then its content tells, too.
+        """
+        digest = self.digest(path)
         seen = self._seen[path][0]
+        if before is not None and path in before._digests:
+            return seen[1] >= moment_ns or digest != before._digests[path]
         return seen[1] >= (moment_ns - COARSE_GRAIN_NS if _is_coarse(seen) else moment_ns)
 
 
 def _is_coarse(seen: manifest.Identity) -> bool:
-    """Whether a file's stamps are whole seconds: so is a change a moment ago told as one before that."""
+    """Whether a file's stamps are whole seconds: a change after a moment may be told as one before it."""
     return seen[0] % 1_000_000_000 == 0 and seen[1] % 1_000_000_000 == 0
 
 

@@ -209,7 +209,7 @@ def _keep(store: Store, case: _Case, built: Built, work: str, seconds: float, fo
         (
             path
             for path in paths
-            if (_changed(after, path, case.started) and path not in built.written)
+            if (_changed(after, path, case) and path not in built.written)
             or (path in plan.inputs and after.digest(path) != case.contents.digest(path))
         ),
         None,
@@ -233,9 +233,9 @@ def _keep(store: Store, case: _Case, built: Built, work: str, seconds: float, fo
     return Artifact(private, "", built=True, seconds=seconds)
 
 
-def _changed(contents: keys.Contents, path: str, since: int) -> bool:
+def _changed(contents: keys.Contents, path: str, case: _Case) -> bool:
     # The kernel makes this one anew when it is first looked at.
-    return path != processor.FILE and contents.changed_since(path, since)
+    return path != processor.FILE and contents.changed_since(path, case.started, case.contents)
 
 
 def _check_export(plan: Plan, built: Built) -> None:
@@ -260,7 +260,7 @@ def _failed(store: Store, case: _Case, failure: Failed) -> BuildError:
     paths = dict.fromkeys((*case.plan.inputs, *failure.inputs))
     inputs = {path: content for path in paths if (content := contents.digest(path)) is not None}
     # What was mended in the meantime is not what failed.
-    if not any(_changed(contents, path, case.started) for path in inputs):
+    if not any(_changed(contents, path, case) for path in inputs):
         store.remember_failure(case.key, error, inputs, failure.absent, env=failure.env, complete=failure.complete)
     if failure.complete:
         error.inputs, error.absent = tuple(inputs), tuple(failure.absent)

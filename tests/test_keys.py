@@ -166,7 +166,14 @@ def test_a_change_in_the_second_of_a_moment_may_be_one_after_it(
     path = tmp_path / "x"
     path.write_text("one")
     monkeypatch.setattr(keys.manifest, "identity", lambda _: (int(stamps[0]), int(stamps[1]), 3, 1))
-    assert Contents().changed_since(str(path), 5_000_000_000 + int(ago * 1e9)) is changed
+    moment = 5_000_000_000 + int(ago * 1e9)
+    assert Contents().changed_since(str(path), moment) is changed
+    # Who has read it before sees by the content, too.
+    before = Contents()
+    before.digest(str(path))
+    assert Contents().changed_since(str(path), moment, before) is (stamps[1] >= moment)
+    path.write_text("two")
+    assert Contents().changed_since(str(path), moment, before)
 
 
 def test_a_change_after_a_moment_is_seen_whatever_its_mtime(tmp_path: Path) -> None:
