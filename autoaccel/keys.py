@@ -68,6 +68,10 @@ class Contents:
             self._digests[path] = digest
         return self._digests[path]
 
+    def has_read(self, path: str) -> bool:
+        """Whether the file, or that there is none, is known."""
+        return path in self._digests
+
     def identity(self, path: str) -> manifest.Identity:
         """The identity under which the content was read; `manifest.FRESH` where it might change without a new one."""
         self.digest(path)
@@ -81,8 +85,8 @@ class Contents:
         """
         digest = self.digest(path)
         seen = self._seen[path][0]
-        if before is not None and path in before._digests:
-            return seen[1] >= moment_ns or digest != before._digests[path]
+        if before is not None and before.has_read(path):
+            return seen[1] >= moment_ns or digest != before.digest(path)
         return seen[1] >= (moment_ns - COARSE_GRAIN_NS if _is_coarse(seen) else moment_ns)
 
 
