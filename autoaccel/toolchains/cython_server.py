@@ -466,6 +466,7 @@ class Letters:
         self.module = cython("Compiler.Lexicon")
         self.make = self.module.make_lexicon
         self.lexicon: Any = None
+        self.before: Any = None
         self.module.make_lexicon = self.few
 
     def few(self) -> Any:
@@ -485,7 +486,8 @@ class Letters:
     def all(self) -> None:
         """Have names of any letters understood from now on, also by scanners that there are."""
         if self.lexicon is not None:
-            self.lexicon.machine = self.make().machine
+            # A file that includes another one is in the middle of it, and a machine empties its states when it goes.
+            self.before, self.lexicon.machine = self.lexicon.machine, self.make().machine
         self.module.make_lexicon = self.make
         self.lexicon = None
 
