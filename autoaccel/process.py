@@ -26,9 +26,7 @@ __all__ = [
     "environment",
     "find_program",
     "inherited",
-    "interrupt",
     "interrupted",
-    "resume",
     "run",
     "shown",
 ]
@@ -167,16 +165,22 @@ class Cancelled(KeyboardInterrupt):
 
 
 class Scope:
-    """Work of one or several threads that can be given up by another one."""
+    """Work of one or several threads that can be given up by another one; so is what is part of it."""
 
     def __init__(self) -> None:
-        self.cancelled = False
+        self._given_up = False
+        self._whole = _current()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the work, or what it is part of, was given up."""
+        return self._given_up or (self._whole is not None and self._whole.cancelled)
 
     def cancel(self) -> None:
         """End the programs that the work waits for; its waits, and later ones, raise `Cancelled`."""
-        self.cancelled = True
+        self._given_up = True
         for child, scope in list(_running.items()):
-            if scope is self:
+            if scope is not None and scope.cancelled:
                 end(child)
 
     def __enter__(self) -> Self:
@@ -190,9 +194,8 @@ class Scope:
 
 _local = threading.local()
 
-#: Programs that threads of this process wait for, and for whose work; and whether all are to give up.
+#: Programs that threads of this process wait for, and for whose work.
 _running: dict[subprocess.Popen[bytes], Scope | None] = {}
-_over = threading.Event()
 
 #: Are told the process group of each program that is started, and that it has ended.
 started: list[Callable[[int, bool], None]] = []
@@ -203,9 +206,9 @@ def _current() -> Scope | None:
     return scope
 
 
-def inherited() -> Callable[[], None]:
-    """What a helping thread is to call first, so that its programs count as this thread's."""
-    scope = _current()
+def inherited(scope: Scope | None = None) -> Callable[[], None]:
+    """What a helping thread is to call first, so that its programs count as this thread's, or as those of a scope."""
+    scope = scope or _current()
 
     def take() -> None:
         _local.scope = scope
@@ -215,8 +218,6 @@ def inherited() -> Callable[[], None]:
 
 def _check() -> None:
     """Give up if somebody has said so."""
-    if _over.is_set():
-        raise KeyboardInterrupt
     scope = _current()
     if scope is not None and scope.cancelled:
         raise Cancelled
@@ -225,19 +226,7 @@ def _check() -> None:
 def interrupted() -> bool:
     """Whether this thread is to give up: who waits for something else than a program looks here."""
     scope = _current()
-    return _over.is_set() or (scope is not None and scope.cancelled)
-
-
-def interrupt() -> None:
-    """End all programs that threads of this process wait for; their waits, and later ones, raise KeyboardInterrupt."""
-    _over.set()
-    for child in list(_running):
-        end(child)
-
-
-def resume() -> None:
-    """Programs may be run again."""
-    _over.clear()
+    return scope is not None and scope.cancelled
 
 
 def end(child: subprocess.Popen[bytes]) -> None:

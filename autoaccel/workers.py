@@ -20,23 +20,27 @@ __all__ = ["Pool", "aside"]
 
 
 class Pool:
-    """Does things at once; left when all are done.
+    """Does things at once; left when all are done, or given up: then what they have started is ended.
 
     Args:
         most: how many at once.
     """
 
     def __init__(self, most: int) -> None:
+        self._scope = process.Scope()
         self._threads: ThreadPoolExecutor | None = None
         with contextlib.suppress(RuntimeError):
-            self._threads = _threads(most)
+            self._threads = _threads(most, self._scope)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        given_up = kind is not None and not issubclass(kind, Exception)
+        if given_up:
+            self._scope.cancel()
         if self._threads is not None:
-            self._threads.shutdown()
+            self._threads.shutdown(cancel_futures=given_up)
 
     def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
         """Have ``function(*args)`` done; it is done already where there is no thread for it."""
@@ -73,8 +77,8 @@ def aside(function: Callable[..., object], *args: Any) -> None:
         threads.shutdown(wait=False)
 
 
-def _threads(most: int) -> ThreadPoolExecutor:
+def _threads(most: int, scope: process.Scope | None = None) -> ThreadPoolExecutor:
     # At exit, it can't even be imported any more.
     from concurrent.futures import ThreadPoolExecutor
 
-    return ThreadPoolExecutor(most, initializer=process.inherited())
+    return ThreadPoolExecutor(most, initializer=process.inherited(scope))

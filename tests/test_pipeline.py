@@ -499,6 +499,22 @@ class TestInterrupted:
         assert list(project.cache.glob("v2/builds/*")) == []
         assert project.ok(CODE) == "3"
 
+    def test_ctrl_c_while_several_sources_of_a_module_are_compiled(self, project: Project) -> None:
+        mark = f".{os.getpid():08}"
+        project.compiler(f"""case "$*" in *" -c "*) sleep 47{mark};; esac""")
+        project.write("sample.c", "// distutils: sources = more.c\n" + c_module("sample", 3))
+        project.write("more.c", "int more;\n")
+        child = project.start("import autoaccel, sample", AUTOACCEL_JOBS="2")
+        wait_for(lambda: len(alive(f"sleep 47{mark}")) == 2, "the compilers")
+        asleep(child)
+        before = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=60)
+        assert time.monotonic() - before < 40
+        assert err.strip().endswith("KeyboardInterrupt")
+        assert alive(f"sleep 47{mark}") == []
+        assert list(project.cache.glob("v2/builds/*")) == []
+
     def test_what_a_compiler_would_leave_lies_in_the_work_folder(self, project: Project) -> None:
         seen = project.root / "seen"
         project.compiler(f'echo "$TMPDIR" >> {seen}')
