@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from subprocess import TimeoutExpired
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 __all__ = [
+    "SLICE",
     "Cancelled",
     "Result",
     "Scope",
@@ -102,7 +104,7 @@ def run(
         told(child.pid, True)
     try:
         _check()  # set after the look above, and before this child was known
-        output, errors = child.communicate(timeout=timeout) if heard is None else _listen(child, heard)
+        output, errors = _communicate(child, timeout) if heard is None else _listen(child, heard)
     except BaseException:
         end(child)
         raise
@@ -114,31 +116,54 @@ def run(
     return Result(child.returncode, output.decode("utf-8", "replace"), (errors or b"").decode("utf-8", "replace"))
 
 
+#: Seconds that are waited for at once: Ctrl-C in the moment before a wait begins ends none without an end.
+SLICE = 0.5
+
+
+def _communicate(child: subprocess.Popen[bytes], timeout: float | None) -> tuple[bytes, bytes | None]:
+    """What a program prints and says."""
+    ended = time.monotonic() + (float("inf") if timeout is None else timeout)
+    while True:
+        try:
+            return child.communicate(timeout=min(SLICE, max(0.0, ended - time.monotonic())))
+        except TimeoutExpired:
+            if time.monotonic() >= ended:
+                raise
+
+
 def _listen(child: subprocess.Popen[bytes], heard: Callable[[str], None]) -> tuple[bytes, bytes]:
     """What a program prints and says, told on line by line."""
     assert child.stdout is not None
     assert child.stderr is not None
-    stream = child.stderr
+    printed, stream = child.stdout, child.stderr
+    output: list[bytes] = []
     lines: list[bytes] = []
+
+    def read() -> None:
+        output.append(printed.read())
 
     def listen() -> None:
         for line in stream:
             lines.append(line)
             heard(line.decode("utf-8", "replace").rstrip())
 
-    listener = threading.Thread(target=listen, name="autoaccel-listener")
-    listener.start()
+    threads = [threading.Thread(target=one, name=f"autoaccel-{one.__name__}") for one in (read, listen)]
+    for thread in threads:
+        thread.start()
     try:
-        output = child.stdout.read()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(SLICE)
         child.wait()
     except BaseException:
         end(child)
         raise
     finally:
-        listener.join()
-        child.stdout.close()
-        child.stderr.close()
-    return output, b"".join(lines)
+        for thread in threads:
+            thread.join()
+        printed.close()
+        stream.close()
+    return b"".join(output), b"".join(lines)
 
 
 def detach(args: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 
 from . import process
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["Pool", "aside"]
+__all__ = ["Pool", "aside", "result"]
 
 
 class Pool:
@@ -66,7 +66,14 @@ class Pool:
 
     def map(self, function: Callable[..., T], *many: Iterable[Any]) -> list[T]:
         """What the built-in `map` gives."""
-        return [one.result() for one in [self.submit(function, *args) for args in zip(*many, strict=True)]]
+        return [result(one) for one in [self.submit(function, *args) for args in zip(*many, strict=True)]]
+
+
+def result(future: Future[T]) -> T:
+    """What a future gives, waited for in slices (`process.SLICE`)."""
+    while not future.done():
+        wait([future], process.SLICE)
+    return future.result()
 
 
 def aside(function: Callable[..., object], *args: Any) -> None:

@@ -515,6 +515,41 @@ class TestInterrupted:
         assert alive(f"sleep 47{mark}") == []
         assert list(project.cache.glob("v2/builds/*")) == []
 
+    @pytest.mark.parametrize(
+        "work",
+        [
+            "process.run(words, cwd='.', env=os.environ)",
+            "process.run(words, cwd='.', env=os.environ, apart=True, heard=print)",
+            "with workers.Pool(2) as pool: pool.map(lambda _: process.run(words, cwd='.', env=os.environ), range(2))",
+            "autoaccel.build('.')",
+        ],
+        ids=["a program", "a program that is listened to", "a pool", "a build"],
+    )
+    def test_ctrl_c_in_the_moment_before_a_wait(self, project: Project, work: str) -> None:
+        project.c("sample.c", 1)
+        started = project.root / "started"
+        project.compiler(f"""case "$*" in *" -c "*) touch '{started}'; exec sleep 40;; esac""")
+        # What another thread is told of wakes no wait of the first one's: as if it came right before.
+        out = project.ok(
+            f"""
+            import os, signal, threading, time
+            import autoaccel
+            from autoaccel import ahead, process, workers
+            words = ["sh", "-c", "touch '{started}'; exec sleep 40"]
+            def interrupt():
+                while not os.path.exists({str(started)!r}): time.sleep(0.02)
+                time.sleep(0.3)
+                signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+            threading.Thread(target=interrupt).start()
+            before = time.monotonic()
+            try:
+                {work}
+            except KeyboardInterrupt:
+                print("interrupted", time.monotonic() - before < 40)
+            """
+        )
+        assert out == "interrupted True"
+
     def test_what_a_compiler_would_leave_lies_in_the_work_folder(self, project: Project) -> None:
         seen = project.root / "seen"
         project.compiler(f'echo "$TMPDIR" >> {seen}')
