@@ -28,6 +28,7 @@ class Pool:
 
     def __init__(self, most: int) -> None:
         self._scope = process.Scope()
+        self._given: list[Future[Any]] = []
         self._threads: ThreadPoolExecutor | None = None
         with contextlib.suppress(RuntimeError):
             self._threads = _threads(most, self._scope)
@@ -36,15 +37,22 @@ class Pool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        given_up = kind is not None and not issubclass(kind, Exception)
-        if given_up:
-            self._scope.cancel()
-        if self._threads is not None:
-            self._threads.shutdown(cancel_futures=given_up)
+        done = False
+        try:
+            if kind is None or issubclass(kind, Exception):
+                while pending := [one for one in self._given if not one.done()]:
+                    wait(pending, process.SLICE)
+                done = True
+        finally:
+            if not done:
+                self._scope.cancel()
+            if self._threads is not None:
+                self._threads.shutdown(cancel_futures=not done)
 
     def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
         """Have ``function(*args)`` done; it is done already where there is no thread for it."""
         done: Future[T] = Future()
+        self._given.append(done)
         turns = itertools.count()
 
         def work() -> None:

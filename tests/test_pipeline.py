@@ -546,9 +546,10 @@ class TestInterrupted:
             "process.run(words, cwd='.', env=os.environ)",
             "process.run(words, cwd='.', env=os.environ, apart=True, heard=print)",
             "with workers.Pool(2) as pool: pool.map(lambda _: process.run(words, cwd='.', env=os.environ), range(2))",
+            "with workers.Pool(2) as pool: pool.submit(lambda: process.run(words, cwd='.', env=os.environ))",
             "autoaccel.build('.')",
         ],
-        ids=["a program", "a program that is listened to", "a pool", "a build"],
+        ids=["a program", "a program that is listened to", "a pool", "a pool's end", "a build"],
     )
     def test_ctrl_c_in_the_moment_before_a_wait(self, project: Project, work: str) -> None:
         project.c("sample.c", 1)
