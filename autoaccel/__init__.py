@@ -405,8 +405,8 @@ def directory_spec(self, fullname, target=None, depth=5):
         if self._changed or mtime != self._path_mtime or mtime != changed or age < 10:
             self._fill_cache()
         self._path_mtime, self._changed = mtime, changed
-        # So long a directory may change again without a new time stamp (coarse kernel clocks).
-        self._racy = age < 0.05
+        # So long a directory may change again without a new time stamp (coarse kernel clocks, or whole seconds).
+        self._racy = age < (0.05 if changed % 1 else 2.1)
     names = self._path_cache
     if names is not self._listed:
         self._stems = None

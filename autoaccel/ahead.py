@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from . import CRATE_SOURCES, SUFFIXES, errors, pipeline, process, projects, settings
@@ -76,23 +76,23 @@ def build_sources(
 ) -> list[Outcome]:
     """Build sources that are known; see `build`."""
     outcomes: dict[str, Outcome] = {}
-    try:
-        with ThreadPoolExecutor(jobs or settings.jobs()) as pool:
-            running = [pool.submit(_one, source, force) for source in sources]
-            try:
-                for future in as_completed(running):
+    scope = process.Scope()
+    with ThreadPoolExecutor(jobs or settings.jobs(), initializer=process.inherited(scope)) as pool:
+        try:
+            # The first ones may be compiling before the last one is handed over.
+            running = {pool.submit(_one, source, force) for source in sources}
+            while running:
+                done, running = wait(running, process.SLICE, FIRST_COMPLETED)
+                for future in done:
                     outcome = future.result()
                     outcomes[outcome.source.path] = outcome
                     if progress is not None:
                         progress(outcome)
-            except BaseException:
-                # The pool waits for its threads, and they for their compilers.
-                for future in running:
-                    future.cancel()
-                process.interrupt()
-                raise
-    finally:
-        process.resume()
+        except BaseException:
+            # The pool waits for its threads, and they for their compilers.
+            pool.shutdown(wait=False, cancel_futures=True)
+            scope.cancel()
+            raise
     return [outcomes[source.path] for source in sources]
 
 

@@ -73,24 +73,30 @@ class Contents:
             self._digests[path] = digest
         return self._digests[path]
 
+    def has_read(self, path: str) -> bool:
+        """Whether the file, or that there is none, is known."""
+        return path in self._digests
+
     def identity(self, path: str) -> manifest.Identity:
         """The identity under which the content was read; `manifest.FRESH` where it might change without a new one."""
         self.digest(path)
         seen, when = self._seen[path]
         return seen if _is_settled(seen, when) else manifest.FRESH
 
-    def changed_since(self, path: str, moment_ns: int, *, coarse: bool = True) -> bool:
-        """Whether the file's change time is not before a moment of the wall clock (nanoseconds).
+    def changed_since(self, path: str, moment_ns: int, before: Contents | None = None) -> bool:
+        """Whether the file may have changed at or after a moment of the wall clock (nanoseconds): by its change time.
 
-        ``coarse``: or may not be, where the file system counts whole seconds.
+        ``before``: what has read it at that moment, if it has. Then its content tells, too.
         """
-        self.digest(path)
+        digest = self.digest(path)
         seen = self._seen[path][0]
-        return seen[1] + (COARSE_GRAIN_NS if coarse and _is_coarse(seen) else 0) >= moment_ns
+        if before is not None and before.has_read(path):
+            return seen[1] >= moment_ns or digest != before.digest(path)
+        return seen[1] >= (moment_ns - COARSE_GRAIN_NS if _is_coarse(seen) else moment_ns)
 
 
 def _is_coarse(seen: manifest.Identity) -> bool:
-    """Whether the time stamps may be those of a file system that counts whole seconds."""
+    """Whether a file's stamps are whole seconds: a change after a moment may be told as one before it."""
     return seen[0] % 1_000_000_000 == 0 and seen[1] % 1_000_000_000 == 0
 
 
@@ -106,7 +112,7 @@ def settled(path: str, since: int | None = None) -> manifest.Identity:
 
 
 def _is_settled(seen: manifest.Identity, when: int) -> bool:
-    """Whether what changes after a look at ``when`` gets another identity."""
+    """Whether what changes after a look at ``when`` (nanoseconds) gets another identity."""
     # The change time decides: nobody can set it, and a change makes a new one. Windows has none.
     changed = seen[0] if sys.platform == "win32" else seen[1]
     return when - changed > (COARSE_GRAIN_NS if _is_coarse(seen) else _GRAIN_NS)

@@ -100,25 +100,42 @@ def obtain(source: Source, *, mode: str = "build", force: bool = False) -> Artif
     if isinstance(found, Artifact):
         return found
     with store.lock(source, settings.lock_timeout()):
-        # Another process may have built it, or failed to, in the meantime; and the sources may have changed.
-        found = _look(store, source, force)
-        if isinstance(found, Artifact):
-            return found
-        log.info("%s: building %s (%s)", source.name, source.path, reason)
         try:
-            return _build(store, found, force)
-        except _NoRoom as problem:
-            return _build(private_store(problem), found, force)
+            return _made(store, source, force, reason)
+        except _Doubtful as problem:
+            time.sleep(keys.COARSE_GRAIN_NS / 1e9)
+            return _made(store, source, force, str(problem), last=True)
+
+
+def _made(store: Store, source: Source, force: bool, reason: str, *, last: bool = False) -> Artifact:
+    # Another process may have built it, or failed to, in the meantime; and the sources may have changed.
+    found = _look(store, source, force)
+    if isinstance(found, Artifact):
+        return found
+    log.info("%s: building %s (%s)", source.name, source.path, reason)
+    found = replace(found, last=last)
+    try:
+        return _build(store, found, force)
+    except _NoRoom as problem:
+        return _build(private_store(problem), found, force)
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A build to be made: the plan, its key, the inputs' contents, and when the first of them was looked at."""
+    """A build to be made: the plan, its key, the inputs' contents, and when the first of them was looked at.
+
+    ``last``: what then can't be told for sure is taken for a change.
+    """
 
     plan: Plan
     key: str
     contents: keys.Contents
     started: int
+    last: bool = False
+
+
+class _Doubtful(Exception):
+    """A file may have changed under the compiler's hands, and its stamps, in whole seconds, will tell in a moment."""
 
 
 class _NoRoom(OSError):
@@ -209,12 +226,13 @@ def _keep(store: Store, case: _Case, built: Built, work: str, seconds: float, fo
         (
             path
             for path in paths
-            # The contents of what was known before are compared.
-            if (_changed(after, path, case.started, coarse=path not in plan.inputs) and path not in built.written)
+            if (_changed(after, path, case) and path not in built.written)
             or (path in plan.inputs and after.digest(path) != case.contents.digest(path))
         ),
         None,
     )
+    if changed is not None and not case.last and not _changed_surely(after, changed, case):
+        raise _Doubtful(f"{changed} may have changed meanwhile")
     if changed is None:
         try:
             artifact, meta = store.publish(plan, case.key, built, contents, work, seconds, again=force)
@@ -234,9 +252,14 @@ def _keep(store: Store, case: _Case, built: Built, work: str, seconds: float, fo
     return Artifact(private, "", built=True, seconds=seconds)
 
 
-def _changed(contents: keys.Contents, path: str, since: int, *, coarse: bool = True) -> bool:
+def _changed(contents: keys.Contents, path: str, case: _Case) -> bool:
     # The kernel makes this one anew when it is first looked at.
-    return path != processor.FILE and contents.changed_since(path, since, coarse=coarse)
+    return path != processor.FILE and contents.changed_since(path, case.started, case.contents)
+
+
+def _changed_surely(contents: keys.Contents, path: str, case: _Case) -> bool:
+    # By its stamps alone, however often they tick.
+    return case.contents.has_read(path) or contents.changed_since(path, case.started, contents)
 
 
 def _check_export(plan: Plan, built: Built) -> None:
@@ -261,7 +284,7 @@ def _failed(store: Store, case: _Case, failure: Failed) -> BuildError:
     paths = dict.fromkeys((*case.plan.inputs, *failure.inputs))
     inputs = {path: content for path in paths if (content := contents.digest(path)) is not None}
     # What was mended in the meantime is not what failed.
-    if not any(_changed(contents, path, case.started) for path in inputs):
+    if not any(_changed(contents, path, case) for path in inputs):
         store.remember_failure(case.key, error, inputs, failure.absent, env=failure.env, complete=failure.complete)
     if failure.complete:
         error.inputs, error.absent = tuple(inputs), tuple(failure.absent)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from subprocess import TimeoutExpired
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 __all__ = [
+    "SLICE",
     "Cancelled",
     "Result",
     "Scope",
@@ -26,9 +28,7 @@ __all__ = [
     "environment",
     "find_program",
     "inherited",
-    "interrupt",
     "interrupted",
-    "resume",
     "run",
     "shown",
 ]
@@ -104,7 +104,7 @@ def run(
         told(child.pid, True)
     try:
         _check()  # set after the look above, and before this child was known
-        output, errors = child.communicate(timeout=timeout) if heard is None else _listen(child, heard)
+        output, errors = _communicate(child, timeout) if heard is None else _listen(child, heard)
     except BaseException:
         end(child)
         raise
@@ -116,31 +116,54 @@ def run(
     return Result(child.returncode, output.decode("utf-8", "replace"), (errors or b"").decode("utf-8", "replace"))
 
 
+#: Seconds that are waited for at once: Ctrl-C in the moment before a wait begins ends none without an end.
+SLICE = 0.5
+
+
+def _communicate(child: subprocess.Popen[bytes], timeout: float | None) -> tuple[bytes, bytes | None]:
+    """What a program prints and says."""
+    ended = time.monotonic() + (float("inf") if timeout is None else timeout)
+    while True:
+        try:
+            return child.communicate(timeout=min(SLICE, max(0.0, ended - time.monotonic())))
+        except TimeoutExpired:
+            if time.monotonic() >= ended:
+                raise
+
+
 def _listen(child: subprocess.Popen[bytes], heard: Callable[[str], None]) -> tuple[bytes, bytes]:
     """What a program prints and says, told on line by line."""
     assert child.stdout is not None
     assert child.stderr is not None
-    stream = child.stderr
+    printed, stream = child.stdout, child.stderr
+    output: list[bytes] = []
     lines: list[bytes] = []
+
+    def read() -> None:
+        output.append(printed.read())
 
     def listen() -> None:
         for line in stream:
             lines.append(line)
             heard(line.decode("utf-8", "replace").rstrip())
 
-    listener = threading.Thread(target=listen, name="autoaccel-listener")
-    listener.start()
+    threads = [threading.Thread(target=one, name=f"autoaccel-{one.__name__}") for one in (read, listen)]
+    for thread in threads:
+        thread.start()
     try:
-        output = child.stdout.read()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(SLICE)
         child.wait()
     except BaseException:
         end(child)
         raise
     finally:
-        listener.join()
-        child.stdout.close()
-        child.stderr.close()
-    return output, b"".join(lines)
+        for thread in threads:
+            thread.join()
+        printed.close()
+        stream.close()
+    return b"".join(output), b"".join(lines)
 
 
 def detach(args: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> None:
@@ -167,16 +190,22 @@ class Cancelled(KeyboardInterrupt):
 
 
 class Scope:
-    """Work of one or several threads that can be given up by another one."""
+    """Work of one or several threads that can be given up by another one; so is what is part of it."""
 
     def __init__(self) -> None:
-        self.cancelled = False
+        self._given_up = False
+        self._whole = _current()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the work, or what it is part of, was given up."""
+        return self._given_up or (self._whole is not None and self._whole.cancelled)
 
     def cancel(self) -> None:
         """End the programs that the work waits for; its waits, and later ones, raise `Cancelled`."""
-        self.cancelled = True
+        self._given_up = True
         for child, scope in list(_running.items()):
-            if scope is self:
+            if scope is not None and scope.cancelled:
                 end(child)
 
     def __enter__(self) -> Self:
@@ -190,9 +219,8 @@ class Scope:
 
 _local = threading.local()
 
-#: Programs that threads of this process wait for, and for whose work; and whether all are to give up.
+#: Programs that threads of this process wait for, and for whose work.
 _running: dict[subprocess.Popen[bytes], Scope | None] = {}
-_over = threading.Event()
 
 if hasattr(os, "register_at_fork"):
     # The parent's programs are none of a child's to end.
@@ -207,9 +235,9 @@ def _current() -> Scope | None:
     return scope
 
 
-def inherited() -> Callable[[], None]:
-    """What a helping thread is to call first, so that its programs count as this thread's."""
-    scope = _current()
+def inherited(scope: Scope | None = None) -> Callable[[], None]:
+    """What a helping thread is to call first, so that its programs count as this thread's, or as those of a scope."""
+    scope = scope or _current()
 
     def take() -> None:
         _local.scope = scope
@@ -219,8 +247,6 @@ def inherited() -> Callable[[], None]:
 
 def _check() -> None:
     """Give up if somebody has said so."""
-    if _over.is_set():
-        raise KeyboardInterrupt
     scope = _current()
     if scope is not None and scope.cancelled:
         raise Cancelled
@@ -229,19 +255,7 @@ def _check() -> None:
 def interrupted() -> bool:
     """Whether this thread is to give up: who waits for something else than a program looks here."""
     scope = _current()
-    return _over.is_set() or (scope is not None and scope.cancelled)
-
-
-def interrupt() -> None:
-    """End all programs that threads of this process wait for; their waits, and later ones, raise KeyboardInterrupt."""
-    _over.set()
-    for child in list(_running):
-        end(child)
-
-
-def resume() -> None:
-    """Programs may be run again."""
-    _over.clear()
+    return scope is not None and scope.cancelled
 
 
 def end(child: subprocess.Popen[bytes]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 
 from . import process
 
@@ -16,31 +16,43 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["Pool", "aside"]
+__all__ = ["Pool", "aside", "result"]
 
 
 class Pool:
-    """Does things at once; left when all are done.
+    """Does things at once; left when all are done, or given up: then what they have started is ended.
 
     Args:
         most: how many at once.
     """
 
     def __init__(self, most: int) -> None:
+        self._scope = process.Scope()
+        self._given: list[Future[Any]] = []
         self._threads: ThreadPoolExecutor | None = None
         with contextlib.suppress(RuntimeError):
-            self._threads = _threads(most)
+            self._threads = _threads(most, self._scope)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._threads is not None:
-            self._threads.shutdown()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        done = False
+        try:
+            if kind is None or issubclass(kind, Exception):
+                while pending := [one for one in self._given if not one.done()]:
+                    wait(pending, process.SLICE)
+                done = True
+        finally:
+            if not done:
+                self._scope.cancel()
+            if self._threads is not None:
+                self._threads.shutdown(cancel_futures=not done)
 
     def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
         """Have ``function(*args)`` done; it is done already where there is no thread for it."""
         done: Future[T] = Future()
+        self._given.append(done)
         turns = itertools.count()
 
         def work() -> None:
@@ -62,7 +74,14 @@ class Pool:
 
     def map(self, function: Callable[..., T], *many: Iterable[Any]) -> list[T]:
         """What the built-in `map` gives."""
-        return [one.result() for one in [self.submit(function, *args) for args in zip(*many, strict=True)]]
+        return [result(one) for one in [self.submit(function, *args) for args in zip(*many, strict=True)]]
+
+
+def result(future: Future[T]) -> T:
+    """What a future gives, waited for in slices (`process.SLICE`)."""
+    while not future.done():
+        wait([future], process.SLICE)
+    return future.result()
 
 
 def aside(function: Callable[..., object], *args: Any) -> None:
@@ -73,8 +92,8 @@ def aside(function: Callable[..., object], *args: Any) -> None:
         threads.shutdown(wait=False)
 
 
-def _threads(most: int) -> ThreadPoolExecutor:
+def _threads(most: int, scope: process.Scope | None = None) -> ThreadPoolExecutor:
     # At exit, it can't even be imported any more.
     from concurrent.futures import ThreadPoolExecutor
 
-    return ThreadPoolExecutor(most, initializer=process.inherited())
+    return ThreadPoolExecutor(most, initializer=process.inherited(scope))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,6 +68,18 @@ def c_module(
         text = text.replace("static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)run}, {0, NULL}};", "")
         text = text.replace("{ return PyModule_Create", "{ (void)run; " + run + " return PyModule_Create")
     return text
+
+
+def asleep(child: subprocess.Popen[str]) -> None:
+    """Wait until a process waits for something; on a busy machine, what it has printed says little of where it is."""
+    end = time.monotonic() + 60
+    while os.path.exists("/proc/self/stat"):
+        with open(f"/proc/{child.pid}/stat") as file:
+            if file.read().rpartition(")")[2].split()[0] == "S":
+                break
+        assert child.poll() is None, "it has ended"
+        assert time.monotonic() < end, "it goes on and on"
+        time.sleep(0.01)
 
 
 @dataclass
@@ -134,10 +147,12 @@ class Project:
             text=True,
         )
 
-    def run(self, code: str, *, python: str = sys.executable, cwd: Path | None = None, **env: str) -> Run:
+    def run(
+        self, code: str, *, python: str = sys.executable, cwd: Path | None = None, patience: float = 240, **env: str
+    ) -> Run:
         """A fresh interpreter that runs ``code`` in the project's folder, to its end."""
         child = self.start(code, python=python, cwd=cwd, **env)
-        out, err = child.communicate(timeout=240)
+        out, err = child.communicate(timeout=patience)
         return Run(child.returncode, out, err)
 
     def ok(self, code: str, **kwargs: object) -> str:

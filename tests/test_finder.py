@@ -365,6 +365,28 @@ class TestFilesThatComeAndGo:
         )
         assert out == "4"
 
+    def test_a_source_written_right_after_another_import_where_stamps_are_whole_seconds(self, project: Project) -> None:
+        need("cc")
+        project.write("pkg/__init__.py", "")
+        project.write("pkg/first.py", "")
+        out = project.ok(
+            f"""
+            import autoaccel, os, pathlib, time
+            second = int(time.time())
+            class Coarse:
+                def __init__(self, told): self.told = told
+                def __getattr__(self, name):
+                    return {{"st_mtime": float(second), "st_ctime": float(second)}}.get(name) or getattr(self.told, name)
+            autoaccel._stat = lambda path: Coarse(os.stat(path))
+            time.time = lambda: second + 0.9
+            import pkg.first
+            pathlib.Path("pkg/late.c").write_text({c_module("late", 4)!r})
+            from pkg import late
+            print(late.value())
+            """
+        )
+        assert out == "4"
+
     def test_a_deleted_source_is_no_module_any_more(self, project: Project) -> None:
         need("cc")
         source = project.c("sample.c", 3)

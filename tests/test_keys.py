@@ -108,19 +108,30 @@ def test_contents_are_read_once(tmp_path: Path) -> None:
     assert Contents().digest(str(tmp_path / "nowhere")) is None
 
 
-def test_what_other_contents_have_read_is_read_again_where_it_may_have_changed(tmp_path: Path) -> None:
+def seconds_later(monkeypatch: pytest.MonkeyPatch, path: Path, seconds: float) -> None:
+    """Have it be so many seconds after the last change of a file, however long the test takes."""
+    changed = path.stat().st_ctime_ns
+    monkeypatch.setattr(keys.time, "time_ns", lambda: changed + int(seconds * 1e9))
+
+
+def test_what_other_contents_have_read_is_read_again_where_it_may_have_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "x"
     path.write_text("one")
     known: dict[str, tuple[tuple[int, int, int, int], str]] = {}
+    seconds_later(monkeypatch, path, 0.01)
     young = Contents(known).digest(str(path))
     assert not known  # it might change under the same stamps
-    time.sleep(2.2)
+    seconds_later(monkeypatch, path, 2.2)
     first = Contents(known).digest(str(path))
     assert first == young
     assert known[str(path)] == (identity(str(path)), first)
     stamps = path.stat()
-    path.write_text("two")
-    os.utime(path, ns=(stamps.st_atime_ns, stamps.st_mtime_ns))
+    while identity(str(path)) == known[str(path)][0]:  # as it would be within one tick of the kernel's clock
+        path.write_text("two")
+        os.utime(path, ns=(stamps.st_atime_ns, stamps.st_mtime_ns))
+    seconds_later(monkeypatch, path, 0.01)
     assert Contents(known).digest(str(path)) == keys.file_digest(str(path)) != first
     known[str(path)] = (identity(str(path)) or FRESH, "remembered")
     assert Contents(known).digest(str(path)) == "remembered"
@@ -134,17 +145,35 @@ def test_the_content_of_a_folder_is_its_listing(tmp_path: Path) -> None:
     assert before != after == keys.file_digest(str(tmp_path))
 
 
-def test_a_file_that_is_too_fresh_has_no_identity_to_trust(tmp_path: Path) -> None:
+def test_a_file_that_is_too_fresh_has_no_identity_to_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x"
     path.write_text("one")
-    assert Contents().identity(str(path)) == FRESH
-    deadline = time.monotonic() + 20
-    while Contents().identity(str(path)) == FRESH:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    assert Contents().identity(str(path)) == identity(str(path))
+    for seconds, trusted in ((0.0, False), (0.04, False), (2.2, True)):
+        seconds_later(monkeypatch, path, seconds)
+        assert Contents().identity(str(path)) == (identity(str(path)) if trusted else FRESH)
     # Whole seconds only: a clock that coarse needs more time.
     assert Contents().identity(str(tmp_path / "nowhere")) == FRESH
+
+
+@pytest.mark.parametrize(
+    ("stamps", "ago", "changed"),
+    [((5e9, 5e9), 0.5, True), ((5e9, 5e9), 2.5, False), ((5e9, 5e9 + 1), 0.5, False), ((5e9, 5e9 + 1), 0.0, True)],
+    ids=["whole seconds", "whole seconds, long ago", "before", "after"],
+)
+def test_a_change_in_the_second_of_a_moment_may_be_one_after_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stamps: tuple[float, float], ago: float, changed: bool
+) -> None:
+    path = tmp_path / "x"
+    path.write_text("one")
+    monkeypatch.setattr(keys.manifest, "identity", lambda _: (int(stamps[0]), int(stamps[1]), 3, 1))
+    moment = 5_000_000_000 + int(ago * 1e9)
+    assert Contents().changed_since(str(path), moment) is changed
+    # Who has read it before sees by the content, too.
+    before = Contents()
+    before.digest(str(path))
+    assert Contents().changed_since(str(path), moment, before) is (stamps[1] >= moment)
+    path.write_text("two")
+    assert Contents().changed_since(str(path), moment, before)
 
 
 def test_a_change_after_a_moment_is_seen_whatever_its_mtime(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CountingCompiler, Project, c_module, need
+from tests.conftest import CountingCompiler, Project, asleep, c_module, need
 
 CODE = "import autoaccel, sample; print(sample.value())"
 WITH_HEADER = {"value": "NUMBER", "before": '#include "own.h"'}
@@ -442,6 +442,31 @@ class TestEditedMeanwhile:
         assert project.ok(CODE) == "2"
         assert project.ok(CODE) == "1"
 
+    def test_a_header_edited_and_restored_where_stamps_are_whole_seconds(
+        self, project: Project, compiler: CountingCompiler
+    ) -> None:
+        header = project.write("own.h", "#define NUMBER 1\n")
+        project.c("sample.c", **WITH_HEADER)
+        once = project.write("once", "")
+        project.compiler(
+            f"""case "$*" in *" -c "*) if [ -f '{once}' ]; then rm '{once}'; echo '#define NUMBER 2' > '{header}'; cc "$@"; s=$?; echo '#define NUMBER 1' > '{header}'; exit $s; fi;; esac"""
+        )
+        coarse = """
+            import autoaccel
+            from autoaccel import manifest, staleness
+            def identity(path):
+                seen = staleness.identity(path)
+                return seen and (seen[0] // 10**9 * 10**9, seen[1] // 10**9 * 10**9, *seen[2:])
+            manifest.identity = identity
+            import sample
+            print(sample.value())
+            """
+        # In the second of the look, it is built once more; later, it can be told, and the result is not kept.
+        assert project.ok(coarse) in ("1", "2")
+        assert project.ok(coarse) == "1"
+        assert project.ok(CODE) == "1"
+        assert len(project.artifacts()) == 1
+
 
 def alive(pattern: str) -> list[str]:
     """Processes whose command line has ``pattern``."""
@@ -473,7 +498,8 @@ class TestInterrupted:
 
     def started(self, project: Project) -> tuple[subprocess.Popen[str], str]:
         flag = project.write("flag", "")
-        mark = str(os.getpid() % 1000)
+        # Of one length: no other sleeper's command line begins with it.
+        mark = f".{os.getpid():08}"
         project.compiler(self.SLOW.format(flag=flag, mark=mark))
         project.c("sample.c", 3)
         child = project.start(
@@ -487,6 +513,8 @@ class TestInterrupted:
     def test_ctrl_c_during_a_build(self, project: Project) -> None:
         child, sleeper = self.started(project)
         wait_for(lambda: alive(sleeper), "the slow compiler")
+        # Within the very call that starts it, an interrupt leaves it without anybody who knows it.
+        asleep(child)
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=60)
         assert out == "KeyboardInterrupt()\n"
@@ -495,6 +523,58 @@ class TestInterrupted:
         assert alive(sleeper) == []
         assert list(project.cache.glob("v2/builds/*")) == []
         assert project.ok(CODE) == "3"
+
+    def test_ctrl_c_while_several_sources_of_a_module_are_compiled(self, project: Project) -> None:
+        mark = f".{os.getpid():08}"
+        project.compiler(f"""case "$*" in *" -c "*) sleep 47{mark};; esac""")
+        project.write("sample.c", "// distutils: sources = more.c\n" + c_module("sample", 3))
+        project.write("more.c", "int more;\n")
+        child = project.start("import autoaccel, sample", AUTOACCEL_JOBS="2")
+        wait_for(lambda: len(alive(f"sleep 47{mark}")) == 2, "the compilers")
+        asleep(child)
+        before = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=60)
+        assert time.monotonic() - before < 40
+        assert err.strip().endswith("KeyboardInterrupt")
+        assert alive(f"sleep 47{mark}") == []
+        assert list(project.cache.glob("v2/builds/*")) == []
+
+    @pytest.mark.parametrize(
+        "work",
+        [
+            "process.run(words, cwd='.', env=os.environ)",
+            "process.run(words, cwd='.', env=os.environ, apart=True, heard=print)",
+            "with workers.Pool(2) as pool: pool.map(lambda _: process.run(words, cwd='.', env=os.environ), range(2))",
+            "with workers.Pool(2) as pool: pool.submit(lambda: process.run(words, cwd='.', env=os.environ))",
+            "autoaccel.build('.')",
+        ],
+        ids=["a program", "a program that is listened to", "a pool", "a pool's end", "a build"],
+    )
+    def test_ctrl_c_in_the_moment_before_a_wait(self, project: Project, work: str) -> None:
+        project.c("sample.c", 1)
+        started = project.root / "started"
+        project.compiler(f"""case "$*" in *" -c "*) touch '{started}'; exec sleep 40;; esac""")
+        # What another thread is told of wakes no wait of the first one's: as if it came right before.
+        out = project.ok(
+            f"""
+            import os, signal, threading, time
+            import autoaccel
+            from autoaccel import ahead, process, workers
+            words = ["sh", "-c", "touch '{started}'; exec sleep 40"]
+            def interrupt():
+                while not os.path.exists({str(started)!r}): time.sleep(0.02)
+                time.sleep(0.3)
+                signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+            threading.Thread(target=interrupt).start()
+            before = time.monotonic()
+            try:
+                {work}
+            except KeyboardInterrupt:
+                print("interrupted", time.monotonic() - before < 40)
+            """
+        )
+        assert out == "interrupted True"
 
     def test_what_a_compiler_would_leave_lies_in_the_work_folder(self, project: Project) -> None:
         seen = project.root / "seen"

@@ -326,6 +326,23 @@ class TestThreads:
         )
         assert out == "True {}"
 
+    def test_a_folder_that_another_thread_imports_from_for_the_first_time(self, project: Project) -> None:
+        two(project)
+        out = project.ok(
+            """
+            import sys; sys.path.insert(0, "a")
+            import autoaccel
+            class Meanwhile(dict):
+                def __contains__(self, name):
+                    autoaccel.packs["/another"] = {}
+                    return super().__contains__(name)
+            autoaccel.packs["/first"] = Meanwhile()
+            import m
+            print(m.value(), "autoaccel.loader" in sys.modules)
+            """
+        )
+        assert out == "1 False"
+
     def test_install_and_uninstall(self, project: Project) -> None:
         project.write("plain.py", "")
         project.c("m.c", 1)

@@ -37,7 +37,8 @@ def swap(ready: Mapping[str, tuple[Source, Artifact]], python: Collection[str] =
         python: changed ``.py`` files: modules with numba's functions in them, or made from them, are run again.
     """
     # In the order in which they were imported: what a module needs of another one is there before.
-    order = {name: number for number, name in enumerate(loaded)}
+    # A copy: other threads may import meanwhile.
+    order = {name: number for number, name in enumerate(list(loaded))}
     fresh: list[Fresh] = []
     replaced: dict[str, ModuleType] = {}
     try:

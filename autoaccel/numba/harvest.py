@@ -334,8 +334,9 @@ def _whole_reason(told: source.Module | None, plain: tuple[str, ...]) -> str | N
 
 def _young(path: str) -> bool:
     seen = manifest.identity(path)
-    # What was read may have been another content: a file is read after the process's start, and before now.
-    return seen is None or max(seen[0], seen[1]) > STARTED
+    # What was read may have been another content: a file is read after the process's start, and before now. When it was
+    # changed tells its change time; the other stamp anybody may set, to tomorrow too.
+    return seen is None or seen[1] > STARTED
 
 
 def _row(

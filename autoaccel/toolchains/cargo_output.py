@@ -209,13 +209,14 @@ def noted_since(folder: str, moment: int, bases: Iterable[str]) -> tuple[list[st
     """
     files: dict[str, None] = {}
     env: dict[str, None] = {}
-    # File systems' clocks tick less often than ours.
-    moment -= 20_000_000
+    # File systems' clocks tick less often than ours, some once in two seconds.
+    moment, second = moment - 20_000_000, moment - 2_000_000_000
     for inside, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name not in ("incremental", ".fingerprint")]
         for note in [os.path.join(inside, name) for name in names if name.endswith(".d")]:
             with suppress(OSError):
-                if os.stat(note).st_mtime_ns >= moment:
+                written = os.stat(note).st_mtime_ns
+                if written >= (moment if written % 1_000_000_000 else second):
                     for base in bases:
                         paths, variables = dep_info(note, base)
                         files.update(dict.fromkeys(filter(os.path.isfile, paths)))

@@ -120,7 +120,7 @@ def make(job: compiler.Job, module: str, bucket: str) -> compiler.Objects | None
                 for piece, stem in zip(pieces, stems, strict=True):
                     library.add(f"{stem}.o", [split.symbol(name) for name in piece])
         head.learn(job, split.prefix, started)
-        if not half.result():
+        if not workers.result(half):
             return None
     objects = library.having([split.symbol(name) for name in moved])
     if objects is None:

@@ -236,6 +236,35 @@ def test_a_file_in_the_folder_is_no_part_of_the_tool(accel, project):
     assert (ended.status, ended.out[:10]) == (0, "built top ")
 
 
+def test_ctrl_c_while_sources_are_still_being_handed_over(project):
+    for number in range(3):
+        project.c(f"m{number}.c")
+    compiler = project.compiler(before='case "$*" in *" -c "*) exec sleep 40;; esac')
+    started = time.monotonic()
+    out = project.ok(
+        f"""
+        import os, signal, time
+        from concurrent.futures import ThreadPoolExecutor
+        submit = ThreadPoolExecutor.submit
+        def slow(*args):
+            done = submit(*args)
+            while " -c " not in open({str(compiler.log)!r}).read(): time.sleep(0.02)
+            signal.raise_signal(signal.SIGINT)
+            return done
+        ThreadPoolExecutor.submit = slow
+        open({str(compiler.log)!r}, "a").close()
+        import autoaccel
+        try:
+            autoaccel.build(".")
+        except KeyboardInterrupt:
+            print("interrupted")
+        """
+    )
+    assert out == "interrupted"
+    assert time.monotonic() - started < 40
+    assert list(project.cache.glob("v2/builds/*")) == []
+
+
 def test_ctrl_c_ends_it_with_130_and_leaves_nothing_behind(accel, project):
     project.c("top.c")
     project.compiler(before='case "$*" in *" -c "*) exec sleep 40;; esac')

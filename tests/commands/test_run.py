@@ -6,10 +6,11 @@ import compileall
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 
 import pytest
+
+from tests.conftest import asleep
 
 pytestmark = pytest.mark.core
 
@@ -150,7 +151,7 @@ def test_ctrl_c_ends_the_program_as_it_would_have(accel, project):
         )
         assert child.stdout is not None
         assert child.stdout.readline() == "up\n"
-        time.sleep(0.1)
+        asleep(child)
         child.send_signal(signal.SIGINT)
         ends.append((*child.communicate(timeout=30), child.returncode))
     assert ends[0] == ends[1]

@@ -113,11 +113,15 @@ class TestInAShell:
     def test_fg_after_a_stop_that_can_not_be_noticed_gives_the_program_the_terminal(
         self, shell: pexpect.spawn[str], project: Project
     ) -> None:
-        # A read that has begun takes what is typed, whoever is in the foreground then.
+        # A read that has begun takes what is typed, whoever is in the foreground then; and one that begins before `fg` stops.
         stopper = """
             import os, signal, time
+            def wait_until(ours):
+                while (os.tcgetpgrp(0) == os.getpgrp()) is not ours:
+                    time.sleep(0.01)
             os.kill(os.getppid(), signal.SIGSTOP)
-            time.sleep(1)
+            wait_until(False)
+            wait_until(True)
             print(input("well? "))
         """
         project.write("stopper.py", stopper)

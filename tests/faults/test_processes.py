@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from autoaccel import store, upkeep, verify
-from tests.conftest import c_module
+from tests.conftest import asleep, c_module
 from tests.faults.conftest import CODE, FULL, Faults, in_thread, some
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -296,7 +296,7 @@ def test_f50_an_interrupt_in_the_middle_of_a_build(faults: Faults, number: signa
     child = faults.start()
     (compiler,) = compiling(faults, gate)
     # Within the very call that starts it, an interrupt leaves it without anybody who knows it.
-    time.sleep(0.5)
+    asleep(child)
     child.send_signal(number)
     faults.injected()
     out, err = child.communicate(timeout=60)
@@ -315,7 +315,9 @@ def test_f50_an_interrupt_while_waiting(faults: Faults) -> None:
     gate = slow(faults)
     builder = faults.start()
     compiling(faults, gate)
-    waiting = faults.start()
+    waiting = faults.start(f"print('up', flush=True)\n{CODE}")
+    assert waiting.stdout is not None
+    assert waiting.stdout.readline() == "up\n"
     time.sleep(1.0)
     waiting.send_signal(signal.SIGINT)
     faults.injected()

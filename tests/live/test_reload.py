@@ -132,7 +132,9 @@ WATCH = """
 import importlib, os, pathlib, sys, threading, time
 import autoaccel
 def edit(name, text):
-    pathlib.Path(name).write_text(text)
+    # Whole: who watches may look at any moment.
+    pathlib.Path("." + name).write_text(text)
+    os.replace("." + name, name)
 """
 
 
@@ -326,6 +328,26 @@ with autoaccel.watch():
 """
         )
         assert out == "('late',) 2"
+
+    def test_another_thread_imports_while_new_code_is_put_in(self, project: Project) -> None:
+        project.c("sample.c", 1)
+        project.c("other.c", 1)
+        out = project.ok(
+            WATCH
+            + f"""
+import other, sample
+from autoaccel.live import swap
+def meanwhile(frame, event, arg):
+    if frame.f_code.co_filename == swap.__file__ and len(autoaccel.loaded) < 9:
+        autoaccel.loaded[f"m{{len(autoaccel.loaded)}}"] = ""
+        return meanwhile
+with autoaccel.watch():
+    edit("sample.c", {c_module("sample", 2)!r})
+    sys.settrace(meanwhile)
+    print(autoaccel.sync(wait=None), sample.value())
+"""
+        )
+        assert out == "('sample',) 2"
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
     def test_a_forked_child_syncs_nothing_and_ends(self, project: Project) -> None:

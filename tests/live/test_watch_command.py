@@ -183,13 +183,18 @@ class TestRounds:
             assert watching.until("command")[-1]["state"] == "started"
 
     def test_many_files_at_once_are_one_round(self, project: Project) -> None:
+        # However slow the saves and fast the compiler, none is built before all are saved.
+        saving = project.root / "saving"
+        project.compiler(before=f"while [ -e '{saving}' ]; do sleep 0.02; done")
         for number in range(12):
             project.c(f"m{number}.c", 1)
         with Watching(project) as watching:
             watching.round()
+            saving.touch()
             for number in range(12):
                 project.c(f"m{number}.c", 2)
                 time.sleep(0.02)
+            saving.unlink()
             assert len(names(watching.round(), "built")) == 12
             assert "round" not in [event["event"] for event in watching.settled()]
 
@@ -346,6 +351,23 @@ def children(number: int) -> list[int]:
     return found
 
 
+def found(watching: Watching, *wanted: str) -> list[int]:
+    """The processes that a watcher has started and whose command lines have all of these words, once there are some."""
+
+    def fits(number: int) -> bool:
+        try:
+            told = Path(f"/proc/{number}/cmdline").read_text()
+        except OSError:
+            return False
+        return all(one in told for one in wanted)
+
+    end = time.monotonic() + 60
+    while not (numbers := list(filter(fits, children(watching.process.pid)))):
+        assert time.monotonic() < end, f"no {' '.join(wanted)} was started"
+        time.sleep(0.02)
+    return numbers
+
+
 class TestProgram:
     """``-- COMMAND``."""
 
@@ -474,7 +496,8 @@ class TestKilled:
             ran(project, "1")
             project.c("slow.c", 1)
             watching.until("building")
-            time.sleep(1)
+            for what in ("app.py", "keeper.py", "cython_server.py", "slow.c"):
+                found(watching, what)
             started = children(watching.process.pid)
             assert len(started) >= 4, "the program, the keeper, the compile server, a compiler"
             assert watching.end(signal.SIGKILL) == -signal.SIGKILL
@@ -503,9 +526,8 @@ class TestKilled:
         source = project.write("sample.pyx", "def value(): return 1\n")
         with Watching(project) as watching:
             watching.round()
-            for number in children(watching.process.pid):
-                if what in Path(f"/proc/{number}/cmdline").read_text():
-                    os.kill(number, signal.SIGKILL)
+            for number in found(watching, what):
+                os.kill(number, signal.SIGKILL)
             edit(source, "def value(): return 2\n")
             assert names(watching.round(), "built") == ["sample"]
             assert watching.end() == 0
@@ -516,10 +538,9 @@ class TestKilled:
         source = project.c("sample.c", 1)
         with Watching(project) as watching:
             watching.until("building")
-            time.sleep(1)
-            for number in children(watching.process.pid):
-                if "counting-cc" in Path(f"/proc/{number}/cmdline").read_text():
-                    os.killpg(number, signal.SIGKILL)
+            # One that compiles: others tell what the compiler is.
+            for number in found(watching, "counting-cc", "\0-c\0"):
+                os.killpg(number, signal.SIGKILL)
             assert names(watching.round(), "failed") == ["sample"]
             (project.root / "now").touch()
             edit(source, c_module("sample", 2))

@@ -183,6 +183,18 @@ def test_an_old_pyc_of_the_same_second_is_not_published(project: Project) -> Non
     ask(project, f"print(mod.one(1)); {HEAVY}", "3\n[]")
 
 
+def test_files_from_the_future_are_published(project: Project) -> None:
+    need("numba", "cc", "c++")
+    project.env["AUTOACCEL_NUMBA"] = "wait"
+    when = time.time() + 86_400
+    for name, text in (("library.py", LIBRARY), ("mod.py", MODULE)):
+        os.utime(project.write(name, text), (when, when))
+    time.sleep(0.1)
+    ask(project, "print(mod.lazy(1.5))", "16.0")
+    time.sleep(0.1)
+    ask(project, f"print(mod.lazy(1.5)); {HEAVY}", "16.0\n[]")
+
+
 def test_a_file_that_is_only_touched_costs_no_numba(jitted: Project) -> None:
     os.utime(jitted.root / "mod.py")
     ask(jitted, f"print(mod.lazy(1.5)); {HEAVY}", "16.0\n[]")

@@ -46,7 +46,7 @@ LEFT = {
 
 def run(project: Project, mode: str) -> dict[str, object]:
     code = f"import sys; sys.path[:0] = ['']; import cases; cases.main({mode!r})"
-    result = project.run(code, AUTOACCEL_NUMBA="wait", NUMBA_NUM_THREADS="2")
+    result = project.run(code, patience=1000, AUTOACCEL_NUMBA="wait", NUMBA_NUM_THREADS="2")
     assert result.status == 0, f"{mode}: {result.err}"
     return json.loads(result.out.splitlines()[-1])
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from autoaccel.toolchains.cargo_output import noted_since
 from tests.conftest import Project, Run, need
 from tests.rust import crate, manifest, raw, value
 
@@ -30,6 +31,17 @@ def failure(project: Project, module: str = "sample", **env: str) -> Run:
     )
     assert result.status == 0, result.err
     return result
+
+
+@pytest.mark.parametrize(("written", "counts"), [(11.5, True), (10.5, False), (10, True), (9, False)])
+def test_notes_of_a_build_where_stamps_are_whole_seconds(tmp_path: Path, written: float, counts: bool) -> None:
+    (tmp_path / "a.rs").write_text("")
+    (tmp_path / "deps").mkdir()
+    note = tmp_path / "deps" / "a.d"
+    note.write_text("a.o: a.rs\n")
+    os.utime(note, ns=(0, int(written * 1e9)))
+    found, _ = noted_since(str(tmp_path / "deps"), 11_500_000_000, [str(tmp_path)])
+    assert found == ([str(tmp_path / "a.rs")] if counts else [])
 
 
 def only(tmp_path: Path, *programs: str) -> str:

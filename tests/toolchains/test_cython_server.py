@@ -81,11 +81,15 @@ class Client:
         return self.process.wait(PATIENCE)
 
 
+def started(how: str) -> Client:
+    if how == "fork" and not hasattr(os, "fork"):
+        pytest.skip("this system has no fork")
+    return Client(*([how] if how != "fork" else []))
+
+
 @pytest.fixture(scope="module", params=["fork", "--no-fork"])
 def server(request: pytest.FixtureRequest) -> Iterator[Client]:
-    if request.param == "fork" and not hasattr(os, "fork"):
-        pytest.skip("this system has no fork")
-    with contextlib.closing(Client(*([request.param] if request.param != "fork" else []))) as client:
+    with contextlib.closing(started(request.param)) as client:
         yield client
 
 
@@ -206,6 +210,11 @@ LETTERS = {
         "other.pxd": "cdef inline int Zähler(): return 42\n",
     },
     "included": {"sample.pyx": "include 'part.pxi'\ndef value(): return 42\n", "part.pxi": "cdef int naïve = 1\n"},
+    "included by a pxd": {
+        "sample.pyx": "from other cimport N\ndef value(): return N\n",
+        "other.pxd": "include 'part.pxi'\ncdef enum:\n    N = 42\n",
+        "part.pxi": "ctypedef int größe\n",
+    },
     "encoding": {"sample.pyx": "# coding: utf-7\ndef value(): gr+APYA3w-e = 42; return gr+APYA3w-e\n"},
     "formatted": {"sample.pyx": "ä = 42\ndef value(): return int(f'{ä}')\n"},
     "strings": {"sample.pyx": "x = 42\ndef value(): return int(f'{x}' if '€' > 'e' else 'ß')\n"},
@@ -213,17 +222,19 @@ LETTERS = {
 
 
 @pytest.mark.parametrize("where", LETTERS)
-def test_names_beyond_ascii(client: Client, tmp_path: Path, where: str) -> None:
-    # The server's scanner knows ASCII only, until a file is read that needs more.
-    write_at(tmp_path / "plain.pyx", "def value(): return 1\n")
-    assert client.translate("plain.pyx", "plain")["ok"]
-    for name, text in LETTERS[where].items():
-        write_at(tmp_path / name, text)
-    answer = client.translate("sample.pyx", "sample")
-    assert answer["ok"], answer["text"]
-    assert build_and_import(answer, tmp_path, "sample", "m.value()") == "42"
-    write_at(tmp_path / "again.pyx", "def value(): return 1\n")
-    assert client.translate("again.pyx", "again")["ok"]
+@pytest.mark.parametrize("how", ["fork", "--no-fork"])
+def test_names_beyond_ascii(tmp_path: Path, where: str, how: str) -> None:
+    # The server's scanner knows ASCII only, until a file is read that needs more: so each has a server of its own.
+    with contextlib.closing(started(how).enter(tmp_path)) as client:
+        write_at(tmp_path / "plain.pyx", "def value(): return 1\n")
+        assert client.translate("plain.pyx", "plain")["ok"]
+        for name, text in LETTERS[where].items():
+            write_at(tmp_path / name, text)
+        answer = client.translate("sample.pyx", "sample")
+        assert answer["ok"], answer["text"]
+        assert build_and_import(answer, tmp_path, "sample", "m.value()") == "42"
+        write_at(tmp_path / "again.pyx", "def value(): return 1\n")
+        assert client.translate("again.pyx", "again")["ok"]
 
 
 @pytest.mark.parametrize("options", [(), ("--no-fork",)])
