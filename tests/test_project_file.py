@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,8 @@ UNRELATED = {
 
 def write(project: Project, text: str) -> None:
     project.write("pyproject.toml", text)
+    # What is younger when it is read is read again the next time.
+    time.sleep(0.1)
 
 
 def look(project: Project, **env: str) -> str:
