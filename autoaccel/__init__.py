@@ -173,7 +173,7 @@ def _find_spec(self, fullname, path=None, target=None):
             there = False
         if there and finder.owner is self and not finder.foreign:
             spec = directory_spec(finder, fullname, None, 4)
-            if spec is not None and hasattr(spec.loader, "record") and not spec.loader.package:  # type: ignore[union-attr]
+            if spec is not None and getattr(spec.loader, "package", None) is False:
                 return spec
     declared = self.special.get(fullname, self)  # type: Any
     if declared is not self:

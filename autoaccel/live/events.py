@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 
@@ -52,6 +53,10 @@ def silent_mount(path: str, table: str = "/proc/self/mountinfo") -> str | None:
     except (OSError, IndexError):
         return None
     return kind if kind in _SILENT or kind.startswith("fuse.") else None
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return "called when the thread is inactive" not in record.getMessage()
 
 
 class Events:
@@ -151,6 +156,8 @@ class Events:
         except ImportError:
             self._give_up("watchdog is not installed (pip install 'autoaccel[watch]')")
             return
+        # When it is stopped, its thread may say as an error that it has been.
+        logging.getLogger("watchdog.observers.inotify").addFilter(_is_news)
         events = self
 
         class Handler(FileSystemEventHandler):
