@@ -147,18 +147,23 @@ def create(loader: "NativeLoader", spec: ModuleSpec, problem: "ImportError | Non
 
         problem = explained(problem, source_of(loader), loader.path)
     # The cache may have been cleared between the look and the load, or be no good; else it is the library that is not.
-    artifact = problem if _is_right(loader) else _built(loader)
+    artifact = problem if not _was_gone(problem, loader.path) and _is_right(loader) else _built(loader)
     for _ in range(_TRIES):
         if isinstance(artifact, ImportError):
             return artifact
         try:
             return open_library(loader, spec, artifact)
         except ImportError as error:
-            if _access(artifact, 0):
+            if _access(artifact, 0) and not _was_gone(error, artifact):
                 raise
             problem = error
         artifact = _built(loader)
     return problem
+
+
+def _was_gone(problem: ImportError, artifact: str) -> bool:
+    """Whether there was no library, as the system says: it may be there again, built by another process."""
+    return f"{artifact}: cannot open shared object file: No such file" in str(problem)
 
 
 def open_library(loader: "NativeLoader", spec: ModuleSpec, artifact: str) -> "ModuleType":

@@ -217,7 +217,7 @@ def _foresee(plan: Plan, workdir: str) -> None:
     if found.kind == "gcc" and compiler.unsaid(options, how, "c"):
         unit = compiler.Unit(f"{workdir}/foreseen.c", "c", generated=True)
         job = compiler.job_of(unit, 0, options, found, how, workdir, process.environment(TMPDIR=workdir))
-        cython_head.foresee(job, plan.tools[0].files[-1])
+        cython_head.foresee(job, os.path.join(os.path.dirname(plan.tools[0].files[0]), "Utility"))
 
 
 def _mark(path: str) -> None:
