@@ -95,6 +95,7 @@ def settle(project: Project, value: int) -> None:
     """Build, and import again until nothing is too young to be trusted."""
     write(project, BASE)
     assert look(project).startswith(f"{value} True")
+    time.sleep(0.1)
     look(project)
     assert look(project) == f"{value} False"
 
