@@ -173,6 +173,8 @@ class Project:
         made.path.write_text(f'#!/bin/sh\necho "cc $*" >> \'{made.log}\'\n{before}\nexec {shutil.which("cc")} "$@"\n')
         made.path.chmod(0o755)
         self.env["CC"] = str(made.path)
+        # A program that is younger when it is used is looked at again at the next import.
+        time.sleep(0.06)
         return made
 
     def files(self) -> set[str]:
