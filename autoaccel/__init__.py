@@ -21,6 +21,8 @@ A *record* tells what a build depended on: (name, source, toolchain, artifact, k
 headers, environment) is a *context*, checked once per process. On disk each is eight bytes of SipHash and a marshalled
 value; the check comes before unmarshalling, because marshal trusts its input. A record is a note, never the truth about
 an artifact (its key is): it may be lost, torn or behind; what does not hold here is looked at in the cold rooms.
+
+PYTEST_DONT_REWRITE: pytest warns of plugins that were imported before it, as this package is by ``autoaccel run``.
 """
 
 # Each `from` would cost as much as a function.

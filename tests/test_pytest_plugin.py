@@ -38,6 +38,17 @@ def test_who_does_not_ask_does_not_get_it(project: Project) -> None:
     assert not project.cache.exists()
 
 
+def test_imported_before_pytest_where_warnings_are_errors(project: Project) -> None:
+    """pytest rewrites the asserts of its plugins, all packages of their distribution, and warns where it comes late."""
+    project.c("sample.c", 5)
+    project.write("test_it.py", TEST)
+    project.write("conftest.py", "import pytest\npytest.register_assert_rewrite('autoaccel')\n")
+    words = ["-p", "no:cacheprovider", "-W", "error"]
+    done = project.run(f"import sys, autoaccel, pytest; sys.exit(pytest.main({words}))")
+    assert done.status == 0, done.out + done.err
+    assert "1 passed" in done.out
+
+
 @pytest.mark.parametrize(("words", "ini"), [(["--autoaccel"], ""), ([], "autoaccel = true\n")])
 def test_everything_is_built_before_the_first_test(project: Project, words: list[str], ini: str) -> None:
     project.c("sample.c", 5)
