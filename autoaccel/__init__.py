@@ -96,7 +96,7 @@ BUCKET = "v2"
 TAG = _imp.extension_suffixes()[0].strip(".").rpartition(".")[0] or sys.implementation.cache_tag
 
 #: Changes with what is written: a record of another shape is no record.
-SALT = 0x6163_6365_6C06
+SALT = 0x6163_6365_6C07
 
 #: When this process came here (wall clock): what changed before is what it reads.
 STARTED = time.time_ns()
@@ -122,8 +122,9 @@ building = set()  # type: set[int]
 keeping = []  # type: list[object]
 #: Trusted cache roots that exist, best first; empty before they are asked for.
 known_roots = []  # type: list[str]
-#: Directory -> its pack: full name -> a marshalled record, and "/" with a context's name -> the marshalled context.
-packs = {}  # type: dict[str, dict[str, bytes]]
+#: Directory -> its pack: full name -> where a marshalled record is, and "/" with a context's name -> where the context
+#: is, both from the end of what is under "".
+packs = {}  # type: dict[str, dict[str, Any]]
 #: Contexts that held when this process looked -> [names that must stay absent, variables, their values; None: unset].
 held = {}  # type: dict[str, tuple[Any, ...]]
 #: Context -> the listing that had none of its siblings.
@@ -489,10 +490,21 @@ def native_loader(name, origin, toolchain, mode="build", names=None, record=None
     # The loader of the module that a native source becomes: `_typing.NativeLoader` explains it.
     if len(loaded) < 8:
         loader = object.__new__(_external.ExtensionFileLoader)  # type: Any
-        loader.create_module = create_module.__get__(loader)
-        loader.exec_module = exec_module.__get__(loader)
-        prepare(loader, name, origin, toolchain, mode, names, record)
-        loader.package, loader.asked, loader.created = False, 0, ()
+        # At once: one by one, they would have the dictionary grow twice.
+        loader.__dict__ = {
+            "create_module": create_module.__get__(loader),
+            "exec_module": exec_module.__get__(loader),
+            "name": name,
+            "path": origin,
+            "origin": origin,
+            "toolchain": toolchain,
+            "mode": mode,
+            "names": names,
+            "record": record,
+            "package": False,
+            "asked": 0,
+            "created": (),
+        }
         return loader  # type: ignore[no-any-return]
     # A class costs as much as the functions of twenty objects: few processes need it.
     if not classes:
@@ -526,8 +538,9 @@ def create_module(self, spec):
             known = False
         self.asked = 0
     if record is not None and self.mode == "build" and holds(record, self.names, known):
-        self.path = spec._cached = spec.origin = record[3]  # type: ignore[attr-defined]
-        # CPython opens `origin`; everyone else is to see the source there.
+        self.path = spec._cached = record[3]  # type: ignore[attr-defined]
+        # CPython opens `origin`; everyone else is to see the source there. The last row is the library's.
+        spec.origin = record[5][-1][0]
         try:
             module = _imp.create_dynamic(spec)  # type: Any
         except ImportError as error:
@@ -604,7 +617,7 @@ def holds(record, names, known=False):
         data = None
         for pack in (*packs.values(),):  # at once: other threads may be adding to it
             if f"/{context}" in pack:
-                data = marshal.loads(pack[f"/{context}"])
+                data = marshal.loads(pack[""][pack[f"/{context}"] :])
         if data is None:
             data = unmarshalled(f"contexts/{context}")
         if data is None:
@@ -657,8 +670,8 @@ def _hit(owner, name, source, toolchain, directory, names, finder=None, depth=0)
     pack = packs.get(directory)
     if pack is None:
         pack = _pack(directory, finder)
-    data = pack.get(name)
-    record = marshal.loads(data) if data is not None else None
+    place = pack.get(name)
+    record = marshal.loads(pack[""][place:]) if place is not None else None
     if record is None or record[1] != source:
         record = cold("loader", "read_alone", name, source)
     if record is None or not same(record[5][:1]):
@@ -692,8 +705,14 @@ def told(path):
 
 
 def _pack(directory, finder):
-    # type: (str, DirectoryFinder | None) -> dict[str, bytes]
-    pack = packs[directory] = unmarshalled(f"packs/{slot('', directory)}") or {}
+    # type: (str, DirectoryFinder | None) -> dict[str, Any]
+    data = unmarshalled(f"packs/{slot('', directory)}", True)
+    pack = {}
+    if data is not None:
+        # What follows in it is left alone: only the records of what is imported become objects.
+        pack = marshal.loads(data)
+        pack[""] = data
+    packs[directory] = pack
     if pack and finder is not None:
         packed = finder.owner.packed
         packed |= dict.fromkeys(pack, finder)
@@ -711,9 +730,11 @@ def slot(name, source):
     return _imp.source_hash(SALT, text.encode("utf-8", "surrogateescape")).hex()
 
 
-def unmarshalled(name):
-    # type: (str) -> Any
+def unmarshalled(name, raw=False):
+    # type: (str, bool) -> Any
     # The content of a file in the cache that `manifest.pack` made; None where it is missing, foreign or damaged.
+    #
+    # ``raw``: as it is in the file.
     for root in known_roots or cache_roots():
         try:
             path = f"{root}/{BUCKET}/{name}"
@@ -721,19 +742,20 @@ def unmarshalled(name):
         except OSError:
             continue
         try:
-            # Larger buffers would cost the process system calls and page faults, to get them and to give them back.
+            # Larger buffers would cost the process system calls and page faults, to get them and to give them back; to
+            # begin again is cheaper than to put two pieces together.
             size = 1 << 14
-            data = more = _os.read(fd, size)
-            while len(more) == size:
-                size = 1 << 16
-                data += (more := _os.read(fd, size))
+            while len(data := _os.read(fd, size)) == size:
+                size <<= 2
+                _os.lseek(fd, 0, 0)
         except OSError:
             continue
         finally:
             _os.close(fd)
-        if _imp.source_hash(SALT, memoryview(data)[8:]) == data[:8]:
+        content = memoryview(data)[8:]
+        if _imp.source_hash(SALT, content) == data[:8]:
             try:
-                return marshal.loads(memoryview(data)[8:])
+                return content if raw else marshal.loads(content)
             except (ValueError, TypeError, EOFError):
                 continue
     return None

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from . import keys, manifest
 from .errors import ConfigError
 from .inventory import Item, current
-from .store import Store, damage, has, read_meta, replace
+from .store import Store, damage, has, library_row, link, read_meta, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def read(path: str, store: Store, sha256: str | None = None) -> Imported:
             final = store.home(meta["plan"], meta["key"])
             places[meta["key"]] = f"{final}/{meta['library']}"
             (elsewhere if meta.get("python") != manifest.TAG else []).append(str(meta["name"]))
-            (new if _added(store, folder, final) else known).append(str(meta["name"]))
+            (new if _added(store, folder, places[meta["key"]]) else known).append(str(meta["name"]))
         for note in index["manifests"]:
             if note["key"] in places:
                 _remember(store, note, places[note["key"]])
@@ -250,7 +250,8 @@ def _checked(path: str, work: str) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def _added(store: Store, folder: str, final: str) -> bool:
+def _added(store: Store, folder: str, library: str) -> bool:
+    final = os.path.dirname(library)
     theirs = read_meta(final)
     if theirs is not None and damage(final, theirs) is None:
         return False
@@ -258,6 +259,7 @@ def _added(store: Store, folder: str, final: str) -> bool:
         store.quarantine(final)
     os.makedirs(os.path.dirname(final), mode=0o700, exist_ok=True)
     os.rename(folder, final)
+    link(library)
     return True
 
 
@@ -279,7 +281,7 @@ def _remember(store: Store, note: dict[str, Any], artifact: str) -> None:
         note["key"],
         (
             *((one, *manifest.FRESH) for one in note["inputs"]),
-            (artifact, *(manifest.identity(artifact) or manifest.FRESH)),
+            library_row(artifact),
         ),
         tuple((folder, 0, 0) for folder in note["folders"]),
         "/".join(note["siblings"]),

@@ -243,7 +243,7 @@ def find(language: str, *, name: str, path: str) -> Compiler:
 
 
 def _sought(language: str, variable: str, told: str | None, name: str, path: str) -> Compiler:
-    usual = sysconfig.get_config_var(variable)
+    usual = keys.config_var(variable)
     wanted = [told] if told else [usual, *_CANDIDATES[language]]
     tried = []
     for spelled in wanted:
@@ -326,7 +326,7 @@ def build_library(
                 plan, unit, job.command, made.result, options, job.compiler, inputs, absent, "\n".join(log), how.root
             )
         warnings += diagnostics(made.result.output)
-    library = f"{workdir}/{name.rpartition('.')[2]}{sysconfig.get_config_var('EXT_SUFFIX')}"
+    library = f"{workdir}/{name.rpartition('.')[2]}{keys.config_var('EXT_SUFFIX')}"
     language = "c++" if options.language == "c++" or any(unit.language == "c++" for unit in units) else "c"
     objects = [path for made in compiled for path in made.paths]
     more = [flag for made in compiled for flag in made.link_flags]
@@ -604,7 +604,7 @@ def _python_library() -> list[str]:
 
 def _base_flags(compiler: Compiler) -> list[str]:
     """Python's own flags that change what the code means, then the user's."""
-    words = shlex.split(sysconfig.get_config_var("CFLAGS") or "")
+    words = shlex.split(keys.config_var("CFLAGS") or "")
     kept = []
     pairs = iter(words)
     for word in pairs:
@@ -614,7 +614,7 @@ def _base_flags(compiler: Compiler) -> list[str]:
             word.startswith("-f") and not word.startswith(_DROPPED) and (compiler.kind == "gcc" or word in _PORTABLE)
         ):
             kept.append(word)
-    shared = shlex.split(sysconfig.get_config_var("CCSHARED") or ("-fPIC" if sys.platform != "win32" else ""))
+    shared = shlex.split(keys.config_var("CCSHARED") or ("-fPIC" if sys.platform != "win32" else ""))
     return [*kept, *shared, *_user_flags()]
 
 
@@ -651,8 +651,8 @@ def _optimisation(compiler: Compiler, how: Settings, unit: Unit) -> list[str]:
 
 def _own_link_flags(compiler: Compiler) -> list[str]:
     """Python's link command with our compiler in the place of its own."""
-    words = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc -shared")
-    own = shlex.split(sysconfig.get_config_var("CC") or "")
+    words = shlex.split(keys.config_var("LDSHARED") or "cc -shared")
+    own = shlex.split(keys.config_var("CC") or "")
     rest = words[len(own) :] if own and words[: len(own)] == own else words[1:]
     rest = [
         word for word in rest if not word.startswith(("-flto", "-ffat-lto", "-fuse-linker-plugin", "-specs=", "-g"))

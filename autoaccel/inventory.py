@@ -118,7 +118,7 @@ def items(reader: Reader, *, brief: bool = False) -> list[Item]:
 def size(reader: Reader, found: Iterable[Item]) -> int:
     """Bytes of everything in a cache, of which ``found`` are the items: nothing large is measured twice."""
     measured = sum(one.size for one in found if one.kind in ("artifact", "version"))
-    return measured + size_below(reader.bucket, but=("artifacts",))
+    return measured + size_below(reader.bucket, but=("artifacts", "load"))
 
 
 def _artifact(reader: Reader, entry: Entry, named: set[str], wanted: frozenset[str], timed: bool) -> Item:
@@ -229,18 +229,30 @@ def accesses(path: str) -> bool:
         return False
 
 
-def mapped(bucket: str) -> set[str]:
-    """The libraries of a cache that processes of this user have loaded now; Linux tells."""
-    found: set[str] = set()
-    real = os.path.realpath(bucket)
+def mapped(bucket: str) -> set[int]:
+    """Numbers of the files in a cache that processes of this user have loaded now; Linux tells.
+
+    Not their names: a library has two.
+    """
+    found: set[int] = set()
+    real = os.path.realpath(bucket) + os.sep
     for process in listed("/proc"):
         if process.isdigit():
             with contextlib.suppress(OSError), open(f"/proc/{process}/maps", "rb") as file:
                 text = file.read()
                 if os.fsencode(real) in text:
-                    lines = text.decode("utf-8", "surrogateescape").splitlines()
-                    found.update(line[line.index("/") :] for line in lines if real in line)
-    return {bucket + path[len(real) :] for path in found if path.startswith(real + os.sep)}
+                    # address, permissions, offset, device, number, path
+                    rows = (line.split(None, 5) for line in text.splitlines())
+                    found.update(int(row[4]) for row in rows if len(row) == 6 and row[5].startswith(os.fsencode(real)))
+    return found
+
+
+def inode(path: str) -> int:
+    """The number of a file; 0 where it is gone."""
+    try:
+        return os.lstat(path).st_ino
+    except OSError:
+        return 0
 
 
 def statistics(found: Iterable[Item], readers: Iterable[Reader]) -> Statistics:

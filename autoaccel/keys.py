@@ -14,12 +14,13 @@ from . import manifest
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from .plan import Plan
 
 __all__ = [
-    "Contents", "bytes_digest", "digest", "file_digest", "folder_row", "is_installed", "nearest", "plan_key", "settled",
-    "variant_key",
+    "Contents", "bytes_digest", "config_var", "digest", "file_digest", "folder_row", "is_installed", "nearest",
+    "plan_key", "settled", "variant_key",
 ]  # fmt: skip
 
 _VERSION = "autoaccel/1"
@@ -146,14 +147,30 @@ def plan_key(plan: Plan, contents: Contents) -> str:
         sys.implementation.name,
         f"{sys.version_info[0]}.{sys.version_info[1]}",
         sysconfig.get_platform(),
-        bool(sysconfig.get_config_var("Py_DEBUG")),
-        bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+        bool(config_var("Py_DEBUG")),
+        bool(config_var("Py_GIL_DISABLED")),
         plan.options,
         [(tool.name, tool.identity) for tool in plan.tools],
         plan.env,
         [(path, contents.digest(path)) for path in plan.inputs],
         plan.settings,
     )
+
+
+#: Seconds that another thread may take to fill sysconfig's table.
+_PATIENCE = 5.0
+
+
+def config_var(name: str) -> Any:
+    """What this Python was built with, as `sysconfig.get_config_var`; None where it has no such variable.
+
+    Before Python 3.12, that one gives nothing at all while another thread asks for the first time, because the table is
+    there before it is filled (python/cpython#92452): one build then had the system's ``cc`` and none of Python's flags.
+    """
+    end = time.monotonic() + _PATIENCE
+    while "EXT_SUFFIX" not in (known := sysconfig.get_config_vars()) and time.monotonic() < end:
+        time.sleep(0.001)
+    return known.get(name)
 
 
 def variant_key(key: str, contents: Iterable[tuple[str, str]], absent: Iterable[str]) -> str:

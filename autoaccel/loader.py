@@ -163,14 +163,19 @@ def create(loader: "NativeLoader", spec: ModuleSpec, problem: "ImportError | Non
 
 def _was_gone(problem: ImportError, artifact: str) -> bool:
     """Whether there was no library, as the system says: it may be there again, built by another process."""
-    return f"{artifact}: cannot open shared object file: No such file" in str(problem)
+    from .location import second_name
+
+    names = filter(None, (artifact, second_name(artifact)))
+    return any(f"{name}: cannot open shared object file: No such file" in str(problem) for name in names)
 
 
 def open_library(loader: "NativeLoader", spec: ModuleSpec, artifact: str) -> "ModuleType":
     """The uninitialised module in the library at ``artifact``."""
+    from .location import opened
+
     loader.path = spec.cached = artifact
     # CPython opens `origin`; everyone else is to see the source there.
-    spec.origin = artifact
+    spec.origin = opened(artifact)
     try:
         module: ModuleType = _imp.create_dynamic(spec)
     except ImportError as error:

@@ -42,9 +42,11 @@ __all__ = [
     "name_of",
     "pack",
     "pack_name",
+    "packed",
     "preferred",
     "read",
     "read_pack",
+    "records_at",
     "slot",
     "stale_reason",
     "trusted",
@@ -124,12 +126,20 @@ def stale_reason(manifest: Manifest, *, system: bool = True) -> str | None:
 
 def load(path: str) -> Any:
     """The content of a file that holds what `pack` gave; None where it is missing or damaged."""
+    data = _checked(path)
+    try:
+        return marshal.loads(data) if data is not None else None
+    except (ValueError, TypeError, EOFError):
+        return None
+
+
+def _checked(path: str) -> memoryview | None:
     try:
         with open(path, "rb", opener=_opened) as file:
             data = file.read()
-        return marshal.loads(data[8:]) if source_hash(SALT, data[8:]) == data[:8] else None
-    except (OSError, ValueError, TypeError, EOFError):
+    except (OSError, ValueError):
         return None
+    return memoryview(data)[8:] if source_hash(SALT, data[8:]) == data[:8] else None
 
 
 def at(path: str) -> Manifest | None:
@@ -145,10 +155,37 @@ def _opened(path: str, flags: int) -> int:
 
 
 def read_pack(directory: str) -> dict[str, bytes]:
-    """The pack of a folder: full name -> a marshalled record."""
-    found = unmarshalled(pack_name(directory))
+    """The pack of a folder: full name -> marshalled record, "/" with a context's name -> marshalled context."""
+    data = unmarshalled(pack_name(directory), True)
     packs.pop(directory, None)
-    return found if isinstance(found, dict) else {}
+    return _records(data) if data is not None else {}
+
+
+def records_at(path: str) -> dict[str, bytes]:
+    """As `read_pack`, of the pack in a file; empty where it is missing or damaged."""
+    data = _checked(path)
+    return _records(data) if data is not None else {}
+
+
+def _records(data: memoryview) -> dict[str, bytes]:
+    try:
+        index = marshal.loads(data)
+        places = sorted(index.values())
+        ends = dict(zip(places, (*places[1:], None), strict=True))
+        return {name: bytes(data[place : ends[place]]) for name, place in index.items()}
+    except (ValueError, TypeError, EOFError, AttributeError):
+        return {}
+
+
+def packed(records: dict[str, bytes]) -> bytes:
+    """The bytes of a pack: where each record begins, from the end; then the records, of which few will be needed."""
+    place = -sum(map(len, records.values()))
+    index = {}
+    for name, record in records.items():
+        index[name] = place
+        place += len(record)
+    data = marshal.dumps(index) + b"".join(records.values())
+    return source_hash(SALT, data) + data
 
 
 def name_of(name: str, source: str) -> str:

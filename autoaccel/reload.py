@@ -11,6 +11,7 @@ from importlib.machinery import ModuleSpec
 
 from . import errors, loaded
 from .loader import open_library
+from .location import second_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,10 +112,12 @@ def commit(all_fresh: Iterable[Fresh]) -> None:
 
 def explained(error: ImportError, source: Source, artifact: str) -> ImportError:
     """The error of the dynamic loader with advice; the module's own errors as they are."""
-    ours = error.path == artifact or "does not support loading in subinterpreters" in str(error)
+    names = artifact, second_name(artifact)
+    ours = error.path in names or "does not support loading in subinterpreters" in str(error)
     if not ours or isinstance(error, ModuleNotFoundError):
         return error
-    return errors.not_loadable(source.name, source.path, artifact, error.msg, _definers(source, artifact))
+    reason = error.msg.replace(names[1], artifact) if names[1] else error.msg
+    return errors.not_loadable(source.name, source.path, artifact, reason, _definers(source, artifact))
 
 
 def _definers(source: Source, artifact: str) -> dict[str, list[str]]:

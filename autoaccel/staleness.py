@@ -60,7 +60,7 @@ def stale_reason(record: "Record", names: "set[str] | None" = None, *, system: b
     if len(record) == 9:
         # Of a pack, which has no more than the quick look needs.
         whole = read_alone(name, source)
-        if whole is None or whole[:9] != record:
+        if whole is None or whole[:4] != record[:4] or whole[5:9] != record[5:]:
             return "a part of the manifest is gone"
         record = whole
     if names is None:

@@ -7,6 +7,7 @@ Below the root's bucket (`manifest.BUCKET`):
   variants of one plan differ in what it read then (headers, ``.pxd``). The path is short because every import of the
   library walks it twice: with two folders more in it, a small module takes 5 % longer. A look by content lists all of
   them, 4 ms for 10,000, before what may be a compile.
+* ``load/``: hard links to the libraries, by which they are loaded (`location` says why), as long as these are there.
 * ``manifests/<slot>``: one file for each module and source, replaced as a whole, and ``contexts/<hash>``: what many of
   them have in common, never changed: see `loader`.
 * ``failures/``: builds that failed, with what they depended on.
@@ -47,6 +48,7 @@ from types import NoneType
 
 from . import keys, locks, manifest, settings
 from .errors import BuildError, ConfigError, Diagnostic
+from .location import opened, second_name
 from .logs import log
 from .plan import Artifact
 
@@ -67,12 +69,15 @@ __all__ = [
     "Entry",
     "Reader",
     "Store",
+    "alone",
     "damage",
     "has",
     "is_left_over",
     "is_worked_in",
     "keep_privately",
     "layout",
+    "library_row",
+    "link",
     "listed",
     "open_store",
     "owner",
@@ -87,6 +92,7 @@ __all__ = [
     "size_of",
     "told_options",
     "unchanged",
+    "unlink",
 ]
 
 _README = """This folder is autoaccel's cache of compiled extension modules. Nothing in it is precious: `autoaccel cache
@@ -109,7 +115,8 @@ _QUARANTINED = 8
 _HEAD = 4096
 
 _FOLDERS = (
-    "artifacts", "manifests", "contexts", "packs", "failures", "locks", "builds", "tools", "projects", "cargo", "pins",
+    "artifacts", "load", "manifests", "contexts", "packs", "failures", "locks", "builds", "tools", "projects", "cargo",
+    "pins",
 )  # fmt: skip
 
 
@@ -356,6 +363,7 @@ class Store(Reader):
                 return Artifact(f"{final}/{theirs['library']}", variant, built=True, seconds=seconds), theirs
             self._quarantine(final)
             os.rename(staged, final)
+        link(f"{final}/{name}")
         return Artifact(f"{final}/{name}", variant, built=True, seconds=seconds), meta
 
     def _quarantine(self, folder: str) -> None:
@@ -371,7 +379,9 @@ class Store(Reader):
             for name in old:
                 shutil.rmtree(f"{aside}/{name}", ignore_errors=True)
             # By time, so that the oldest are known.
-            os.rename(folder, f"{aside}/{time.time_ns()}-{os.path.basename(folder)}")
+            place = f"{aside}/{time.time_ns()}-{os.path.basename(folder)}"
+            os.rename(folder, place)
+            unlink(folder, place)
         return not os.path.lexists(folder)
 
     # manifests
@@ -397,7 +407,7 @@ class Store(Reader):
             plan.toolchain,
             artifact.path,
             artifact.key,
-            (*inputs, (artifact.path, *(manifest.identity(artifact.path) or manifest.FRESH))),
+            (*inputs, library_row(artifact.path)),
             _folder_rows({**searched, **mine}),
             "/".join(siblings),
             context,
@@ -454,14 +464,15 @@ class Store(Reader):
             if name not in together and len(together) >= _PACKED:
                 together = {other: row for other, row in together.items() if _of_source(other, row)}
             if name in together or len(together) < _PACKED:
-                together[name] = marshal.dumps(record[:9])
+                # No hit needs the key.
+                together[name] = marshal.dumps((*record[:4], None, *record[5:9]))
                 if common:
                     # The last few: a hit on who has another one reads its file.
                     contexts = [other for other in together if other.startswith("/")]
                     together |= {f"/{told.context}": common[8:]}
                     for other in contexts[:-_CONTEXTS]:
                         del together[other]
-                replace(f"{self.bucket}/{manifest.pack_name(directory)}", manifest.pack(together))
+                replace(f"{self.bucket}/{manifest.pack_name(directory)}", manifest.packed(together))
 
     def revalidate(self, known: manifest.Manifest, *, system: bool) -> Artifact | None:
         """The manifest's artifact if `unchanged`; the next import need not look again."""
@@ -469,7 +480,8 @@ class Store(Reader):
         if found is None:
             return None
         meta, contents = found
-        rows = tuple((row[0], *contents.identity(row[0])) for row in known.rows)
+        rows = tuple((path, *contents.identity(path)) for path, *_ in known.inputs)
+        rows += (library_row(known.artifact),)
         with contextlib.suppress(OSError):
             self._write_manifest(dataclasses.replace(known, rows=rows))
         artifact = Artifact(known.artifact, known.key, built=False, seconds=float(meta["seconds"]))
@@ -664,7 +676,8 @@ def unchanged(known: manifest.Manifest, *, system: bool) -> tuple[Meta, keys.Con
             return None
         if path in taken and not _says(path, known.name, taken[path]):
             return None
-    now = tuple((row[0], *(manifest.identity(row[0]) or manifest.FRESH)) for row in known.rows)
+    now = tuple((path, *(manifest.identity(path) or manifest.FRESH)) for path, *_ in known.inputs)
+    now += (library_row(known.artifact),)
     if manifest.stale_reason(dataclasses.replace(known, rows=now), system=system) is not None:
         return None
     return (meta, contents) if damage(os.path.dirname(known.artifact), meta) is None else None
@@ -1006,6 +1019,41 @@ def _is_row(row: object, second: tuple[type, ...]) -> bool:
     return isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], second)
 
 
+def link(library: str) -> None:
+    """Give the library of a new artifact its second name (`location`); where it can't have one, its own serves."""
+    name = second_name(library)
+    if name:
+        # Of an artifact that was here before.
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        with contextlib.suppress(OSError, NotImplementedError):
+            os.link(library, name)
+
+
+def unlink(folder: str, place: str) -> None:
+    """Take second names away from the artifact that was at ``folder``, and is at ``place`` now."""
+    for file in listed(place):
+        name = second_name(f"{folder}/{file}")
+        with contextlib.suppress(OSError):
+            if name:
+                os.unlink(name)
+
+
+def alone(reader: Reader) -> Iterator[str]:
+    """What is left of second names: the files have no other, or are copies."""
+    for name in listed(f"{reader.bucket}/load"):
+        path = f"{reader.bucket}/load/{name}"
+        with contextlib.suppress(OSError):
+            if os.lstat(path).st_nlink < 2:
+                yield path
+
+
+def library_row(artifact: str) -> tuple[str, int, int, int, int]:
+    """The last row of a record: the library as it is loaded."""
+    path = opened(artifact)
+    return (path, *(manifest.identity(path) or manifest.FRESH))
+
+
 def damage(folder: str, meta: Meta) -> str | None:
     """What is wrong with a published artifact; None: nothing.
 
@@ -1071,21 +1119,28 @@ def size_of(path: str) -> int:
 
 
 def size_below(folder: str, *, but: Sequence[str] = ()) -> int:
-    """Bytes of all files below a folder; none where it is no folder.
+    """Bytes of all files below a folder, of each once, however many names it has; none where it is no folder.
 
     Args:
         folder: the folder.
         but: names in it that are passed over.
     """
     total = 0
+    seen: set[tuple[int, int]] = set()
     rest = [f"{folder}/{name}" for name in listed(folder) if name not in but] if but else [folder]
     while rest:
         with contextlib.suppress(OSError), os.scandir(rest.pop()) as found:
             for one in found:
                 if one.is_dir(follow_symlinks=False):
                     rest.append(one.path)
-                else:
-                    total += size_of(one.path)
+                    continue
+                with contextlib.suppress(OSError):
+                    status = os.lstat(one.path)
+                    if status.st_nlink > 1:
+                        if (status.st_dev, status.st_ino) in seen:
+                            continue
+                        seen.add((status.st_dev, status.st_ino))
+                    total += status.st_size
     return total
 
 

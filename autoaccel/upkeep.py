@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 from . import locks, manifest
 from .errors import ConfigError
-from .inventory import COARSE, Item, accesses, current, items, mapped
-from .store import Store, is_left_over, is_worked_in, layout, listed, owner, replace, size_below, size_of
+from .inventory import COARSE, Item, accesses, current, inode, items, mapped
+from .store import Store, alone, is_left_over, is_worked_in, layout, listed, owner, replace, size_below, size_of, unlink
 from .toolchains import builddirs
 
 TYPE_CHECKING = False
@@ -177,10 +177,10 @@ def _is_ours(store: Store, item: Item, since: float) -> bool:
     return item.kind != "version" or (layout(item.path) < layout(store.bucket) and item.used <= since)
 
 
-def _in_use(item: Item, loaded: set[str]) -> bool:
+def _in_use(item: Item, loaded: set[int]) -> bool:
     """Whether a process has it loaded, or builds in it."""
     if item.kind != "version":
-        return item.library in loaded
+        return item.library is not None and inode(item.library) in loaded
     return is_worked_in(item.path) or bool(mapped(item.path))
 
 
@@ -207,6 +207,7 @@ def _away(store: Store, folder: str) -> bool:
         return True
     except OSError:
         return False
+    unlink(folder, aside)
     shutil.rmtree(aside, ignore_errors=True)
     return True
 
@@ -235,6 +236,8 @@ def _leavings(store: Store, known: set[str]) -> Iterator[str]:
     bucket = store.bucket
     # Whose description nobody can read: it is found by none, and so never set aside.
     yield from (path for path in store.folders() if path not in known and _is_older(path, _DAY))
+    # Of whoever was killed between the two.
+    yield from alone(store)
     for name in listed(store.root):
         if name.startswith("cleared-"):
             yield f"{store.root}/{name}"
@@ -263,8 +266,7 @@ def _forget(store: Store) -> None:
             _unlink(path)
     alive = {known.artifact for known in named.values()}
     for path in _older(f"{bucket}/packs", _DAY):
-        pack = manifest.load(path)
-        if not isinstance(pack, dict) or not alive.intersection(_artifacts(pack)):
+        if not alive.intersection(_artifacts(manifest.records_at(path))):
             _unlink(path)
     _shorten(f"{bucket}/history")
 

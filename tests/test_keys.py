@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sysconfig
 import time
 from dataclasses import replace
 from itertools import combinations
@@ -16,6 +17,7 @@ from autoaccel.plan import Options, Plan, Tool
 from autoaccel.settings import Settings
 from autoaccel.sources import Source
 from autoaccel.staleness import FRESH, identity
+from tests.conftest import Project
 
 
 def test_values_that_look_alike_have_different_digests() -> None:
@@ -185,3 +187,23 @@ def test_a_change_after_a_moment_is_seen_whatever_its_mtime(tmp_path: Path) -> N
     assert not Contents().changed_since(str(path), later)
     os.utime(path, (1, 1))
     assert Contents().changed_since(str(path), before)
+
+
+def test_another_thread_is_asking_sysconfig_for_the_first_time(project: Project) -> None:
+    """Before Python 3.12, its table is there before anything is in it."""
+    out = project.ok(
+        """
+        import sysconfig, threading, time
+        usual, asked = sysconfig._init_posix, threading.Event()
+        def slowly(table):
+            asked.set()
+            time.sleep(0.3)
+            usual(table)
+        sysconfig._init_posix = slowly
+        threading.Thread(target=sysconfig.get_config_vars).start()
+        asked.wait()
+        from autoaccel import keys
+        print(keys.config_var("CC"), keys.config_var("EXT_SUFFIX"), keys.config_var("no such"))
+        """
+    )
+    assert out == f"{sysconfig.get_config_var('CC')} {sysconfig.get_config_var('EXT_SUFFIX')} None"

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 import autoaccel
-from autoaccel import manifest
+from autoaccel import location, manifest
 from tests.conftest import Project, need
 
 #: Prints why the module's manifest does not hold, or None.
 REASON = """
 import autoaccel, sys
-from autoaccel import manifest
+from autoaccel import location, manifest
 found = manifest.read("sample", SOURCE)
 print(found and manifest.stale_reason(found), sep="")
 """
@@ -104,6 +104,7 @@ def test_the_reason_is_told(project: Project) -> None:
     project.ok(code)
     (artifact,) = project.artifacts()
     artifact.chmod(0o700)
-    assert project.ok(reason) == f"{artifact} may have changed"
-    artifact.unlink()
-    assert project.ok(reason) == f"{artifact} is gone"
+    loaded = location.opened(str(artifact))
+    assert project.ok(reason) == f"{loaded} may have changed"
+    Path(loaded).unlink()
+    assert project.ok(reason) == f"{loaded} is gone"

@@ -121,7 +121,7 @@ def _state(loader: JitLoader, names: "dict[str, Any]") -> "State | None":
         pass
     else:
         return None
-    name, path = loader.name, loader.record[3]
+    name, path = loader.name, loader.record[5][-1][0]
     # Of the files that it was made from, the one that is no text.
     runtime = next(row[0] for row in loader.record[5] if row[0][-3:] != ".py")
     try:

@@ -29,8 +29,8 @@ def spec(
         inside: the package's own folders.
         target: what is reloaded.
     """
-    data = packs.get(finder.directory, {}).get(name)
-    record = marshal.loads(data) if data is not None else ("", "")
+    pack = packs.get(finder.directory, {})
+    record = marshal.loads(pack[""][pack[name] :]) if name in pack else ("", "")
     if cls is not SourceFileLoader or record[1] != path or finder.owner.mode == "check" or finder.odd:
         return finder._get_spec(cls, name, path, inside, target)
     from . import JitLoader

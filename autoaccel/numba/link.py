@@ -8,6 +8,7 @@ import shlex
 from dataclasses import dataclass
 
 from .. import compiler, process
+from ..keys import config_var
 from .emit import CONSTANTS, ENVIRONMENT, THREADS, TUPLE_STYLE, UNRESOLVED, NotNative
 
 TYPE_CHECKING = False
@@ -159,9 +160,7 @@ def library(
     with open(f"{workdir}/table.c", "w", encoding="utf-8") as file:
         file.write(_table(stem, init_name(stem), functions, f"{workdir}/note"))
     found = compiler.find("c", name=stem, path=f"{workdir}/table.c")
-    import sysconfig
-
-    path = f"{workdir}/{stem}{sysconfig.get_config_var('EXT_SUFFIX')}"
+    path = f"{workdir}/{stem}{config_var('EXT_SUFFIX')}"
     here = os.path.join(os.path.dirname(__file__), "csrc")
     command = [*found.command, "-shared", "-fPIC", "-O1", "-w", f"-I{here}", f"{workdir}/table.c", *objects, runtime,
                "-lm", "-Wl,-z,now", "-Wl,--gc-sections", "-o", path]  # fmt: skip

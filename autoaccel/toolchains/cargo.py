@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import sys
-import sysconfig
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
@@ -272,7 +271,7 @@ def _lock(job: Job) -> str:
 def _refuse(source: Source, job: Job) -> None:
     """Say at once what would fail late, or crash."""
     if crates.dependency(job.crate, "cpython", job.workspace) is not None and (
-        sys.version_info >= (3, 14) or sysconfig.get_config_var("Py_GIL_DISABLED")
+        sys.version_info >= (3, 14) or keys.config_var("Py_GIL_DISABLED")
     ):
         error = errors.no_rust_cpython(source.name, source.path)
         raise Failed(error, log=str(error))
@@ -328,7 +327,7 @@ class Run:
             raise self._failed(errors.no_library(self.plan.source.name, self.plan.source.path), said)
         read = cargo_output.read_of(said, unit, os.path.dirname(job.workspace)).without(self.mirror)
         self._keep(said, read, started)
-        library = f"{self.workdir}/{self.plan.source.name.rpartition('.')[2]}{sysconfig.get_config_var('EXT_SUFFIX')}"
+        library = f"{self.workdir}/{self.plan.source.name.rpartition('.')[2]}{keys.config_var('EXT_SUFFIX')}"
         shutil.copyfile(unit.library, library)
         shown = dict(job.shown)
         inputs = [path for path in (shown.get(one, one) for one in read.files) if not self._ours(path)]

@@ -58,6 +58,15 @@ def test_what_was_built_is_loaded_and_not_built_again(accel, three):
     assert counting.compiles == compiles
 
 
+def test_modules_that_are_built_side_by_side_have_the_same_compiler(accel, project):
+    """What they have in common is kept once, and looked at once by a process that imports them."""
+    for number in range(4):
+        project.c(f"m{number}.c", number)
+    assert accel("build").status == 0
+    common = [path.name for path in project.cache.glob("v2/contexts/*") if path.suffix != ".absent"]
+    assert len(common) == 1
+
+
 def test_force_builds_again(accel, project):
     project.c("top.c")
     accel("build")
