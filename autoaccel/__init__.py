@@ -746,7 +746,7 @@ def unmarshalled(name, raw=False):
             # begin again is cheaper than to put two pieces together.
             size = 1 << 14
             while len(data := _os.read(fd, size)) == size:
-                size <<= 2
+                size = _os.fstat(fd).st_size + 1
                 _os.lseek(fd, 0, 0)
         except OSError:
             continue

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from measure import Run, fresh, output
@@ -45,6 +46,10 @@ class Setup:
         """``autoaccel build`` of a folder."""
         code = "from autoaccel.cli import main; import sys; sys.argv[1:] = ['build', '.']; sys.exit(main())"
         output(self.run(code, folder, cold=cold))
+
+    def rest(self, folder: Path) -> None:
+        """Wait until a folder is as old as a user's is: what changed within ten seconds is listed once more."""
+        time.sleep(max(0.0, folder.stat().st_ctime + 10.5 - time.time()))
 
     def has(self, distribution: str) -> bool:
         """Whether a peer, or what a case needs, is installed."""

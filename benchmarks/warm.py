@@ -36,6 +36,7 @@ def _one(setup: Setup, name: str, source: Path, peer: str, goal: int, rounds: Ro
         output(runs[peer])
     for run in runs.values():
         output(run)
+    setup.rest(ours)
     samples = processes(runs, rounds, every={peer: max(20, rounds.most // 8)})
     case = f"warm, whole process, {source.suffix}"
     rows = [_against_floor(case, samples, goal=1.05)]
@@ -70,6 +71,7 @@ def many_modules(setup: Setup, rounds: Rounds) -> list[Row]:
         "ours": setup.run(f"import autoaccel\n{timed}", ours),
     }
     case = f"warm, {MANY} modules, in process"
+    setup.rest(ours)
     row = _against_floor(case, inside(runs, rounds), goal=1.1)
     before = (Run(listed, floor), setup.run(f"import autoaccel\n{listed}", ours))
     return [row, *_counted(case, Run(loop, floor), setup.run(f"import autoaccel\n{loop}", ours), before)]
