@@ -123,8 +123,8 @@ keeping = []  # type: list[object]
 #: Trusted cache roots that exist, best first; empty before they are asked for.
 known_roots = []  # type: list[str]
 #: Directory -> its pack: full name -> where a marshalled record is, and "/" with a context's name -> where the context
-#: is, both from the end of what is under "".
-packs = {}  # type: dict[str, dict[str, Any]]
+#: is, both from the end of what is under None.
+packs = {}  # type: dict[str, dict[str | None, Any]]
 #: Contexts that held when this process looked -> [names that must stay absent, variables, their values; None: unset].
 held = {}  # type: dict[str, tuple[Any, ...]]
 #: Context -> the listing that had none of its siblings.
@@ -617,7 +617,7 @@ def holds(record, names, known=False):
         data = None
         for pack in (*packs.values(),):  # at once: other threads may be adding to it
             if f"/{context}" in pack:
-                data = marshal.loads(pack[""][pack[f"/{context}"] :])
+                data = marshal.loads(pack[None][pack[f"/{context}"] :])
         if data is None:
             data = unmarshalled(f"contexts/{context}")
         if data is None:
@@ -671,7 +671,7 @@ def _hit(owner, name, source, toolchain, directory, names, finder=None, depth=0)
     if pack is None:
         pack = _pack(directory, finder)
     place = pack.get(name)
-    record = marshal.loads(pack[""][place:]) if place is not None else None
+    record = marshal.loads(pack[None][place:]) if place is not None else None
     if record is None or record[1] != source:
         record = cold("loader", "read_alone", name, source)
     if record is None or not same(record[5][:1]):
@@ -705,14 +705,8 @@ def told(path):
 
 
 def _pack(directory, finder):
-    # type: (str, DirectoryFinder | None) -> dict[str, Any]
-    data = unmarshalled(f"packs/{slot('', directory)}", True)
-    pack = {}
-    if data is not None:
-        # What follows in it is left alone: only the records of what is imported become objects.
-        pack = marshal.loads(data)
-        pack[""] = data
-    packs[directory] = pack
+    # type: (str, DirectoryFinder | None) -> dict[str | None, Any]
+    pack = packs[directory] = unmarshalled(f"packs/{slot('', directory)}", True) or {}
     if pack and finder is not None:
         packed = finder.owner.packed
         packed |= dict.fromkeys(pack, finder)
@@ -730,11 +724,12 @@ def slot(name, source):
     return _imp.source_hash(SALT, text.encode("utf-8", "surrogateescape")).hex()
 
 
-def unmarshalled(name, raw=False):
+def unmarshalled(name, pack=False):
     # type: (str, bool) -> Any
     # The content of a file in the cache that `manifest.pack` made; None where it is missing, foreign or damaged.
     #
-    # ``raw``: as it is in the file.
+    # ``pack``: it is a dictionary, and gets all of the file under None: what follows in it is left alone, as only the
+    # records of what is imported need become objects.
     for root in known_roots or cache_roots():
         try:
             path = f"{root}/{BUCKET}/{name}"
@@ -746,7 +741,7 @@ def unmarshalled(name, raw=False):
             # begin again is cheaper than to put two pieces together.
             size = 1 << 14
             while len(data := _os.read(fd, size)) == size:
-                size = _os.fstat(fd).st_size + 1
+                size += _os.fstat(fd).st_size
                 _os.lseek(fd, 0, 0)
         except OSError:
             continue
@@ -755,9 +750,13 @@ def unmarshalled(name, raw=False):
         content = memoryview(data)[8:]
         if _imp.source_hash(SALT, content) == data[:8]:
             try:
-                return content if raw else marshal.loads(content)
+                value = marshal.loads(content)  # type: Any
+                if pack:
+                    value[None] = content
             except (ValueError, TypeError, EOFError):
                 continue
+            else:
+                return value
     return None
 
 

@@ -175,7 +175,7 @@ def read(path: str, store: Store, sha256: str | None = None) -> Imported:
             final = store.home(meta["plan"], meta["key"])
             places[meta["key"]] = f"{final}/{meta['library']}"
             (elsewhere if meta.get("python") != manifest.TAG else []).append(str(meta["name"]))
-            (new if _added(store, folder, places[meta["key"]]) else known).append(str(meta["name"]))
+            (new if _added(store, folder, meta, final) else known).append(str(meta["name"]))
         for note in index["manifests"]:
             if note["key"] in places:
                 _remember(store, note, places[note["key"]])
@@ -250,16 +250,15 @@ def _checked(path: str, work: str) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def _added(store: Store, folder: str, library: str) -> bool:
-    final = os.path.dirname(library)
+def _added(store: Store, folder: str, meta: dict[str, Any], final: str) -> bool:
     theirs = read_meta(final)
     if theirs is not None and damage(final, theirs) is None:
         return False
     if os.path.lexists(final):
         store.quarantine(final)
     os.makedirs(os.path.dirname(final), mode=0o700, exist_ok=True)
+    link(meta, final, folder)
     os.rename(folder, final)
-    link(library)
     return True
 
 

@@ -146,9 +146,10 @@ def plan_key(plan: Plan, contents: Contents) -> str:
         manifest.TAG,
         sys.implementation.name,
         f"{sys.version_info[0]}.{sys.version_info[1]}",
-        sysconfig.get_platform(),
         bool(config_var("Py_DEBUG")),
         bool(config_var("Py_GIL_DISABLED")),
+        # After those: it reads the same table.
+        sysconfig.get_platform(),
         plan.options,
         [(tool.name, tool.identity) for tool in plan.tools],
         plan.env,
@@ -158,7 +159,7 @@ def plan_key(plan: Plan, contents: Contents) -> str:
 
 
 #: Seconds that another thread may take to fill sysconfig's table.
-_PATIENCE = 5.0
+_patience = 5.0
 
 
 def config_var(name: str) -> Any:
@@ -167,9 +168,12 @@ def config_var(name: str) -> Any:
     Before Python 3.12, that one gives nothing at all while another thread asks for the first time, because the table is
     there before it is filled (python/cpython#92452): one build then had the system's ``cc`` and none of Python's flags.
     """
-    end = time.monotonic() + _PATIENCE
-    while "EXT_SUFFIX" not in (known := sysconfig.get_config_vars()) and time.monotonic() < end:
+    global _patience
+    end = time.monotonic() + _patience
+    while "EXT_SUFFIX" not in (known := sysconfig.get_config_vars()) and _patience:
         time.sleep(0.001)
+        if time.monotonic() > end:
+            _patience = 0.0
     return known.get(name)
 
 

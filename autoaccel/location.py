@@ -69,8 +69,8 @@ def environment() -> dict[bytes, bytes]:
 def second_name(artifact: str) -> str:
     """The name by which an artifact's library is loaded, if it has been linked; empty where it can have none.
 
-    It is short: names of more than 31 bytes lie apart in Linux's table of names. Two may be the same (in 48 bits), as
-    nobody takes one for another: `opened` compares the files.
+    It is short: names of more than 31 bytes lie apart in Linux's table of names. Two artifacts may have the
+    same (in 48 bits): `opened` compares the files, and all but one are loaded by their first.
     """
     folder, _, library = artifact.rpartition("/")
     top, _, key = folder.rpartition("/")

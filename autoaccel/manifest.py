@@ -42,7 +42,7 @@ __all__ = [
     "name_of",
     "pack",
     "pack_name",
-    "packed",
+    "pack_records",
     "preferred",
     "read",
     "read_pack",
@@ -63,8 +63,8 @@ class Manifest:
         name, source, toolchain: the module, its source path, the toolchain's word.
         artifact: path of the library.
         key: the artifact's key in the store.
-        rows: (path, mtime_ns, ctime_ns, size, inode) of the source, of the other files that the user may edit, and of
-            the artifact; always checked.
+        rows: (path, mtime_ns, ctime_ns, size, inode) of the source, of the other files that the user may edit, and
+            last of the artifact, by the name by which it is loaded (`location`); always checked.
         folders: rows (folder, ctime_ns, inode) of the user's folders in which names must stay absent.
         siblings: names with this module's stem that must stay absent beside the source, with a slash between them.
         context: hash of the context, which the modules of a folder mostly share: (rows of the toolchain's and the
@@ -74,7 +74,7 @@ class Manifest:
             a file beside it, which is read only when a folder has changed.
         missing: folder -> the names that must stay absent in it; of a folder in which a pattern was looked for, all
             that it has (see `whole`). A folder of which nothing may change is not there. A pack's records end before
-            this.
+            this, and have no key.
     """
 
     name: str
@@ -156,28 +156,24 @@ def _opened(path: str, flags: int) -> int:
 
 def read_pack(directory: str) -> dict[str, bytes]:
     """The pack of a folder: full name -> marshalled record, "/" with a context's name -> marshalled context."""
-    data = unmarshalled(pack_name(directory), True)
+    index = unmarshalled(pack_name(directory), True)
     packs.pop(directory, None)
-    return _records(data) if data is not None else {}
+    return _records(index, index.pop(None)) if index else {}
 
 
 def records_at(path: str) -> dict[str, bytes]:
     """As `read_pack`, of the pack in a file; empty where it is missing or damaged."""
-    data = _checked(path)
-    return _records(data) if data is not None else {}
+    index, data = load(path), _checked(path)
+    return _records(index, data) if isinstance(index, dict) and data is not None else {}
 
 
-def _records(data: memoryview) -> dict[str, bytes]:
-    try:
-        index = marshal.loads(data)
-        places = sorted(index.values())
-        ends = dict(zip(places, (*places[1:], None), strict=True))
-        return {name: bytes(data[place : ends[place]]) for name, place in index.items()}
-    except (ValueError, TypeError, EOFError, AttributeError):
-        return {}
+def _records(index: dict[str, int], data: memoryview) -> dict[str, bytes]:
+    places = sorted(index.values())
+    ends = dict(zip(places, (*places[1:], None), strict=True))
+    return {name: bytes(data[place : ends[place]]) for name, place in index.items()}
 
 
-def packed(records: dict[str, bytes]) -> bytes:
+def pack_records(records: dict[str, bytes]) -> bytes:
     """The bytes of a pack: where each record begins, from the end; then the records, of which few will be needed."""
     place = -sum(map(len, records.values()))
     index = {}

@@ -75,7 +75,8 @@ def stale_reason(record: "Record", names: "set[str] | None" = None, *, system: b
     return (
         _absent_reason(folders, record[9])
         or _context_reason(content, missing, names, system)
-        or _row_reason([artifact])
+        or (_row_reason([artifact]) or "").replace(artifact[0], record[3])
+        or None
     )
 
 

@@ -299,6 +299,7 @@ class Store(Reader):
         try:
             return self._publish(plan, key, variant, built, contents, staged, seconds)
         except OSError:
+            unlink(self.home(key, variant), staged)
             # Not by a hard link from the start: dropping it would change the published file's change time.
             for path in (built.library, *built.package.values()):
                 with contextlib.suppress(OSError):
@@ -354,16 +355,19 @@ class Store(Reader):
         os.chmod(f"{staged}/{name}", 0o500)
         final = self.home(key, variant)
         os.makedirs(os.path.dirname(final), mode=0o700, exist_ok=True)
+        # Before anybody can find it: who has loaded it by one name is never to find another.
+        link(meta, final, staged)
         try:
             os.rename(staged, final)
         except OSError:
             # Somebody published the same first; theirs serves if it is whole.
             theirs = read_meta(final)
             if theirs is not None and damage(final, theirs) is None:
+                unlink(final, staged)
                 return Artifact(f"{final}/{theirs['library']}", variant, built=True, seconds=seconds), theirs
             self._quarantine(final)
+            link(meta, final, staged)
             os.rename(staged, final)
-        link(f"{final}/{name}")
         return Artifact(f"{final}/{name}", variant, built=True, seconds=seconds), meta
 
     def _quarantine(self, folder: str) -> None:
@@ -379,9 +383,8 @@ class Store(Reader):
             for name in old:
                 shutil.rmtree(f"{aside}/{name}", ignore_errors=True)
             # By time, so that the oldest are known.
-            place = f"{aside}/{time.time_ns()}-{os.path.basename(folder)}"
-            os.rename(folder, place)
-            unlink(folder, place)
+            unlink(folder, folder)
+            os.rename(folder, f"{aside}/{time.time_ns()}-{os.path.basename(folder)}")
         return not os.path.lexists(folder)
 
     # manifests
@@ -472,16 +475,16 @@ class Store(Reader):
                     together |= {f"/{told.context}": common[8:]}
                     for other in contexts[:-_CONTEXTS]:
                         del together[other]
-                replace(f"{self.bucket}/{manifest.pack_name(directory)}", manifest.packed(together))
+                replace(f"{self.bucket}/{manifest.pack_name(directory)}", manifest.pack_records(together))
 
     def revalidate(self, known: manifest.Manifest, *, system: bool) -> Artifact | None:
         """The manifest's artifact if `unchanged`; the next import need not look again."""
         found = unchanged(known, system=system)
         if found is None:
             return None
-        meta, contents = found
+        meta, contents, library = found
         rows = tuple((path, *contents.identity(path)) for path, *_ in known.inputs)
-        rows += (library_row(known.artifact),)
+        rows += (library,)
         with contextlib.suppress(OSError):
             self._write_manifest(dataclasses.replace(known, rows=rows))
         artifact = Artifact(known.artifact, known.key, built=False, seconds=float(meta["seconds"]))
@@ -653,8 +656,10 @@ def is_worked_in(bucket: str) -> bool:
     return any(not is_left_over(f"{bucket}/builds/{name}") for name in listed(f"{bucket}/builds"))
 
 
-def unchanged(known: manifest.Manifest, *, system: bool) -> tuple[Meta, keys.Contents] | None:
+def unchanged(known: manifest.Manifest, *, system: bool) -> tuple[Meta, keys.Contents, manifest.Row] | None:
     """The description of a manifest's artifact if all that seems to have changed has its content still, else None.
+
+    With it come the contents that were looked at, and the library's row from before that.
 
     Args:
         known: the manifest.
@@ -680,7 +685,8 @@ def unchanged(known: manifest.Manifest, *, system: bool) -> tuple[Meta, keys.Con
     now += (library_row(known.artifact),)
     if manifest.stale_reason(dataclasses.replace(known, rows=now), system=system) is not None:
         return None
-    return (meta, contents) if damage(os.path.dirname(known.artifact), meta) is None else None
+    library = (now[-1][0], *keys.settled(now[-1][0]))
+    return (meta, contents, library) if damage(os.path.dirname(known.artifact), meta) is None else None
 
 
 def _says(path: str, name: str, taken: object) -> bool:
@@ -1019,33 +1025,46 @@ def _is_row(row: object, second: tuple[type, ...]) -> bool:
     return isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], second)
 
 
-def link(library: str) -> None:
-    """Give the library of a new artifact its second name (`location`); where it can't have one, its own serves."""
+def link(meta: Meta, folder: str, staged: str) -> None:
+    """Give the library of an artifact that is to be at ``folder`` its second name (`location`).
+
+    Where it can't have one, its own serves; a package's is part of a folder, and loaded there.
+
+    Args:
+        meta: its description.
+        folder: where it will be.
+        staged: where it is.
+    """
+    library = f"{folder}/{meta['library']}"
     name = second_name(library)
-    if name:
-        # Of an artifact that was here before.
+    # Not the name of an artifact that is here already: what is published next is another's, or quarantined first.
+    if name and not meta.get("package") and opened(library) != name:
+        # Of a build that was killed, or of one that is about to find out that this one was first.
         with contextlib.suppress(OSError):
             os.unlink(name)
         with contextlib.suppress(OSError, NotImplementedError):
-            os.link(library, name)
+            os.link(f"{staged}/{meta['library']}", name)
 
 
 def unlink(folder: str, place: str) -> None:
-    """Take second names away from the artifact that was at ``folder``, and is at ``place`` now."""
+    """Take the second name away from an artifact.
+
+    Args:
+        folder: where it is, was or was to be.
+        place: where its files are now: by the same name, another's may be known.
+    """
     for file in listed(place):
         name = second_name(f"{folder}/{file}")
         with contextlib.suppress(OSError):
-            if name:
+            if name and os.path.samestat(os.lstat(name), os.lstat(f"{place}/{file}")):
                 os.unlink(name)
 
 
-def alone(reader: Reader) -> Iterator[str]:
-    """What is left of second names: the files have no other, or are copies."""
-    for name in listed(f"{reader.bucket}/load"):
-        path = f"{reader.bucket}/load/{name}"
-        with contextlib.suppress(OSError):
-            if os.lstat(path).st_nlink < 2:
-                yield path
+def alone(reader: Reader) -> list[str]:
+    """Second names of no artifact."""
+    links = [f"{reader.bucket}/load/{name}" for name in listed(f"{reader.bucket}/load")]
+    known = {opened(f"{folder}/{file}") for folder in reader.folders() for file in listed(folder)} if links else set()
+    return [path for path in links if path not in known]
 
 
 def library_row(artifact: str) -> tuple[str, int, int, int, int]:

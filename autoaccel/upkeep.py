@@ -201,13 +201,13 @@ def remove(store: Store, item: Item) -> bool:
 
 def _away(store: Store, folder: str) -> bool:
     aside = f"{store.bucket}/builds/{owner()}-gone-{time.monotonic_ns()}"
+    unlink(folder, folder)
     try:
         os.rename(folder, aside)
     except FileNotFoundError:
         return True
     except OSError:
         return False
-    unlink(folder, aside)
     shutil.rmtree(aside, ignore_errors=True)
     return True
 
@@ -236,8 +236,8 @@ def _leavings(store: Store, known: set[str]) -> Iterator[str]:
     bucket = store.bucket
     # Whose description nobody can read: it is found by none, and so never set aside.
     yield from (path for path in store.folders() if path not in known and _is_older(path, _DAY))
-    # Of whoever was killed between the two.
-    yield from alone(store)
+    # Of whoever was killed before it was published, of what was deleted by hand; young ones may be about to be.
+    yield from (path for path in alone(store) if time.time() - _changed(path) > _HOUR)
     for name in listed(store.root):
         if name.startswith("cleared-"):
             yield f"{store.root}/{name}"
@@ -292,6 +292,14 @@ def _shorten(path: str) -> None:
 
 def _older(folder: str, seconds: float) -> Iterator[str]:
     return (path for name in listed(folder) if _is_older(path := f"{folder}/{name}", seconds))
+
+
+def _changed(path: str) -> float:
+    """When a file was changed, linked or unlinked; now where it is gone."""
+    try:
+        return os.lstat(path).st_ctime
+    except OSError:
+        return time.time()
 
 
 def _is_older(path: str, seconds: float) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from . import exports, manifest
 from .csource import init_name
-from .store import Store, alone, damage, listed, read_meta
+from .store import Store, damage, listed, read_meta
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def check(reader: Reader) -> Checked:
     """Look at every file of a cache but what cargo has made, which cargo itself checks."""
     artifacts = list(_artifacts(reader))
     notes = list(_notes(reader))
-    problems = [*_foreign(reader), *_alone(reader), *(one for one in (*artifacts, *notes) if one is not None)]
+    problems = [*_foreign(reader), *(one for one in (*artifacts, *notes) if one is not None)]
     unique = {problem.path: problem for problem in reversed(problems)}
     return Checked(len(artifacts), len(notes), tuple(unique[path] for path in sorted(unique)))
 
@@ -196,10 +196,6 @@ def _foreign(reader: Reader) -> Iterator[Problem]:
                 what = _odd(os.lstat(path))
                 if what is not None:
                     yield Problem(path, what, reader.artifact_of(path) or path)
-
-
-def _alone(reader: Reader) -> Iterator[Problem]:
-    return (Problem(path, "it is no artifact's library", path) for path in alone(reader))
 
 
 def _odd(status: os.stat_result) -> str | None:

@@ -133,7 +133,7 @@ def _renamed(path: Path) -> None:
 COMMON: dict[str, Change] = {
     "another Python": lambda table: table.patch.setattr(manifest, "TAG", "cpython-399-x86_64-linux-gnu"),
     "a debug build of Python": lambda table: table.patch.setattr(
-        keys.sysconfig, "get_config_var", lambda name: 1 if name == "Py_DEBUG" else None
+        keys, "config_var", lambda name: 1 if name == "Py_DEBUG" else None
     ),
     "another implementation": lambda table: table.patch.setattr(keys.sys.implementation, "name", "other"),
     "another platform": lambda table: table.patch.setattr(keys.sysconfig, "get_platform", lambda: "other-1.0"),

@@ -14,7 +14,7 @@ from tests.conftest import Project, need
 #: Prints why the module's manifest does not hold, or None.
 REASON = """
 import autoaccel, sys
-from autoaccel import location, manifest
+from autoaccel import manifest
 found = manifest.read("sample", SOURCE)
 print(found and manifest.stale_reason(found), sep="")
 """
@@ -104,7 +104,6 @@ def test_the_reason_is_told(project: Project) -> None:
     project.ok(code)
     (artifact,) = project.artifacts()
     artifact.chmod(0o700)
-    loaded = location.opened(str(artifact))
-    assert project.ok(reason) == f"{loaded} may have changed"
-    Path(loaded).unlink()
-    assert project.ok(reason) == f"{loaded} is gone"
+    assert project.ok(reason) == f"{artifact} may have changed"
+    Path(location.opened(str(artifact))).unlink()
+    assert project.ok(reason) == f"{artifact} is gone"

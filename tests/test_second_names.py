@@ -6,11 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from autoaccel import location, store
+from autoaccel import location, store, upkeep
 from tests.conftest import Project, need
 
 pytestmark = [
@@ -73,17 +74,6 @@ def test_a_copy_of_the_cache_in_which_the_names_are_two_files(built: Project) ->
     for _ in range(3):
         assert built.ok("import autoaccel, sample; print(sample.value())") == "5"
     assert compiler.compiles <= 1  # another compiler is another key
-    found = subprocess.run(
-        [sys.executable, "-m", "autoaccel", "cache", "verify"], env=built.environ(), capture_output=True, text=True
-    )
-    assert found.returncode == 1
-    assert f"{second}" in found.stdout
-    repaired = subprocess.run(
-        [sys.executable, "-m", "autoaccel", "cache", "verify", "--repair"], env=built.environ(), capture_output=True
-    )
-    assert repaired.returncode == 0
-    assert not second.exists()
-    assert artifact.exists()
 
 
 @pytest.mark.parametrize("what", ["deleted", "truncated", "another file in its place"])
@@ -137,14 +127,110 @@ def test_of_an_artifact_that_somebody_has_deleted(built: Project) -> None:
     (artifact,), (second,) = built.artifacts(), names(built)
     shutil.rmtree(artifact.parent)
     assert second.exists()
+    opened = store.Store(str(built.cache))
+    upkeep.prune(opened, upkeep.Caps(None, None), gentle=False)
+    assert second.exists()  # it may be of a build that is about to be published
+    usual = time.time
+    try:
+        time.time = lambda: usual() + 4000.0
+        upkeep.prune(opened, upkeep.Caps(None, None), gentle=False)
+    finally:
+        time.time = usual
+    assert not second.exists()
     compiler = built.compiler()
     assert built.ok("import autoaccel, sample; print(sample.value())") == "5"
     assert compiler.compiles == 1
-    opened = store.Store(str(built.cache))
-    from autoaccel import upkeep
+    assert names(built)[0].samefile(built.artifacts()[0])
 
-    upkeep.prune(opened, upkeep.Caps(None, None), gentle=False)
-    assert [path.samefile(artifact) for path, artifact in zip(names(built), built.artifacts(), strict=True)] == [True]
+
+def test_a_build_that_was_killed_before_it_was_published_left_its_second_name(project: Project) -> None:
+    need("cc")
+    project.c("sample.c", 5)
+    killed = """
+        import os
+        import autoaccel
+        from autoaccel import store
+        usual = os.rename
+        def rename(before, after, **rest):
+            if before.endswith("/publish"):
+                os._exit(9)
+            usual(before, after, **rest)
+        os.rename = rename
+        import sample
+        """
+    assert project.run(killed).status == 9
+    assert (project.artifacts(), len(names(project))) == ([], 1)
+    for _ in range(3):
+        assert project.ok("import autoaccel, sample; print(sample.value())") == "5"
+    assert names(project)[0].samefile(project.artifacts()[0])
+
+
+def test_a_repair_that_was_killed_leaves_nothing_to_load(built: Project) -> None:
+    """What is set aside is out of reach first."""
+    (built.artifacts()[0].parent / "build.log").unlink()
+    built.run(
+        """
+        import os
+        from autoaccel import store, verify
+        def rename(*_, **__):
+            os._exit(9)
+        os.rename = rename
+        opened = store.open_store()
+        verify.repair(opened, verify.check(opened).problems)
+        """
+    )
+    assert names(built) == []
+    assert built.ok("import autoaccel, sample; print(sample.value())") == "5"
+
+
+def test_others_find_an_artifact_in_the_moment_in_which_it_is_published(project: Project) -> None:
+    """They know it by the name that it keeps."""
+    need("cc")
+    project.c("sample.c", 5, single=True, run='static int before; if (before++) Py_FatalError("twice"); ')
+    other = "import autoaccel, sample; print(sample.__spec__.cached, open('/proc/self/maps').read().count('/load/'))"
+    out = (
+        project.ok(
+            f"""
+        import os, subprocess, sys
+        import autoaccel
+        usual = os.rename
+        def rename(before, after, **rest):
+            usual(before, after, **rest)
+            if before.endswith("/publish"):
+                print(subprocess.run([sys.executable, "-c", {other!r}], capture_output=True, text=True).stdout)
+        os.rename = rename
+        import sample
+        print(sample.value())
+        """,
+            AUTOACCEL_LOCK_TIMEOUT="0",
+        )
+        if sys.platform == "linux"
+        else ""
+    )
+    assert " 0\n" not in out
+
+
+def test_a_library_that_is_cut_right_after_it_was_looked_at(built: Project) -> None:
+    """Its row is from before the look, and says nothing of what is changed at once after it."""
+    (artifact,) = built.artifacts()
+    artifact.chmod(0o700)  # another change time: looked at by content
+    time.sleep(0.1)
+    built.ok(
+        """
+        import os
+        import autoaccel
+        from autoaccel import store
+        usual = store.unchanged
+        def unchanged(known, **how):
+            found = usual(known, **how)
+            os.truncate(known.artifact, 5000)
+            return found
+        store.unchanged = unchanged
+        manifest = store.manifest.read("sample", os.path.abspath("sample.c"))
+        store.open_store().revalidate(manifest, system=True)
+        """
+    )
+    assert built.run("import autoaccel, sample; print(sample.value())").out == "5\n"
 
 
 def test_a_library_is_counted_once(built: Project) -> None:

@@ -343,6 +343,21 @@ class TestThreads:
         )
         assert out == "1 False"
 
+    def test_a_module_without_a_name(self, project: Project) -> None:
+        project.c("m.c", 1)
+        for text in "", "x = 1\n":
+            project.write(".py", text)
+            out = project.ok(
+                """
+                import importlib.util, autoaccel, m
+                try:
+                    print(importlib.util.find_spec("").origin[-4:], m.value())
+                except ValueError as error:
+                    print(error)
+                """
+            )
+            assert out in ("/.py 1", "Empty module name")
+
     def test_install_and_uninstall(self, project: Project) -> None:
         project.write("plain.py", "")
         project.c("m.c", 1)

@@ -30,7 +30,7 @@ def spec(
         target: what is reloaded.
     """
     pack = packs.get(finder.directory, {})
-    record = marshal.loads(pack[""][pack[name] :]) if name in pack else ("", "")
+    record = marshal.loads(pack[None][pack[name] :]) if name in pack else ("", "")
     if cls is not SourceFileLoader or record[1] != path or finder.owner.mode == "check" or finder.odd:
         return finder._get_spec(cls, name, path, inside, target)
     from . import JitLoader
