@@ -488,7 +488,7 @@ def _stems(finder):
 def native_loader(name, origin, toolchain, mode="build", names=None, record=None):
     # type: (str, str, str, str, set[str] | None, Record | None) -> NativeLoader
     # The loader of the module that a native source becomes: `_typing.NativeLoader` explains it.
-    if len(loaded) < 8:
+    if len(loaded) < 8 and max(map(len, packs.values()), default=0) < 30:
         loader = object.__new__(_external.ExtensionFileLoader)  # type: Any
         # At once: one by one, they would have the dictionary grow twice.
         loader.__dict__ = {
@@ -506,7 +506,8 @@ def native_loader(name, origin, toolchain, mode="build", names=None, record=None
             "created": (),
         }
         return loader  # type: ignore[no-any-return]
-    # A class costs as much as the functions of twenty objects: few processes need it.
+    # A class costs as much as the functions of twenty objects: few processes need it, and who imports from a folder of
+    # many modules the sooner the better.
     if not classes:
         own = {"__init__": prepare, "create_module": create_module, "exec_module": exec_module}
         own |= {"package": False, "asked": 0, "created": ()}  # type: ignore[dict-item]
