@@ -488,7 +488,8 @@ def _stems(finder):
 def native_loader(name, origin, toolchain, mode="build", names=None, record=None):
     # type: (str, str, str, str, set[str] | None, Record | None) -> NativeLoader
     # The loader of the module that a native source becomes: `_typing.NativeLoader` explains it.
-    if len(loaded) < 8 and max(map(len, packs.values()), default=0) < 30:
+    # At once: other threads may be adding to the packs.
+    if len(loaded) < 8 and max(map(len, [*packs.values()]), default=0) < 30:
         loader = object.__new__(_external.ExtensionFileLoader)  # type: Any
         # At once: one by one, they would have the dictionary grow twice.
         loader.__dict__ = {
