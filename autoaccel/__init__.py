@@ -333,9 +333,9 @@ def attach(self, wait=False):
     keeping.append(self)
     try:
         self.order = []
-        if self not in sys.meta_path:
-            return
         order = sys.meta_path[:]
+        if self not in order:
+            return
         # Until all is known.
         self.order = [None]
         self.direct = False
@@ -478,10 +478,14 @@ def directory_spec(self, fullname, target=None, depth=5):
 def _stems(finder):
     # type: (DirectoryFinder) -> set[str]
     # What the names in a directory begin with, by which most searches end.
+    names = finder._path_cache
     stems = set()
-    for name in finder._path_cache:
+    for name in names:
         stems.add(name.partition(".")[0])
     finder._stems = stems
+    if finder._path_cache is not names:
+        # Another thread has listed it anew meanwhile.
+        finder._stems = None
     return stems
 
 

@@ -326,6 +326,33 @@ class TestThreads:
         )
         assert out == "True {}"
 
+    def test_a_folder_that_another_thread_lists_anew_while_it_is_looked_through(self, project: Project) -> None:
+        """What its names begin with is never kept from the listing before."""
+        project.write("first.py", "")
+        out = project.ok(
+            """
+            import os, pathlib, sys, threading
+            import autoaccel, first
+            finder = sys.path_importer_cache[os.getcwd()]
+            class Listing(set):
+                def __iter__(self):
+                    late = pathlib.Path("late.py")
+                    if not late.exists():
+                        late.touch()
+                        other = threading.Thread(target=finder.find_spec, args=("other",))
+                        other.start()
+                        other.join()
+                    return super().__iter__()
+            finder.find_spec("nothing")
+            finder._path_cache = Listing(finder._path_cache)
+            finder._racy = False  # some time later
+            print(finder.find_spec("absent"))
+            finder._racy = False
+            print(finder.find_spec("late").origin == os.path.abspath("late.py"))
+            """
+        )
+        assert out == "None\nTrue"
+
     def test_a_folder_that_another_thread_imports_from_for_the_first_time(self, project: Project) -> None:
         two(project)
         out = project.ok(
