@@ -122,7 +122,8 @@ def source_of(loader: "NativeLoader") -> "Source":
 
 # loading
 
-#: How often a library is built again that somebody removes from the cache before it can be loaded.
+#: How often a library is built again that somebody removes from the cache before it can be loaded; the last time, where
+#: nobody does.
 _TRIES = 5
 
 
@@ -148,7 +149,7 @@ def create(loader: "NativeLoader", spec: ModuleSpec, problem: "ImportError | Non
         problem = explained(problem, source_of(loader), loader.path)
     # The cache may have been cleared between the look and the load, or be no good; else it is the library that is not.
     artifact = problem if not _was_gone(problem, loader.path) and _is_right(loader) else _built(loader)
-    for _ in range(_TRIES):
+    for turn in range(_TRIES):
         if isinstance(artifact, ImportError):
             return artifact
         try:
@@ -157,7 +158,7 @@ def create(loader: "NativeLoader", spec: ModuleSpec, problem: "ImportError | Non
             if _access(artifact, 0) and not _was_gone(error, artifact):
                 raise
             problem = error
-        artifact = _built(loader)
+        artifact = _built(loader, privately=turn + 2 == _TRIES)
     return problem
 
 
@@ -226,8 +227,11 @@ def obtained(loader: "NativeLoader") -> "str | ImportError":
     return held_by(loader) or _built(loader)
 
 
-def _built(loader: "NativeLoader") -> "str | ImportError":
-    """Path of the artifact; or why there is none, for the caller to raise: our own rooms tell the user nothing."""
+def _built(loader: "NativeLoader", privately: bool = False) -> "str | ImportError":
+    """Path of the artifact; or why there is none, for the caller to raise: our own rooms tell the user nothing.
+
+    ``privately``: kept for this process only.
+    """
     with ColdRoom():
         if loader.mode == "build" and read_alone(loader.name, loader.origin) is None:
             from . import early
@@ -237,7 +241,7 @@ def _built(loader: "NativeLoader") -> "str | ImportError":
         from .errors import AccelError
 
         try:
-            return pipeline.obtain(source_of(loader), mode=loader.mode).path
+            return pipeline.obtain(source_of(loader), mode=loader.mode, privately=privately).path
         except AccelError as error:
             return error.with_traceback(None)
 

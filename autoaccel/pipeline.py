@@ -64,21 +64,22 @@ def _rivals(source: Source) -> tuple[list[str], list[str], list[str]]:
     return rivals, there, [path for path in paths if not os.path.lexists(path)]
 
 
-def obtain(source: Source, *, mode: str = "build", force: bool = False) -> Artifact:
+def obtain(source: Source, *, mode: str = "build", force: bool = False, privately: bool = False) -> Artifact:
     """A library that is what a build of ``source`` now gives: from the cache by content, or built.
 
     Args:
         source: what to build.
         mode: ``"load"`` never compiles; others do.
         force: build even if the cache has it, and forget earlier failures.
+        privately: build it where it lasts as long as this process, because the cache is being emptied all the time.
 
     Raises:
         BuildError: it does not compile.
         ToolchainMissing: a tool is needed and not installed.
         LoadError: it would have to be compiled, and must not.
     """
-    store = open_store()
-    known = None if force else manifest.read(source.name, source.path)
+    store = private_store(OSError("what is built is removed at once")) if privately else open_store()
+    known = None if force or privately else manifest.read(source.name, source.path)
     reason = why(known, system=mode != "load")
     # In check mode no time stamp counts, also not those of the system's files.
     if known is not None and mode != "check":

@@ -21,6 +21,11 @@ def log_of(project: Project) -> str:
     return (artifact.parent / "build.log").read_text()
 
 
+def compile_of(project: Project) -> str:
+    """The commands of the compiler alone."""
+    return "".join(line for line in log_of(project).splitlines(keepends=True) if " -c " in line)
+
+
 class TestFinding:
     """What setuptools would use, else another, asked once."""
 
@@ -77,7 +82,8 @@ class TestFlags:
         assert project.ok(CODE, CFLAGS="-DNUMBER=1 -O1 -g", LDFLAGS="-Wl,-s") == "1"
         log = log_of(project)
         assert "-DNUMBER=1 -O1 -g" in log
-        assert "-O2" not in log
+        # Python's own link command may have a level (Debian's has); the user's comes after it.
+        assert "-O2" not in compile_of(project)
         assert "-O3" not in log
         assert "-Wl,-s" in log
 
@@ -97,7 +103,7 @@ class TestFlags:
         assert project.ok(CODE) == "1"
         words = log_of(project).split()
         assert {"-O0", "-g"} <= set(words)
-        assert "-O2" not in words
+        assert "-O2" not in compile_of(project).split()
 
     def test_a_macro_with_quotes_and_blanks(self, project: Project) -> None:
         need("cc")

@@ -499,6 +499,31 @@ class TestWhatChangesWhileItIsRead:
         for _ in range(3):
             assert project.ok(code) == "3 1"
 
+    def test_whatever_is_built_is_evicted_before_it_can_be_loaded(self, project: Project) -> None:
+        """In the end it is built where only this process knows it."""
+        project.c("sample.c", 3)
+        run = project.run(
+            """
+            import _imp, os, shutil
+            import autoaccel
+            usual, gone, cache = _imp.create_dynamic, [], os.environ["AUTOACCEL_CACHE_DIR"]
+            def meanwhile(spec, *rest):
+                folder, _, _ = spec.origin.partition("/load/")
+                if folder.startswith(cache):
+                    gone.append(spec.origin)
+                    os.unlink(spec.origin)
+                    shutil.rmtree(folder + "/artifacts")
+                    os.mkdir(folder + "/artifacts", 0o700)
+                return usual(spec, *rest)
+            _imp.create_dynamic = meanwhile
+            import sample
+            print(sample.value(), len(gone), sample.__spec__.cached.startswith(cache))
+            """
+        )
+        assert (run.status, run.out) == (0, "3 5 False\n"), run.err
+        assert "removed at once" in run.err
+        assert project.ok("import autoaccel, sample; print(sample.value())") == "3"
+
     def test_a_package_manager_is_at_work_while_a_build_is_published(self, project: Project) -> None:
         # The folder of a compiler's own headers stands for all that is in it.
         project.compiler()
