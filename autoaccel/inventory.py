@@ -247,14 +247,6 @@ def mapped(bucket: str) -> set[int]:
     return found
 
 
-def inode(path: str) -> int:
-    """The number of a file; 0 where it is gone."""
-    try:
-        return os.lstat(path).st_ino
-    except OSError:
-        return 0
-
-
 def statistics(found: Iterable[Item], readers: Iterable[Reader]) -> Statistics:
     """What caches have done, from what was noted on misses and from access times."""
     builds, looked, seconds, saved = 0, 0, 0.0, 0.0

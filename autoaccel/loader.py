@@ -164,10 +164,7 @@ def create(loader: "NativeLoader", spec: ModuleSpec, problem: "ImportError | Non
 
 def _was_gone(problem: ImportError, artifact: str) -> bool:
     """Whether there was no library, as the system says: it may be there again, built by another process."""
-    from .location import second_name
-
-    names = filter(None, (artifact, second_name(artifact)))
-    return any(f"{name}: cannot open shared object file: No such file" in str(problem) for name in names)
+    return f"{artifact}: cannot open shared object file: No such file" in str(problem)
 
 
 def open_library(loader: "NativeLoader", spec: ModuleSpec, artifact: str) -> "ModuleType":

@@ -126,7 +126,10 @@ def stale_reason(manifest: Manifest, *, system: bool = True) -> str | None:
 
 def load(path: str) -> Any:
     """The content of a file that holds what `pack` gave; None where it is missing or damaged."""
-    data = _checked(path)
+    return _unmarshalled(_checked(path))
+
+
+def _unmarshalled(data: memoryview | None) -> Any:
     try:
         return marshal.loads(data) if data is not None else None
     except (ValueError, TypeError, EOFError):
@@ -163,7 +166,8 @@ def read_pack(directory: str) -> dict[str, bytes]:
 
 def records_at(path: str) -> dict[str, bytes]:
     """As `read_pack`, of the pack in a file; empty where it is missing or damaged."""
-    index, data = load(path), _checked(path)
+    data = _checked(path)
+    index = _unmarshalled(data)
     return _records(index, data) if isinstance(index, dict) and data is not None else {}
 
 

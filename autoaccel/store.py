@@ -1042,7 +1042,7 @@ def link(meta: Meta, folder: str, staged: str) -> None:
         # Of a build that was killed, or of one that is about to find out that this one was first.
         with contextlib.suppress(OSError):
             os.unlink(name)
-        with contextlib.suppress(OSError, NotImplementedError):
+        with contextlib.suppress(OSError):
             os.link(f"{staged}/{meta['library']}", name)
 
 

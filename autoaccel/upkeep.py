@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from . import locks, manifest
 from .errors import ConfigError
-from .inventory import COARSE, Item, accesses, current, inode, items, mapped
+from .inventory import COARSE, Item, accesses, current, items, mapped
 from .store import Store, alone, is_left_over, is_worked_in, layout, listed, owner, replace, size_below, size_of, unlink
 from .toolchains import builddirs
 
@@ -180,7 +180,8 @@ def _is_ours(store: Store, item: Item, since: float) -> bool:
 def _in_use(item: Item, loaded: set[int]) -> bool:
     """Whether a process has it loaded, or builds in it."""
     if item.kind != "version":
-        return item.library is not None and inode(item.library) in loaded
+        seen = manifest.identity(item.library) if item.library is not None else None
+        return seen is not None and seen[3] in loaded
     return is_worked_in(item.path) or bool(mapped(item.path))
 
 
@@ -237,7 +238,7 @@ def _leavings(store: Store, known: set[str]) -> Iterator[str]:
     # Whose description nobody can read: it is found by none, and so never set aside.
     yield from (path for path in store.folders() if path not in known and _is_older(path, _DAY))
     # Of whoever was killed before it was published, of what was deleted by hand; young ones may be about to be.
-    yield from (path for path in alone(store) if time.time() - _changed(path) > _HOUR)
+    yield from (path for path in alone(store) if _is_older(path, _HOUR))
     for name in listed(store.root):
         if name.startswith("cleared-"):
             yield f"{store.root}/{name}"
@@ -292,14 +293,6 @@ def _shorten(path: str) -> None:
 
 def _older(folder: str, seconds: float) -> Iterator[str]:
     return (path for name in listed(folder) if _is_older(path := f"{folder}/{name}", seconds))
-
-
-def _changed(path: str) -> float:
-    """When a file was changed, linked or unlinked; now where it is gone."""
-    try:
-        return os.lstat(path).st_ctime
-    except OSError:
-        return time.time()
 
 
 def _is_older(path: str, seconds: float) -> bool:
