@@ -29,7 +29,6 @@ PYTEST_DONT_REWRITE: pytest warns of plugins that were imported before it, as th
 import _frozen_importlib as _bootstrap
 import _frozen_importlib_external as _external
 import _imp
-import _thread
 import marshal
 import sys
 import time
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 ModuleSpec = _bootstrap.ModuleSpec
 #: The function that finds a module and loads it: what was looked at to find it need not be looked at again to load it.
 _IMPORT = _bootstrap._find_and_load_unlocked.__code__  # type: ignore[attr-defined]
-_GLOBALS = globals()
 _PATH_FINDER = vars(_external)
 
 #: Not empty when this module is reloaded, which changes nothing: others hold what is here.
@@ -137,8 +135,8 @@ def new_finder(include=(), exclude=(), pure=(), mode="build"):
     self = type(sys)("AccelFinder")  # type: Any
     self.__module__ = __name__  # who looks at the others on that list expects it
     self.find_spec = _find_spec.__get__(self)
-    self.invalidate_caches = _invalidate_caches.__get__(self)
-    self.path_hook = accel_hook.__get__(self)
+    self.path_hook = None
+    self.lean = False
     self.include = frozenset(include)
     self.exclude = tuple(exclude)
     self.pure = tuple(pure)
@@ -156,246 +154,99 @@ def new_finder(include=(), exclude=(), pure=(), mode="build"):
 
 def _find_spec(self, fullname, path=None, target=None):
     # type: (AccelFinder, str, Path, object) -> ModuleSpec | None
-    # The spec of a module that only a pyproject.toml knows, or that ``PathFinder`` would find at once.
-    hooks = sys.path_hooks
-    if sys.meta_path != self.order or not hooks or hooks[0] is not self.path_hook:
-        # Somebody has put a finder or a hook in, or an older list back. What reading a project imports, in another
-        # thread too, is not to wait for its being read.
-        first = fullname.partition(".")[0]
-        if first != __name__ and first not in sys.stdlib_module_names:
-            attach(self)
-            if not self.order:
-                return cold("finder", "successor_spec", self, fullname, path, target)  # type: ignore[no-any-return]
-    finder = self.packed.get(fullname)
-    if finder is not None and self.direct and fullname[:2] != "__":
-        # Where the first directory of the path has it, nobody else is to be asked (but for `__hello__` and such).
-        try:
-            first = (sys.path if path is None else path)[0]
-            there = sys.path_importer_cache[first if first != "" else _os.getcwd()] is finder
-        except Exception:  # noqa: BLE001  (a path may be any object, and say anything)
-            there = False
-        if there and finder.owner is self and not finder.foreign:
-            spec = directory_spec(finder, fullname, None, 4)
-            if spec is not None and getattr(spec.loader, "package", None) is False:
+    # The spec of a module that the pack of the path's first directory tells of, before anything else is set up.
+    if self.lean and path is None:
+        if not self.order:
+            look(self)
+        if sys.meta_path == self.order:
+            spec = first_spec(self, fullname, sys.path)
+            if spec is not None:
                 return spec
-    declared = self.special.get(fullname, self)  # type: Any
-    if declared is not self:
-        if declared is not None and declared[1] == CRATE_SOURCES[0][1] and not self.exclude and not building:
-            source, toolchain, _, root = declared
-            if path is None or (len(path) and f"{path[0]}{_SEP}".startswith(root + _SEP)):
-                directory = source.rpartition(_SEP)[0].rpartition(_SEP)[0]
-                spec = _hit(self, fullname, source, toolchain, directory, set())
-                if spec is not None:
-                    return spec
-        return cold("finder", "special_spec", self, fullname, path, declared)  # type: ignore[no-any-return]
+    if fullname.partition(".")[0] == __name__:
+        return None  # or that would have to be imported for what it is imported for
+    return cold("directories", "begin_spec", self, fullname, path, target)  # type: ignore[no-any-return]
+
+
+def first_spec(self, fullname, path):
+    # type: (AccelFinder, str, Any) -> ModuleSpec | None
+    # The spec of a module that a pack tells of. Where the first directory of the path has it, nobody else is to be
+    # asked (but for `__hello__` and such).
+    finder = self.packed.get(fullname)
+    if finder is None or not self.direct or fullname[:2] == "__":
+        return None
+    try:
+        first = path[0]
+        there = sys.path_importer_cache[first if first != "" else _os.getcwd()] is finder
+    except Exception:  # noqa: BLE001  (a path may be any object, and say anything)
+        return None
+    if not there or finder.owner is not self or finder.odd or finder.foreign or building:
+        return None
+    names = names_in(finder)
+    stem = fullname.rpartition(".")[2]
+    if stem not in names:
+        for suffix, toolchain, _ in SUFFIXES:
+            if stem + suffix in names:
+                source = f"{finder.base}{stem}{suffix}"
+                return _hit(self, fullname, source, toolchain, finder.directory, names, finder, 4, whole=True)
     return None
 
 
-def accel_hook(self, path):
-    # type: (AccelFinder, str) -> Any
-    # The path hook: what the other hooks give, made ours where it is a directory of the user's.
-    asked = path, _thread.get_ident()
-    if self not in sys.meta_path:
-        self.order = []  # whoever puts us back is to be noticed
-    elif asked not in self.asked:
-        # A hook that asks the others, as this one does, asks us too.
-        self.asked.add(asked)
-        try:
-            for hook in sys.path_hooks:
-                if getattr(hook, "__name__", None) != "accel_hook":
-                    try:
-                        finder = hook(path)
-                    except ImportError:
-                        continue
-                    adopt(self, finder)
-                    # Another thread may have taken us out meanwhile, which lets go of it, and put us back.
-                    adopt(self, finder)
-                    # Or another one in our place.
-                    return finder if self.order else sys.path_hooks[0](path)
-        finally:
-            self.asked.discard(asked)
-    raise ImportError("no hook is for this", path=path)
-
-
-def adopt(self, finder, later=None):
-    # type: (AccelFinder, object, list[Any] | None) -> None
-    # Make a directory's finder ours in place: whoever holds it, and its path hook's loaders, stay right.
-    #
-    # ``later``: the import lock is kept, so that nothing may be imported here. It gets what has to wait for that.
-    if not isinstance(finder, _external.FileFinder):
-        return
-    inside = finder.path.rstrip(_SEP) + _SEP
-    foreign = inside.startswith(_PYTHON) or _SITE in inside or _DIST in inside
-    if (foreign and not self.include) or inside.startswith(_OWN):
-        return
-    if getattr(finder.find_spec, "__func__", None) is directory_spec:
-        return
-    odd = type(finder) is not _external.FileFinder or _external._relax_case()  # type: ignore[attr-defined]
-    ours = finder  # type: Any
-    other = foreign or odd or self.exclude or self.pure
-    if other and later is not None:
-        room = sys.modules.get(f"{__name__}.finder")
-        if room is None or getattr(room.__spec__, "_initializing", False):
-            later.append(ours)
-            return
-    ours.owner, ours.base, ours.directory = self, inside, inside[:-1]
-    ours.project = ours._listed = ours._stems = ours._changed = None
-    ours.odd = ours.foreign = ours.limited = ours._racy = False
-    ours.unsettled = ()
-    if files(self, ours):
-        # Odd and foreign until these are read: then no search goes past `finder.search`, which has them read.
-        ours.unsettled = (odd,)
-        ours.odd = ours.foreign = True
-    if other:
-        if not cold("finder", "adopt", self, finder, odd):
-            return
-    else:
-        # Last: from here on, other threads may ask it as ours.
-        ours.find_spec = directory_spec.__get__(ours)
-    self.adopted.append(ours)
-    if not self.order:
-        vars(ours).pop("find_spec", None)
-
-
-def files(self, finder):
-    # type: (AccelFinder, DirectoryFinder) -> list[str]
-    # The project files around a directory that may tell something of it.
-    found = []  # type: list[str]
-    directory = finder.directory
-    # The folder of a crate that is itself on the path: the crate's library is a module.
-    path = f"{directory}{_SEP}Cargo.toml"
-    if _access(path, 0):
-        self.projects.setdefault(path, True)
-        found.append(path)
-    while not _access(path := f"{directory}{_SEP}pyproject.toml", 0):
-        directory = directory.rpartition(_SEP)[0]
-        if not directory:
-            return found
-    inside = finder.directory
-    while inside != directory:
-        if _access(f"{inside}{_SEP}.git", 0):
-            return found  # of another project
-        inside = inside.rpartition(_SEP)[0]
-    if path not in self.projects:
-        data = b""
-        try:
-            fd = _os.open(path, getattr(_os, "O_BINARY", 0))
-            try:
-                while more := _os.read(fd, 1 << 16):
-                    data += more
-            finally:
-                _os.close(fd)
-        except OSError:
-            pass
-        # Whether it may say anything to us.
-        known = False
-        for word in b"tool.autoaccel", b"ext-modules", b"tool.maturin", b'"maturin"', b"'maturin'", b"setuptools-rust":
-            known = known or word in data
-        self.projects[path] = known
-    if self.projects.get(path) is not False:
-        found.append(path)
-    return found
-
-
-def settle(self, finder):
-    # type: (AccelFinder, DirectoryFinder) -> None
-    # Have a directory of ours follow the projects that it is in; not while the import lock is kept.
-    before = finder.unsettled
-    wait = False
-    for path in () if finder.limited else files(self, finder):
-        if self.projects.get(path) is True:
-            values = told(path)
-            if values is not None and not (values[1] or values[2] or values[3]):
-                # It does nothing but declare modules.
-                for name, declared in values[0].items():
-                    self.special.setdefault(name, (*declared, path.rpartition(_SEP)[0]))
-                self.projects[path] = False
-        if self.projects.get(path) is not False and cold("finder", "learn", self, finder, path):
-            wait = True
-    if before and not wait and finder.unsettled is before:
-        project = finder.project
-        if project is not None and project not in self.projects.values():
-            project = finder.project = None
-        finder.foreign = before[0]
-        finder.odd = bool(finder.limited or finder.foreign or self.exclude or self.pure) or (
-            project is not None and bool(project.exclude or project.pure)
-        )
-        finder.unsettled = ()
-
-
-def attach(self, wait=False):
-    # type: (AccelFinder, bool) -> None
-    # Be the first path hook while on ``sys.meta_path``, and take the directories that are known already.
-    #
-    # ``wait``: somebody keeps the import lock, and calls again without it, for what these directories' projects tell.
-    later = []  # type: list[Any]
-    _imp.acquire_lock()
-    keeping.append(self)
-    try:
-        self.order = []
-        order = sys.meta_path[:]
-        if self not in order:
-            return
-        # Until all is known.
-        self.order = [None]
-        self.direct = False
-        for one in order[order.index(self) + 1 :]:
-            if one is _external.PathFinder:
-                # A frozen program may have modules of its own in the interpreter.
-                self.direct = "frozen" not in vars(sys)
-                break
-            if one is _bootstrap.BuiltinImporter or one is _bootstrap.FrozenImporter:
-                continue
-            # The finders of these leave native modules to others.
-            if f"{getattr(one, '__module__', '')}".partition(".")[0] not in ("_distutils_hack", "_pytest", "six"):
-                break
-        if self.path_hook in sys.path_hooks:
-            sys.path_hooks.remove(self.path_hook)
-        sys.path_hooks.insert(0, self.path_hook)
-        for finder in list(sys.path_importer_cache.values()):
-            adopt(self, finder, later)
-        if not later and _settled(self):
-            self.order = order
-            return
-    finally:
-        keeping.pop()
-        _imp.release_lock()
-    # Another thread may take us out meanwhile, and put us back; and this one may be at reading a project.
-    for _ in range(0 if wait else 5):
-        for finder in later:
-            adopt(self, finder)
-        for finder in self.adopted:
-            if finder.unsettled:
-                settle(self, finder)
-        _imp.acquire_lock()
-        done = not self.order or _settled(self)
-        if done and self.order:
-            self.order = order
-        _imp.release_lock()
-        if done:
-            break
-
-
-def _settled(self):
-    # type: (AccelFinder) -> bool
-    for finder in self.adopted:  # noqa: SIM110  (a generator would be one function more)
-        if finder.unsettled:
-            return False
-    return True
-
-
-def _invalidate_caches(self):
+def look(self):
     # type: (AccelFinder) -> None
-    # Look at toolchains, projects and the cache's place again (called by ``importlib.invalidate_caches``).
-    cold("finder", "refresh", self)
+    # See what the pack of the first directory on the path tells of; nothing else is set up for that.
+    order = sys.meta_path[:]
+    if self not in order:
+        self.lean = False
+        return
+    self.order = order
+    self.direct = direct(self, order)
+    try:
+        first = sys.path[0]
+        finder = sys.path_importer_cache[first if first != "" else _os.getcwd()]
+    except Exception:  # noqa: BLE001  (as above)
+        return
+    if type(finder) is _external.FileFinder and not _external._relax_case():  # type: ignore[attr-defined]
+        inside = finder.path.rstrip(_SEP) + _SEP
+        if not foreign(inside) and not inside.startswith(_OWN) and "find_spec" not in vars(finder):
+            take(self, finder, inside)
+            # Where there is no cache yet, nobody looks for its other places.
+            if known_roots or cache_roots(False):
+                _pack(inside[:-1], finder)  # type: ignore[arg-type]
 
 
-def directory_spec(self, fullname, target=None, depth=5):
-    # type: (DirectoryFinder, str, object, int) -> ModuleSpec | None
-    # What ``FileFinder.find_spec`` gives for a directory of the user's; never builds, never imports.
-    #
-    # Native sources are in the place of the extensions they become. The function is put on the object; its class stays.
-    stem = fullname.rpartition(".")[2]
+def direct(self, order):
+    # type: (AccelFinder, list[Any]) -> bool
+    # Whether nobody on ``sys.meta_path`` could answer for a packed name before ``PathFinder`` does.
+    for one in order[order.index(self) + 1 :]:
+        if one is _external.PathFinder:
+            # A frozen program may have modules of its own in the interpreter.
+            return "frozen" not in vars(sys)
+        if one is _bootstrap.BuiltinImporter or one is _bootstrap.FrozenImporter:
+            continue
+        # The finders of these leave native modules to others.
+        if f"{getattr(one, '__module__', '')}".partition(".")[0] not in ("_distutils_hack", "_pytest", "six"):
+            break
+    return False
+
+
+def foreign(inside):
+    # type: (str) -> bool
+    # Whether what lies in a directory is not the user's own; ``inside``: its path with a separator at the end.
+    return inside.startswith(_PYTHON) or _SITE in inside or _DIST in inside
+
+
+def take(self, finder, inside):
+    # type: (AccelFinder, Any, str) -> None
+    # What a directory's finder of ours begins with.
+    finder.owner, finder.base, finder.directory = self, inside, inside[:-1]
+    finder.project = finder._listed = finder._stems = finder._changed = None
+    finder.odd = finder.foreign = finder.limited = finder._racy = False
+    finder.unsettled = ()
+
+
+def names_in(self):
+    # type: (DirectoryFinder) -> set[str]
+    # The names in a directory of ours, as they are now.
     try:
         st = _stat(self.path or _os.getcwd())
         mtime, changed = st.st_mtime, st.st_ctime
@@ -414,79 +265,7 @@ def directory_spec(self, fullname, target=None, depth=5):
     if names is not self._listed:
         self._stems = None
         self._listed = names
-    # Cargo's names have hyphens where Python's have none.
-    hyphened = stem.replace("_", "-") if "_" in stem else stem
-    # Where there is nothing but native sources, nobody asks for these.
-    stems = self._stems or (_stems(self) if self.odd or building else None)
-    if stems is not None and stem not in stems and hyphened not in names and not self.foreign:
-        return None
-    if self.odd or building:
-        return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
-    namespace = source = None
-    for suffix, toolchain, _ in SUFFIXES:
-        if stem + suffix in names:
-            if stem in names:
-                return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
-            source = f"{self.base}{stem}{suffix}"
-            break
-    else:
-        if stems is None and stem not in _stems(self) and hyphened not in names and not self.foreign:
-            return None
-        # What `FileFinder.find_spec` does after its `stat`.
-        pack = packs.get(self.directory)
-        if pack is None:
-            # Where there is no cache yet, nobody looks for its other places.
-            pack = packs[self.directory] = _pack(self.directory, self) if known_roots or cache_roots(False) else {}
-        jitted = fullname in pack
-        if stem in names:
-            inside = f"{self.base}{stem}"
-            for file, _ in PACKAGE_SOURCES:
-                if _access(f"{inside}{_SEP}{file}", 0):
-                    return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
-            for suffix, loader in self._loaders:
-                path = f"{inside}{_SEP}__init__{suffix}"
-                if _external._path_isfile(path):  # type: ignore[attr-defined]
-                    if jitted:
-                        return cold("numba.find", "spec", self, loader, fullname, path, [inside], target)  # type: ignore[no-any-return]
-                    return self._get_spec(loader, fullname, path, [inside], target)
-            if _external._path_isdir(inside):  # type: ignore[attr-defined]
-                namespace = inside
-        for file, toolchain in CRATE_SOURCES:
-            for name in (stem, hyphened):
-                if name in names and _access(f"{self.base}{name}{_SEP}{file}", 0):
-                    source = f"{self.base}{name}{_SEP}{file}"
-                    break
-    if source is not None:
-        spec = _hit(self.owner, fullname, source, toolchain, self.directory, names, self, depth)
-        if spec is not None:
-            return spec
-        return cold("finder", "search", self, fullname, stem, names, target)  # type: ignore[no-any-return]
-    for suffix, loader in self._loaders:
-        if stem + suffix in names:
-            path = f"{self.base}{stem}{suffix}"
-            if _external._path_isfile(path):  # type: ignore[attr-defined]
-                if jitted:
-                    return cold("numba.find", "spec", self, loader, fullname, path, None, target)  # type: ignore[no-any-return]
-                return self._get_spec(loader, fullname, path, None, target)
-    if namespace is None:
-        return None
-    spec = ModuleSpec(fullname, None)
-    spec.submodule_search_locations = [namespace]
-    return spec
-
-
-def _stems(finder):
-    # type: (DirectoryFinder) -> set[str]
-    # What the names in a directory begin with, by which most searches end.
-    names = finder._path_cache
-    stems = set()
-    for name in names:
-        stems.add(name.partition(".")[0])
-    finder._stems = stems
-    if finder._path_cache is not names:
-        # Another thread has listed it anew meanwhile.
-        finder._stems = None
-    return stems
+    return names
 
 
 def native_loader(name, origin, toolchain, mode="build", names=None, record=None):
@@ -508,6 +287,7 @@ def native_loader(name, origin, toolchain, mode="build", names=None, record=None
             "record": record,
             "package": False,
             "asked": 0,
+            "whole": False,
             "created": (),
         }
         return loader  # type: ignore[no-any-return]
@@ -515,7 +295,7 @@ def native_loader(name, origin, toolchain, mode="build", names=None, record=None
     # many modules the sooner the better.
     if not classes:
         own = {"__init__": prepare, "create_module": create_module, "exec_module": exec_module}
-        own |= {"package": False, "asked": 0, "created": ()}  # type: ignore[dict-item]
+        own |= {"package": False, "asked": 0, "whole": False, "created": ()}  # type: ignore[dict-item]
         classes.append(type("NativeLoader", (_external.ExtensionFileLoader,), own))
     return classes[0](name, origin, toolchain, mode, names, record)  # type: ignore[no-any-return]
 
@@ -543,7 +323,7 @@ def create_module(self, spec):
         except ValueError:
             known = False
         self.asked = 0
-    if record is not None and self.mode == "build" and holds(record, self.names, known):
+    if record is not None and self.mode == "build" and ((known and self.whole) or holds(record, self.names, known)):
         self.path = spec._cached = record[3]  # type: ignore[attr-defined]
         # CPython opens `origin`; everyone else is to see the source there. The last row is the library's.
         spec.origin = record[5][-1][0]
@@ -670,9 +450,10 @@ def same(rows, folders=()):
     return True
 
 
-def _hit(owner, name, source, toolchain, directory, names, finder=None, depth=0):
-    # type: (AccelFinder, str, str, str, str, set[str], DirectoryFinder | None, int) -> ModuleSpec | None
-    # The spec of a module whose source is as it was when it was built, by its directory's pack or its own manifest.
+def _hit(owner, name, source, toolchain, directory, names, finder=None, depth=0, whole=False):
+    # type: (AccelFinder, str, str, str, str, set[str], DirectoryFinder | None, int, bool) -> ModuleSpec | None
+    # The spec of a module whose source is as it was when it was built, by its directory's pack or its own manifest;
+    # ``whole``: and all else that it was built from.
     pack = packs.get(directory)
     if pack is None:
         pack = _pack(directory, finder)
@@ -680,7 +461,7 @@ def _hit(owner, name, source, toolchain, directory, names, finder=None, depth=0)
     record = marshal.loads(pack[None][place:]) if place is not None else None
     if record is None or record[1] != source:
         record = cold("loader", "read_alone", name, source)
-    if record is None or not same(record[5][:1]):
+    if record is None or not (holds(record, names) if whole else same(record[5][:1])):
         return None
     loader = (classes[0] if classes else native_loader)(name, source, toolchain, owner.mode, names, record)
     if depth:
@@ -691,23 +472,12 @@ def _hit(owner, name, source, toolchain, directory, names, finder=None, depth=0)
         except ValueError:
             pass
         else:
-            if frame.f_code is _IMPORT and (between is _GLOBALS or between is _PATH_FINDER):
+            if frame.f_code is _IMPORT and (between is _PATH_FINDER or between.get("__package__") == __name__):
                 loader.asked = id(frame)
+                loader.whole = whole
     spec = ModuleSpec(name, loader, origin=source)
     spec._set_fileattr = True  # type: ignore[attr-defined]
     return spec
-
-
-def told(path):
-    # type: (str) -> tuple[Any, ...] | None
-    # What a project file tells: (modules, include, exclude, pure), as it was remembered; None if it must be read.
-    values = unmarshalled(f"projects/{slot('', path)}")
-    if type(values) is tuple and len(values) == 7 and values[0] == path and same(values[1]):
-        for path in values[2]:
-            if _access(path, 0):
-                return None
-        return values[3:]
-    return None
 
 
 def _pack(directory, finder):
@@ -828,10 +598,10 @@ elif _usual:
     # The usual case of `hook.install`, without its room.
     _entry = new_finder()
     sys.meta_path.insert(0, _entry)
-    attach(_entry)
-    if "pkgutil" in sys.modules:
-        from . import listing  # noqa: F401  (registers itself)
-    if "numba" in sys.modules:
-        from .numba import watch as _watch  # noqa: F401  (looks after numba itself)
+    if "importlib" in sys.modules:
+        # Who has this may ask what imports ask, past ``sys.meta_path``.
+        cold("directories", "begin", _entry)
+    else:
+        _entry.lean = True
 else:
     cold("hook", "start")

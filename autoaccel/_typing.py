@@ -93,7 +93,8 @@ class AccelFinder(ModuleType):
     """The entry of ``sys.meta_path``: a namespace with its functions bound to it, as a class would cost 15 µs.
 
     Attributes:
-        path_hook: the entry of ``sys.path_hooks``.
+        path_hook: the entry of ``sys.path_hooks``; None before `directories.attach`, as is `invalidate_caches`.
+        lean: whether that waits for the first import that is no hit of the path's first directory.
         include: top-level names that are looked at even in site-packages.
         exclude: patterns (``fnmatch``) of full module names that are never claimed.
         pure: patterns of full names of ``.py`` files that Cython compiles.
@@ -111,7 +112,8 @@ class AccelFinder(ModuleType):
 
     find_spec: Callable[..., ModuleSpec | None]
     invalidate_caches: Callable[[], None]
-    path_hook: Callable[[str], Any]
+    path_hook: Callable[[str], Any] | None
+    lean: bool
     include: frozenset[str]
     exclude: tuple[str, ...]
     pure: tuple[str, ...]
@@ -142,6 +144,7 @@ class NativeLoader(importlib.machinery.ExtensionFileLoader):
         record: what its manifest holds, if the caller has just read it.
         package: whether the source is a package's ``__init__``.
         asked: in which import the source has just been looked at.
+        whole: whether all else was, too.
         created: modules that were made, and not run yet.
     """
 
@@ -152,4 +155,5 @@ class NativeLoader(importlib.machinery.ExtensionFileLoader):
     record: Record | None
     package: bool
     asked: int
+    whole: bool
     created: tuple[ModuleType, ...]

@@ -20,14 +20,12 @@ from . import (
     SUFFIXES,
     WATCHED,
     _find_spec,
-    attach,
     building,
-    directory_spec,
     keeping,
     native_loader,
-    settle,
 )
-from . import adopt as adopt_directory
+from .directories import adopt as adopt_directory
+from .directories import attach, directory_spec, find_spec, settle
 from .loader import ColdRoom, PackageLoader, forget, in_cold_room, read_alone, recognise
 
 TYPE_CHECKING = False
@@ -112,7 +110,7 @@ class Project:
 def entries() -> "Iterator[AccelFinder]":
     """Those on ``sys.meta_path``: one, or none."""
     for one in list(sys.meta_path):
-        if getattr(getattr(one, "find_spec", None), "__func__", None) is _find_spec:
+        if getattr(getattr(one, "find_spec", None), "__func__", None) in (_find_spec, find_spec):
             yield one  # type: ignore[misc]
 
 
@@ -186,6 +184,7 @@ def release(owner: "AccelFinder") -> None:
             vars(finder).pop("find_spec", None)
     owner.adopted.clear()
     owner.order = []
+    owner.lean = False
     owner.special = dict.fromkeys(WATCHED)
     # It may come back, and is to know then what they declare.
     owner.projects = {}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from . import attach, new_finder
+from . import new_finder
+from .directories import attach, begin
 from .finder import ImportLock, entries, release
 
 TYPE_CHECKING = False
@@ -133,11 +134,7 @@ class _Change:
         self._lock.__exit__()
         # What imports something, or reads, is done without the lock.
         if self._wanted is not None:
-            attach(self._wanted)
-            if "pkgutil" in sys.modules:
-                from . import listing  # noqa: F401  (registers itself)
-            if "numba" in sys.modules:
-                from .numba import watch as _watch  # noqa: F401  (looks after numba itself)
+            begin(self._wanted)
 
     def activate(self) -> None:
         """Have the last of the stack on ``sys.meta_path``, and no other."""

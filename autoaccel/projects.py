@@ -3,7 +3,8 @@
 Lukewarm room: the answer of the cold room is remembered by the files' stat identities, no TOML is parsed on a hit.
 """
 
-from . import slot, told
+from . import slot
+from .directories import told
 from .finder import Project
 
 __all__ = ["declared", "record_name"]

@@ -150,12 +150,13 @@ def test_a_module_whose_finding_has_a_project_read_is_whole(project: Project) ->
 
 def test_a_pyproject_that_is_broken_is_read_once(project: Project) -> None:
     project.write("pyproject.toml", "[tool.autoaccel\n")
+    project.write("plain.py", "")
     time.sleep(0.1)  # what is younger is read once more
-    project.ok("import autoaccel, time; time.sleep(0.1)")
-    code = "import sys, autoaccel; print('autoaccel.settings' in sys.modules, 'tomllib' in sys.modules)"
+    project.ok("import autoaccel, plain, time; time.sleep(0.1)")
+    code = "import sys, autoaccel, plain; print('autoaccel.settings' in sys.modules, 'tomllib' in sys.modules)"
     assert project.ok(code) == "False False"
     project.write("pyproject.toml", "[tool.autoaccel]\ninclude = ['x']\n")
-    assert project.ok("import sys, autoaccel; print('autoaccel.settings' in sys.modules)") == "True"
+    assert project.ok("import sys, autoaccel, plain; print('autoaccel.settings' in sys.modules)") == "True"
 
 
 @pytest.mark.parametrize("work", ["import sample", "autoaccel.build('.')", "autoaccel.BuildError"])

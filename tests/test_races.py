@@ -436,7 +436,8 @@ class TestWhatChangesWhileItIsRead:
             """
             import pathlib
             import autoaccel
-            from autoaccel import declare, rustprojects, told
+            from autoaccel import declare, rustprojects
+            from autoaccel.directories import told
             usual = rustprojects.of_project
             def meanwhile(*given, **words):
                 found = usual(*given, **words)

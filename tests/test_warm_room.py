@@ -82,7 +82,12 @@ def test_importing_autoaccel_loads_nothing_of_the_standard_library(project: Proj
 def test_a_hit_loads_nothing_of_the_standard_library(warm: Project, flags: tuple[str, ...]) -> None:
     added = loaded(warm, "autoaccel, sample, pkg.inner", *flags)
     assert not added & FORBIDDEN
-    assert added == {"autoaccel", "sample", "pkg", "pkg.inner"}
+    assert added == {"autoaccel", "autoaccel.directories", "sample", "pkg", "pkg.inner"}
+
+
+@pytest.mark.core
+def test_a_hit_in_the_first_directory_needs_no_path_hook(warm: Project) -> None:
+    assert loaded(warm, "autoaccel, sample") == {"autoaccel", "sample"}
 
 
 def test_a_hit_of_a_cython_module(project: Project) -> None:
@@ -97,7 +102,7 @@ def test_a_hit_of_a_cython_module(project: Project) -> None:
 def test_unrelated_imports_do_not_even_load_the_loader(warm: Project) -> None:
     warm.write("plain.py", "")
     added = loaded(warm, "autoaccel, plain, colorsys, email.message")
-    assert {name for name in added if name.startswith("autoaccel")} == {"autoaccel"}
+    assert {name for name in added if name.startswith("autoaccel")} == {"autoaccel", "autoaccel.directories"}
 
 
 def test_a_source_from_the_future_is_no_reason_to_look_at_contents(warm: Project) -> None:
