@@ -144,8 +144,10 @@ class Compiler:
         named = [one for name in SEARCHED for one in os.environ.get(name, "").split(os.pathsep)]
         named = [os.path.normpath(one) for one in (*named, *include_words(self.command))]
         own = [one for one in self.search if os.path.normpath(one) not in named and not one.startswith("/usr/local/")]
-        parts = tuple(part for part in _products(own) if os.path.isdir(part[0]))
-        return Tool(self.command[0], self.version, self.identity, self.files, (*own, *_python_includes()), parts)
+        whole = next((one for one in self.files if os.path.basename(one) in ("cc1", "cc1plus")), None)
+        parts = tuple(part for part in _products(own, whole) if os.path.isdir(part[0]))
+        files = tuple(one for one in self.files if not _comes_with(one, self.files))
+        return Tool(self.command[0], self.version, self.identity, files, (*own, *_python_includes()), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -666,20 +668,36 @@ def _python_includes() -> tuple[str, ...]:
     return tuple(dict.fromkeys((paths["include"], paths["platinclude"])))
 
 
-def _products(folders: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _comes_with(program: str, others: Sequence[str]) -> bool:
+    """Whether a program is binutils' linker, which is replaced with its assembler."""
+    folder, name = os.path.split(program)
+    target = name.removesuffix(".bfd").removesuffix("ld")
+    return name.endswith(("ld", "ld.bfd")) and os.path.join(folder, f"{target}as") in others
+
+
+def _products(folders: Sequence[str], gcc: str | None = None) -> Iterator[tuple[str, str]]:
     """Folders below include folders, of which one is as good as all: no package manager replaces a part of a product.
 
-    Python, the C++ library, the C library, the kernel; others' headers may be in any folder that is not named here.
+    Python, GCC and its C++ library, the C library, the kernel; others' headers may be in any folder that is not named
+    here.
+
+    Args:
+        folders: the compiler's own include folders.
+        gcc: GCC's program for the language. It stands for all of GCC.
     """
     for folder in _python_includes():
         for name in ("cpython", "internal"):
             yield os.path.join(folder, name), folder
-    cxx = next((folder for folder in folders if os.path.isfile(os.path.join(folder, "cstddef"))), None)
+    # <prefix>/lib or libexec/gcc/<target>/<version>/cc1, and lib/gcc/<target>/<version>/include, include/c++/<version>.
+    release = os.path.dirname(gcc).split(os.sep)[-3:] if gcc is not None else [""]
+    yield from ((one, gcc) for one in folders if gcc is not None and os.path.dirname(one).split(os.sep)[-3:] == release)
+    cxx = next((folder for folder in folders if os.path.isfile(os.path.join(folder, "cstddef"))), "")
+    cxx_whole = gcc if gcc is not None and os.path.basename(cxx) == release[-1] else cxx
     libc = next((folder for folder in folders if os.path.isfile(os.path.join(folder, "features.h"))), None)
     kernel = next((one for one in (os.path.join(folder, "linux") for folder in folders) if os.path.isdir(one)), None)
     for folder in folders:
-        if cxx is not None and (folder == cxx or os.path.isfile(os.path.join(folder, "bits", "c++config.h"))):
-            yield folder, cxx
+        if cxx and (folder == cxx or os.path.isfile(os.path.join(folder, "bits", "c++config.h"))):
+            yield folder, cxx_whole
             continue
         if libc is not None:
             yield from ((os.path.join(folder, name), libc) for name in ("bits", "gnu"))

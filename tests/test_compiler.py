@@ -239,23 +239,44 @@ class TestProducts:
 
     def test_of_a_system_of_debians_shape(self, tmp_path: Path) -> None:
         names = "c++/12/cstddef c++/12/bits/move.h x86/c++/12/bits/c++config.h x86/bits/types.h x86/asm/errno.h x86/sys/io.h"
+        names += " lib/gcc/x86/12/include/stddef.h"
         for name in (*names.split(), "features.h", "linux/limits.h", "asm-generic/errno.h"):
             file = tmp_path / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
-        search = [str(tmp_path / one) for one in ("c++/12", "x86/c++/12", "x86", ".")]
-        told = {
-            os.path.relpath(part, tmp_path): os.path.relpath(whole, tmp_path)
-            for part, whole in compiler._products([os.path.normpath(one) for one in search])
-            if os.path.isdir(part) and part.startswith(str(tmp_path))
-        }
-        assert told == {
-            "c++/12": "c++/12",
-            "x86/c++/12": "c++/12",
-            "x86/bits": ".",
-            "x86/asm": "linux",
-            "asm-generic": "linux",
-        }  # but not x86/sys, where others put theirs
+        search = [
+            os.path.normpath(tmp_path / one) for one in ["c++/12", "x86/c++/12", "lib/gcc/x86/12/include", "x86", "."]
+        ]
+
+        def told(gcc: str | None) -> dict[str, str]:
+            program = os.path.join(tmp_path, gcc) if gcc else None
+            return {
+                os.path.relpath(part, tmp_path): os.path.relpath(whole, tmp_path)
+                for part, whole in compiler._products(search, program)
+                if os.path.isdir(part) and part.startswith(str(tmp_path))
+            }
+
+        usual = {"x86/bits": ".", "x86/asm": "linux", "asm-generic": "linux"}  # not x86/sys, where others put theirs
+        cxx = dict.fromkeys(("c++/12", "x86/c++/12"), "c++/12")
+        assert told(None) == usual | cxx
+        for program in "lib/gcc/x86/12/cc1plus", "libexec/gcc/x86/12/cc1plus":
+            assert told(program) == usual | dict.fromkeys((*cxx, "lib/gcc/x86/12/include"), program)
+        assert told("libexec/gcc/x86/13/cc1plus") == usual | cxx
+
+    @pytest.mark.parametrize(
+        ("programs", "left"),
+        [
+            ("bin/x86-as bin/x86-ld.bfd", "bin/x86-as"),
+            ("bin/as bin/ld", "bin/as"),
+            ("bin/as opt/ld", "bin/as opt/ld"),
+            ("bin/as bin/mold", "bin/as bin/mold"),
+            ("bin/x86-as bin/x86-ld.gold", "bin/x86-as bin/x86-ld.gold"),
+            ("bin/ld.lld bin/clang", "bin/ld.lld bin/clang"),
+        ],
+    )
+    def test_of_binutils(self, programs: str, left: str) -> None:
+        known = programs.split()
+        assert [one for one in known if not compiler._comes_with(one, known)] == left.split()
 
     def test_a_module_has_no_row_for_a_part(self, project: Project) -> None:
         project.c("sample.c", 1, before="#include <sys/types.h>\n#include <linux/limits.h>")
