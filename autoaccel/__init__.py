@@ -2,28 +2,27 @@
 
 Importing this package puts a finder on ``sys.meta_path``. ``AUTOACCEL=off`` in the environment makes it a no-op.
 
-This file is the warm room: all that the import of an unchanged module runs. It is one file, and has nothing that a hit
-does not need, because every process pays for it: a further file costs as much as two imports, a class or a ``from`` a
-twentieth, all annotations together a fifth of that (docs/architecture.md has the figures); so types and docstrings are
-comments here, and the finder and its loaders are objects with functions on them. What is rarer is in `finder` and
-`loader`, imported when it comes up.
-
-The finder (`new_finder`) is on ``sys.meta_path``, its hook in front of ``sys.path_hooks``. It answers almost nothing
-itself: it sees to it that each of the user's own directories is looked through by `directory_spec`, and lets
-``PathFinder`` go on. So the order of ``sys.path``, namespace packages and everybody's path hooks stay CPython's
-business, an unrelated import costs two look-ups and no system call, and a directory is listed once for both.
-`directory_spec` is the ``find_spec`` of the directory's own ``FileFinder``, with one more question: is there a native
-source where an extension module would be? The loader (`native_loader`) asks whether an artifact holds, and loads it as
-CPython does.
-
-A *record* tells what a build depended on: (name, source, toolchain, artifact, key, rows, folders, siblings, context);
-`manifest.Manifest` explains it. The records of a directory's modules lie in one *pack*; what modules share (system
-headers, environment) is a *context*, checked once per process. On disk each is eight bytes of SipHash and a marshalled
-value; the check comes before unmarshalling, because marshal trusts its input. A record is a note, never the truth about
-an artifact (its key is): it may be lost, torn or behind; what does not hold here is looked at in the cold rooms.
-
 PYTEST_DONT_REWRITE: pytest warns of plugins that were imported before it, as this package is by ``autoaccel run``.
 """
+
+# This file is the hot room: all that the import of an unchanged module from the first directory of the path runs. It is
+# one file, and has nothing that such a hit does not need, because every process pays for it: a further file costs as
+# much as two imports, a class or a `from` a twentieth, a name that the interpreter has not yet 0.2 µs, all annotations
+# together a fifth of an import (docs/architecture.md has the figures); so types and docstrings are comments here, and
+# the finder and its loaders are objects with functions on them. What any other import needs is in `directories`; what
+# is rarer is in `finder` and `loader`, imported when it comes up.
+#
+# The finder (`bare_finder`) is on ``sys.meta_path``. As long as imports are hits, it answers them from the pack of the
+# path's first directory (`first_spec`), and nothing else is set up. The first other one puts the hook in front of
+# ``sys.path_hooks``, which sees to the user's directories (`directories.attach`). The loader (`native_loader`) asks
+# whether an artifact holds, and loads it as CPython does.
+#
+# A *record* tells what a build depended on: (name, source, toolchain, artifact, key, rows, folders, siblings, context);
+# `manifest.Manifest` explains it. The records of a directory's modules lie in one *pack*; what modules share (system
+# headers, environment) is a *context*, checked once per process. On disk each is eight bytes of SipHash and a
+# marshalled value; the check comes before unmarshalling, because marshal trusts its input. A record is a note, never
+# the truth about an artifact (its key is): it may be lost, torn or behind; what does not hold here is looked at in the
+# cold rooms.
 
 # Each `from` would cost as much as a function.
 import _frozen_importlib as _bootstrap
@@ -48,7 +47,7 @@ _IMPORT = _bootstrap._find_and_load_unlocked.__code__  # type: ignore[attr-defin
 _PATH_FINDER = vars(_external)
 
 #: Not empty when this module is reloaded, which changes nothing: others hold what is here.
-_before = dict(globals()) if "new_finder" in globals() else {}
+_before = dict(globals()) if "bare_finder" in globals() else {}
 
 __version__ = "0.1.0"
 
@@ -83,9 +82,6 @@ PACKAGE_SOURCES = (("__init__.pyx", "cython"),)
 
 #: (file name, toolchain): what makes a directory a crate, where it is no package; only the content tells.
 CRATE_SOURCES = (("Cargo.toml", "cargo"),)
-
-#: Modules of others that are told when they are imported.
-WATCHED = ("pkgutil", "numba")
 
 #: The format of everything below the cache's root; a change of layout is a new bucket beside the old one.
 BUCKET = "v2"
@@ -129,26 +125,18 @@ held = {}  # type: dict[str, tuple[Any, ...]]
 clear = {}  # type: dict[str, object]
 
 
-def new_finder(include=(), exclude=(), pure=(), mode="build"):
-    # type: (Words, Words, Words, str) -> AccelFinder
-    # What an entry of ``sys.meta_path`` is: `_typing.AccelFinder` explains it; made and undone by `install`.
+def bare_finder(mode="build"):
+    # type: (str) -> AccelFinder
+    # What an entry of ``sys.meta_path`` begins with: `_typing.AccelFinder` explains it, `directories.equip` goes on.
     self = type(sys)("AccelFinder")  # type: Any
     self.__module__ = __name__  # who looks at the others on that list expects it
     self.find_spec = _find_spec.__get__(self)
     self.path_hook = None
     self.lean = False
-    self.include = frozenset(include)
-    self.exclude = tuple(exclude)
-    self.pure = tuple(pure)
     self.mode = mode
-    self.make_loader = None
-    self.adopted = []
-    self.projects = {}
     self.packed = {}
     self.order = []
     self.direct = False
-    self.asked = set()
-    self.special = dict.fromkeys(WATCHED)
     return self  # type: ignore[no-any-return]
 
 
@@ -596,7 +584,7 @@ if _before:
     globals().update(_before)
 elif _usual:
     # The usual case of `hook.install`, without its room.
-    _entry = new_finder()
+    _entry = bare_finder()
     sys.meta_path.insert(0, _entry)
     if "importlib" in sys.modules:
         # Who has this may ask what imports ask, past ``sys.meta_path``.

@@ -93,37 +93,37 @@ class AccelFinder(ModuleType):
     """The entry of ``sys.meta_path``: a namespace with its functions bound to it, as a class would cost 15 µs.
 
     Attributes:
-        path_hook: the entry of ``sys.path_hooks``; None before `directories.attach`, as is `invalidate_caches`.
-        lean: whether that waits for the first import that is no hit of the path's first directory.
-        include: top-level names that are looked at even in site-packages.
-        exclude: patterns (``fnmatch``) of full module names that are never claimed.
-        pure: patterns of full names of ``.py`` files that Cython compiles.
         mode: handed to the loaders: ``"build"``, ``"load"`` or ``"check"``.
-        make_loader: what makes the loaders instead.
-        adopted: the directories' finders that are ours.
-        projects: path of a pyproject.toml -> what it tells the finder; False: nothing; True: not read yet.
+        lean: whether nothing is set up before the first import that is no hit of the path's first directory.
         packed: names of modules that packs tell of -> the finder of their directory.
         order: ``sys.meta_path`` as it was when we looked; empty: we are not there; [None]: projects are to be read.
         direct: whether nobody on it could answer for a packed name before ``PathFinder`` does.
+        path_hook: the entry of ``sys.path_hooks``; None before `directories.equip`, which adds the rest.
+        include: top-level names that are looked at even in site-packages.
+        exclude: patterns (``fnmatch``) of full module names that are never claimed.
+        pure: patterns of full names of ``.py`` files that Cython compiles.
+        make_loader: what makes the loaders instead.
+        adopted: the directories' finders that are ours.
+        projects: path of a pyproject.toml -> what it tells the finder; False: nothing; True: not read yet.
         asked: path entries that a hook is being asked about, and by which thread.
         special: names that are not found in a directory: (source path, toolchain, package, the project's folder), or
             None.
     """
 
     find_spec: Callable[..., ModuleSpec | None]
-    invalidate_caches: Callable[[], None]
-    path_hook: Callable[[str], Any] | None
-    lean: bool
-    include: frozenset[str]
-    exclude: tuple[str, ...]
-    pure: tuple[str, ...]
     mode: str
-    make_loader: MakeLoader | None
-    adopted: list[DirectoryFinder]
-    projects: dict[str, Project | bool | None]
+    lean: bool
     packed: dict[str, DirectoryFinder]
     order: list[Any]
     direct: bool
+    path_hook: Any
+    invalidate_caches: Callable[[], None]
+    include: frozenset[str]
+    exclude: tuple[str, ...]
+    pure: tuple[str, ...]
+    make_loader: MakeLoader | None
+    adopted: list[DirectoryFinder]
+    projects: dict[str, Project | bool | None]
     asked: set[tuple[str, int]]
     special: dict[str, Declared | None]
 

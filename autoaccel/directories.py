@@ -30,6 +30,7 @@ from . import (
     _access,
     _hit,
     _pack,
+    bare_finder,
     building,
     cache_roots,
     cold,
@@ -50,18 +51,49 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._typing import *
 
+#: Modules of others that are told when they are imported.
+WATCHED = ("pkgutil", "numba")
+
 __all__ = (
+    "WATCHED",
     "accel_hook",
     "adopt",
     "attach",
     "begin",
     "begin_spec",
     "directory_spec",
+    "equip",
     "files",
     "find_spec",
+    "new_finder",
     "settle",
     "told",
 )
+
+
+def new_finder(include=(), exclude=(), pure=(), mode="build"):
+    # type: (Words, Words, Words, str) -> AccelFinder
+    # What `install` puts on ``sys.meta_path``: `_typing.AccelFinder` explains it.
+    self = bare_finder(mode)
+    equip(self, include, exclude, pure)
+    return self
+
+
+def equip(self, include=(), exclude=(), pure=()):
+    # type: (AccelFinder, Words, Words, Words) -> None
+    # Give a finder what all imports but hits need.
+    self.find_spec = find_spec.__get__(self)
+    self.invalidate_caches = _invalidate_caches.__get__(self)
+    self.include = frozenset(include)
+    self.exclude = tuple(exclude)
+    self.pure = tuple(pure)
+    self.make_loader = None
+    self.adopted = []
+    self.projects = {}
+    self.asked = set()
+    self.special = dict.fromkeys(WATCHED)
+    # Last: by this it is known.
+    self.path_hook = accel_hook.__get__(self)
 
 
 def attach(self, wait=False):
@@ -82,9 +114,7 @@ def attach(self, wait=False):
         self.order = [None]
         self.direct = direct(self, order)
         if self.path_hook is None:
-            self.path_hook = accel_hook.__get__(self)
-            self.invalidate_caches = _invalidate_caches.__get__(self)
-            self.find_spec = find_spec.__get__(self)
+            equip(self)
         if self.path_hook in sys.path_hooks:
             sys.path_hooks.remove(self.path_hook)
         sys.path_hooks.insert(0, self.path_hook)

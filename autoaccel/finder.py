@@ -18,14 +18,13 @@ from . import (
     CRATE_SOURCES,
     PACKAGE_SOURCES,
     SUFFIXES,
-    WATCHED,
     _find_spec,
     building,
     keeping,
     native_loader,
 )
+from .directories import WATCHED, attach, directory_spec, equip, find_spec, settle
 from .directories import adopt as adopt_directory
-from .directories import attach, directory_spec, find_spec, settle
 from .loader import ColdRoom, PackageLoader, forget, in_cold_room, read_alone, recognise
 
 TYPE_CHECKING = False
@@ -178,6 +177,8 @@ def refresh(owner: "AccelFinder") -> None:
 
 def release(owner: "AccelFinder") -> None:
     """Give every directory its plain finder back."""
+    if owner.path_hook is None:
+        equip(owner)
     for finder in owner.adopted:
         # What is on the object otherwise stays: a search that runs meanwhile goes on.
         if finder.owner is owner:

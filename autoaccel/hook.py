@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import new_finder
-from .directories import attach, begin
+from .directories import attach, begin, new_finder
 from .finder import ImportLock, entries, release
 
 TYPE_CHECKING = False

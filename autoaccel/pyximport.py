@@ -18,7 +18,8 @@ import sys
 import warnings
 from importlib.machinery import SourceFileLoader
 
-from . import hook, native_loader, new_finder, settings
+from . import hook, native_loader, settings
+from .directories import new_finder
 from .errors import AccelError
 from .loader import PackageLoader
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from autoaccel import SUFFIXES, new_finder
+from autoaccel import SUFFIXES
+from autoaccel.directories import new_finder
 from autoaccel.finder import wanted
 from tests.conftest import Project, c_module, need
 
