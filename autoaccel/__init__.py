@@ -152,7 +152,9 @@ def _find_spec(self, fullname, path=None, target=None):
                 return spec
     if fullname.partition(".")[0] == __name__:
         return None  # or that would have to be imported for what it is imported for
-    return cold("directories", "begin_spec", self, fullname, path, target)  # type: ignore[no-any-return]
+    cold("directories", "set_up", self, fullname)
+    # That has put another function in this one's place.
+    return self.find_spec(fullname, path, target)
 
 
 def first_spec(self, fullname, path):
@@ -171,12 +173,25 @@ def first_spec(self, fullname, path):
         return None
     names = names_in(finder)
     stem = fullname.rpartition(".")[2]
-    if stem not in names:
-        for suffix, toolchain, _ in SUFFIXES:
-            if stem + suffix in names:
-                source = f"{finder.base}{stem}{suffix}"
-                return _hit(self, fullname, source, toolchain, finder.directory, names, finder, 4, whole=True)
-    return None
+    for suffix, toolchain, _ in SUFFIXES:
+        if stem + suffix in names:
+            if stem in names:
+                return None
+            source = f"{finder.base}{stem}{suffix}"
+            break
+    else:
+        # Cargo's names have hyphens where Python's have none.
+        folder = stem if stem in names else stem.replace("_", "-")
+        inside = f"{finder.base}{folder}{_SEP}"
+        if folder not in names:
+            return None
+        if folder == stem:
+            for suffix, _ in ((".pyx", None), *finder._loaders):
+                if _access(f"{inside}__init__{suffix}", 0):
+                    return None
+        file, toolchain = CRATE_SOURCES[0]
+        source = inside + file
+    return _hit(self, fullname, source, toolchain, finder.directory, names, finder, 4, whole=True)
 
 
 def look(self):

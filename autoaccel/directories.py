@@ -60,12 +60,12 @@ __all__ = (
     "adopt",
     "attach",
     "begin",
-    "begin_spec",
     "directory_spec",
     "equip",
     "files",
     "find_spec",
     "new_finder",
+    "set_up",
     "settle",
     "told",
 )
@@ -100,7 +100,7 @@ def attach(self, wait=False):
     # type: (AccelFinder, bool) -> None
     # Be the first path hook while on ``sys.meta_path``, and take the directories that are known already.
     #
-    # ``wait``: somebody keeps the import lock, and calls again without it, for what these directories' projects tell.
+    # ``wait``: not now for what these directories' projects tell; the next import that may wait for that does.
     later = []  # type: list[Any]
     _imp.acquire_lock()
     keeping.append(self)
@@ -160,12 +160,13 @@ def _settled(self):
     return True
 
 
-def begin_spec(self, fullname, path, target):
-    # type: (AccelFinder, str, Path, object) -> ModuleSpec | None
-    # What `find_spec` gives, where nothing was set up before.
+def set_up(self, fullname):
+    # type: (AccelFinder, str) -> None
+    # Begin with all that an import needs which is no hit; other threads may come here meanwhile.
+    if self.path_hook is None:
+        equip(self)
     if self.lean:
         attach(self, fullname.partition(".")[0] in sys.stdlib_module_names)
-    return find_spec(self, fullname, path, target)
 
 
 def find_spec(self, fullname, path=None, target=None):

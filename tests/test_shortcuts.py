@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -22,6 +23,152 @@ def two(project: Project, folder: str = "a") -> None:
     path = f"import sys; sys.path.insert(0, '{project.root}/{folder}')\n"
     for _ in range(2):
         assert project.ok(path + "import autoaccel, time, m, n; print(m.value(), n.value()); time.sleep(0.1)") == "1 2"
+
+
+class TestBeforeAnythingIsSetUp:
+    """Until an import is no hit of the path's first directory, there is no path hook, and nothing else is looked at."""
+
+    START = "import sys; sys.path.insert(0, 'a'); import autoaccel\n"
+
+    def run(self, project: Project, code: str) -> str:
+        return project.ok(self.START + textwrap.dedent(code))
+
+    def test_hits_only(self, project: Project) -> None:
+        two(project)
+        out = self.run(project, "import m, n; print(m.value(), n.value(), 'autoaccel.directories' in sys.modules)")
+        assert out == "1 2 False"
+
+    def test_another_import_between_hits(self, project: Project) -> None:
+        two(project)
+        project.write("a/plain.py", "import n\n")
+        out = self.run(
+            project, "import m, plain, colorsys, n; print(n.value(), [one.__name__ for one in sys.path_hooks][0])"
+        )
+        assert out == "2 accel_hook"
+
+    @pytest.mark.parametrize("name", ["colorsys", "this", "queue"])
+    def test_a_source_with_a_name_of_the_standard_library_s(self, project: Project, name: str) -> None:
+        two(project)
+        project.c(f"a/{name}.c", 3)
+        for _ in range(2):
+            assert self.run(project, f"import {name}, time; time.sleep(0.1); print({name}.value())") == "3"
+
+    def test_a_project_has_excluded_it_since(self, project: Project) -> None:
+        two(project)
+        project.write("a/pyproject.toml", "[tool.autoaccel]\nexclude = ['m']\n")
+        code = """
+            try:
+                import m
+            except ModuleNotFoundError as error:
+                print(error)
+            """
+        assert self.run(project, code) == "No module named 'm'"
+
+    def test_a_project_around_its_folder_has(self, project: Project) -> None:
+        two(project)
+        project.write("pyproject.toml", "[tool.autoaccel]\nexclude = ['m']\n")
+        code = """
+            try:
+                import m
+            except ModuleNotFoundError as error:
+                print(error)
+            """
+        assert self.run(project, code) == "No module named 'm'"
+
+    def test_a_folder_put_in_front_since_autoaccel_was_imported(self, project: Project) -> None:
+        two(project)
+        project.write("b/m.py", "value = lambda: 'python'\n")
+        assert self.run(project, "sys.path.insert(0, 'b'); import m, n; print(m.value(), n.value())") == "python 2"
+
+    def test_a_package_in_its_place(self, project: Project) -> None:
+        two(project)
+        project.write("a/m/__init__.py", "value = lambda: 'package'\n")
+        assert self.run(project, "import m; print(m.value())") == "package"
+
+    def test_a_second_source_of_it(self, project: Project) -> None:
+        two(project)
+        project.write("a/m.pyx", "def value(): return 5\n")
+        code = """
+            try:
+                import m
+            except ImportError as error:
+                print(error)
+            """
+        assert self.run(project, code).startswith("m: more than one source defines this module")
+
+    def test_it_has_changed_and_is_imported_first(self, project: Project) -> None:
+        two(project)
+        project.c("a/m.c", 4)
+        assert self.run(project, "import m; print(m.value())") == "4"
+
+    def test_it_changes_between_its_being_found_and_loaded(self, project: Project) -> None:
+        two(project)
+        project.write("later", c_module("m", 6))
+        out = self.run(
+            project,
+            """
+            spec = sys.meta_path[0].find_spec("m")
+            assert "autoaccel.directories" not in sys.modules
+            with open("later") as new, open("a/m.c", "w") as old: old.write(new.read())
+            module = spec.loader.create_module(spec)
+            spec.loader.exec_module(module)
+            print(module.value())
+            """,
+        )
+        assert out == "6"
+
+    @pytest.mark.parametrize("way", ["autoaccel.uninstall()", "sys.meta_path.pop(0)"])
+    def test_taken_out_and_put_back(self, project: Project, way: str) -> None:
+        two(project)
+        out = self.run(
+            project,
+            f"""
+            entry = sys.meta_path[0]
+            {way}
+            try:
+                import m
+            except ModuleNotFoundError as error:
+                print(error)
+            sys.meta_path.insert(0, entry)
+            import m, n
+            print(m.value(), n.value(), entry.find_spec("nothing"))
+            """,
+        )
+        assert out.splitlines() == ["No module named 'm'", "1 2 None"]
+
+    def test_who_holds_the_function_of_before(self, project: Project) -> None:
+        two(project)
+        project.c("b/inner.c", 8)
+        out = self.run(
+            project,
+            """
+            find = sys.meta_path[0].find_spec
+            import colorsys, m
+            sys.path.append("b")
+            print(find("m").origin[-3:], find("inner", ["b"]), find("colorsys"))
+            """,
+        )
+        assert out == "m.c None None"
+
+    def test_threads_that_all_import_something_else(self, project: Project) -> None:
+        two(project)
+        names = [f"plain{index}" for index in range(6)]
+        for name in names:
+            project.write(f"a/{name}.py", "import m, colorsys, n\nvalue = m.value() + n.value()\n")
+        out = self.run(
+            project,
+            f"""
+            import _thread, time
+            found = []
+            def run(name):
+                found.append(__import__(name).value)
+            for name in {names!r}: _thread.start_new_thread(run, (name,))
+            for _ in range(300):
+                if len(found) < {len(names)}: time.sleep(0.1)
+            print(found)
+            """,
+        )
+        assert out == "[3, 3, 3, 3, 3, 3]"
 
 
 class TestPackedNames:

@@ -581,7 +581,7 @@ def test_a_hit_starts_no_cargo_and_loads_one_file(project: Project) -> None:
     assert log.read_text() == before
 
 
-def test_a_hit_of_a_declared_module_loads_one_file_as_well(project: Project) -> None:
+def test_a_hit_of_a_declared_module_loads_two_files(project: Project) -> None:
     need("cargo")
     project.write(
         "pyproject.toml", '[build-system]\nbuild-backend = "maturin"\n[tool.maturin]\nmodule-name = "pkg.core"\n'
@@ -593,7 +593,7 @@ def test_a_hit_of_a_declared_module_loads_one_file_as_well(project: Project) -> 
     assert value(project, "pkg") == "3"
     time.sleep(0.1)
     code = "import sys, autoaccel, pkg; print(*sorted(name for name in sys.modules if name.startswith('autoaccel')))"
-    assert project.ok(code) == "autoaccel"
+    assert project.ok(code) == "autoaccel autoaccel.directories"
 
 
 def test_everything_below_a_folder_is_built_ahead(project: Project) -> None:
