@@ -151,10 +151,13 @@ def _find_spec(self, fullname, path=None, target=None):
             if spec is not None:
                 return spec
     if fullname.partition(".")[0] == __name__:
-        return None  # or that would have to be imported for what it is imported for
-    cold("directories", "set_up", self, fullname)
-    # That has put another function in this one's place.
-    return self.find_spec(fullname, path, target)
+        # Or this would have to be imported for its own import. It is found whatever others on that list, or the path
+        # hooks, say.
+        ours = type(globals().get("__loader__")) is _external.SourceFileLoader
+        if ours and fullname == f"{__name__}.directories" and vars(sys.modules.get(__name__, sys)) is globals():
+            return _external.spec_from_file_location(fullname, f"{_OWN}directories.py")
+        return None
+    return cold("directories", "begin_spec", self, fullname, path, target)  # type: ignore[no-any-return]
 
 
 def first_spec(self, fullname, path):
@@ -199,8 +202,7 @@ def look(self):
     # See what the pack of the first directory on the path tells of; nothing else is set up for that.
     order = sys.meta_path[:]
     if self not in order:
-        self.lean = False
-        return
+        return  # somebody asks it in another one's name
     self.order = order
     self.direct = direct(self, order)
     try:

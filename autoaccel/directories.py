@@ -60,12 +60,12 @@ __all__ = (
     "adopt",
     "attach",
     "begin",
+    "begin_spec",
     "directory_spec",
     "equip",
     "files",
     "find_spec",
     "new_finder",
-    "set_up",
     "settle",
     "told",
 )
@@ -82,7 +82,6 @@ def new_finder(include=(), exclude=(), pure=(), mode="build"):
 def equip(self, include=(), exclude=(), pure=()):
     # type: (AccelFinder, Words, Words, Words) -> None
     # Give a finder what all imports but hits need.
-    self.find_spec = find_spec.__get__(self)
     self.invalidate_caches = _invalidate_caches.__get__(self)
     self.include = frozenset(include)
     self.exclude = tuple(exclude)
@@ -92,29 +91,31 @@ def equip(self, include=(), exclude=(), pure=()):
     self.projects = {}
     self.asked = set()
     self.special = dict.fromkeys(WATCHED)
-    # Last: by this it is known.
     self.path_hook = accel_hook.__get__(self)
+    # Last: by this it is known.
+    self.find_spec = find_spec.__get__(self)
 
 
-def attach(self, wait=False):
-    # type: (AccelFinder, bool) -> None
+def attach(self, wait=False, anyway=False):
+    # type: (AccelFinder, bool, bool) -> None
     # Be the first path hook while on ``sys.meta_path``, and take the directories that are known already.
     #
-    # ``wait``: not now for what these directories' projects tell; the next import that may wait for that does.
+    # ``wait``: somebody keeps the import lock, and calls again without it, for what these directories' projects tell.
+    # ``anyway``: also where it is not on that list: somebody may ask it who has put something else in its place.
     later = []  # type: list[Any]
     _imp.acquire_lock()
     keeping.append(self)
     try:
-        self.order = []
         self.lean = False
+        if getattr(self.find_spec, "__func__", None) is not find_spec:
+            equip(self)
+        self.order = []
         order = sys.meta_path[:]
-        if self not in order:
+        if self not in order and not anyway:
             return
         # Until all is known.
         self.order = [None]
-        self.direct = direct(self, order)
-        if self.path_hook is None:
-            equip(self)
+        self.direct = self in order and direct(self, order)
         if self.path_hook in sys.path_hooks:
             sys.path_hooks.remove(self.path_hook)
         sys.path_hooks.insert(0, self.path_hook)
@@ -160,13 +161,24 @@ def _settled(self):
     return True
 
 
-def set_up(self, fullname):
-    # type: (AccelFinder, str) -> None
-    # Begin with all that an import needs which is no hit; other threads may come here meanwhile.
-    if self.path_hook is None:
+def begin_spec(self, fullname, path, target):
+    # type: (AccelFinder, str, Path, object) -> ModuleSpec | None
+    # What `find_spec` gives, where nothing was set up before; other threads may come here meanwhile.
+    _imp.acquire_lock()
+    # One thread does it, and the others are as all are while it is at it.
+    lean, self.lean = self.lean, False
+    if getattr(self.find_spec, "__func__", None) is not find_spec:
         equip(self)
-    if self.lean:
-        attach(self, fullname.partition(".")[0] in sys.stdlib_module_names)
+    _imp.release_lock()
+    if lean:
+        attach(self, anyway=True)
+        order = sys.meta_path[:]
+        if self in order and _external.PathFinder in order[: order.index(self)]:
+            # Asked already, when the directories were not ours yet.
+            spec = _external.PathFinder.find_spec(fullname, path, target)  # type: ignore[arg-type]
+            if spec is not None:
+                return spec
+    return find_spec(self, fullname, path, target)
 
 
 def find_spec(self, fullname, path=None, target=None):
@@ -425,3 +437,10 @@ def _stems(finder):
         # Another thread has listed it anew meanwhile.
         finder._stems = None
     return stems
+
+
+#: Not empty when this is imported a second time, because somebody has put an older ``sys.modules`` back: what others
+#: hold stays what is compared with it.
+_before = vars(sys.modules[__package__]).get("directories")
+if _before is not None:
+    globals().update(vars(_before))

@@ -177,7 +177,7 @@ def refresh(owner: "AccelFinder") -> None:
 
 def release(owner: "AccelFinder") -> None:
     """Give every directory its plain finder back."""
-    if owner.path_hook is None:
+    if getattr(owner.find_spec, "__func__", None) is _find_spec:
         equip(owner)
     for finder in owner.adopted:
         # What is on the object otherwise stays: a search that runs meanwhile goes on.

@@ -43,6 +43,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import NoneType
 
@@ -466,7 +467,11 @@ class Store(Reader):
             together = manifest.read_pack(directory)
             if name not in together and len(together) >= _PACKED:
                 together = {other: row for other, row in together.items() if _of_source(other, row)}
-            if name in together or len(together) < _PACKED:
+            if _excluded(told):
+                # It was built by its file's name. Who finds a module by its pack does not ask the project.
+                if together.pop(name, None) is not None:
+                    replace(f"{self.bucket}/{manifest.pack_name(directory)}", manifest.pack_records(together))
+            elif name in together or len(together) < _PACKED:
                 # No hit needs the key.
                 together[name] = marshal.dumps((*record[:4], None, *record[5:9]))
                 if common:
@@ -935,6 +940,19 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
 def _product(folder: str, parts: Iterable[tuple[str, str]]) -> str:
     """The folder by whose change a change in one is told."""
     return next((whole for part, whole in parts if f"{folder}{os.sep}".startswith(part + os.sep)), folder)
+
+
+def _excluded(told: manifest.Manifest) -> bool:
+    """Whether the project leaves the module to CPython."""
+    from .projects import declared
+
+    for path, *_ in told.inputs:
+        if os.path.basename(path) == "pyproject.toml":
+            with contextlib.suppress(ConfigError):  # which the next import tells
+                project = declared(path)
+                if project is not None and any(fnmatchcase(told.name, pattern) for pattern in project.exclude):
+                    return True
+    return False
 
 
 def _of_source(name: str, row: bytes) -> bool:

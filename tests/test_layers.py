@@ -181,6 +181,7 @@ UPWARD = {
     ("rustsource", "toolchains.rustfile"),
     ("rustprojects", "settings"),
     ("toolchains.rustc", "store"),
+    ("store", "projects"),
     ("store", "toolchains.builddirs"),
     ("toolchains.builddirs", "store"),
     ("toolchains.cython", "store"),

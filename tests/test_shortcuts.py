@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -149,6 +150,90 @@ class TestBeforeAnythingIsSetUp:
             """,
         )
         assert out == "m.c None None"
+
+    @pytest.mark.parametrize("name", ["queue", "m"])
+    def test_excluded_and_built_all_the_same(self, project: Project, name: str) -> None:
+        project.write("a/pyproject.toml", f"[tool.autoaccel]\nexclude = ['{name}']\n")
+        project.write(f"a/{name}.py", "value = lambda: 'python'\n")
+        two(project, "b")
+        project.c(f"a/{name}.c", 3)
+        project.c("a/other.c", 4)
+        project.ok(f"import autoaccel; autoaccel.build('a/{name}.c'); autoaccel.build('a/other.c')")
+        time.sleep(0.1)
+        for _ in range(2):
+            assert self.run(project, f"import {name}, other; print({name}.value(), other.value())") == "python 4"
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "sys.meta_path.reverse()",
+            "sys.meta_path[0] = type('Wrapper', (), {'find_spec': staticmethod(sys.meta_path[0].find_spec)})()",
+            "sys.meta_path[1:1] = [type('Deny', (), {'find_spec': staticmethod(deny)})()]",
+            "sys.path_hooks.insert(0, lambda path: deny(path))",
+        ],
+        ids=["reversed", "wrapped", "denied", "path_hook"],
+    )
+    def test_lists_that_were_changed_before(self, project: Project, change: str) -> None:
+        two(project)
+        out = self.run(
+            project,
+            f"""
+            def deny(name, *others):
+                if "autoaccel" in name or not others: raise ImportError("denied")
+            {change}
+            import n, colorsys, m
+            print(m.value(), n.value(), colorsys.__name__)
+            """,
+        )
+        assert out == "1 2 colorsys"
+
+    def test_a_module_table_that_was_put_back(self, project: Project) -> None:
+        two(project)
+        out = self.run(
+            project,
+            """
+            before = dict(sys.modules)
+            import colorsys
+            for name in set(sys.modules) - set(before): del sys.modules[name]
+            import m
+            autoaccel.uninstall()
+            print([getattr(one, "__name__", "") for one in (*sys.meta_path, *sys.path_hooks)].count("AccelFinder"))
+            try:
+                import n
+            except ModuleNotFoundError as error:
+                print(error)
+            """,
+        )
+        assert out.splitlines() == ["0", "No module named 'n'"]
+
+    def test_an_interrupt_on_the_way(self, project: Project) -> None:
+        two(project)
+        out = self.run(
+            project,
+            """
+            def trace(frame, event, arg):
+                global left
+                # Not where the import lock is between two hands.
+                if "autoaccel" not in frame.f_code.co_filename or frame.f_code.co_name == "cold": return None
+                left -= event == "line"
+                if left == 0: raise KeyboardInterrupt
+                return trace
+            entry = sys.meta_path[0]
+            for name in ("colorsys", "this_is_not_there"):
+                for steps in range(1, 130):
+                    left = steps
+                    sys.settrace(trace)
+                    try:
+                        __import__(name)
+                    except (KeyboardInterrupt, ModuleNotFoundError):
+                        pass
+                    sys.settrace(None)
+                    sys.modules.pop("colorsys", None)
+            import colorsys, m, n
+            print(m.value(), n.value())
+            """,
+        )
+        assert out == "1 2"
 
     def test_threads_that_all_import_something_else(self, project: Project) -> None:
         two(project)
