@@ -157,7 +157,12 @@ def _find_spec(self, fullname, path=None, target=None):
         if ours and fullname == f"{__name__}.directories" and vars(sys.modules.get(__name__, sys)) is globals():
             return _external.spec_from_file_location(fullname, f"{_OWN}directories.py")
         return None
-    return cold("directories", "begin_spec", self, fullname, path, target)  # type: ignore[no-any-return]
+    try:
+        return cold("directories", "begin_spec", self, fullname, path, target)  # type: ignore[no-any-return]
+    except (ImportError, OSError):
+        if sys.modules.get(f"{__name__}.directories") is not None:
+            raise
+        return None  # our files are gone, say by an upgrade: others' imports go on
 
 
 def first_spec(self, fullname, path):

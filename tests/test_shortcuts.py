@@ -206,6 +206,11 @@ class TestBeforeAnythingIsSetUp:
         )
         assert out.splitlines() == ["0", "No module named 'n'"]
 
+    def test_our_own_files_are_gone(self, project: Project) -> None:
+        two(project)
+        code = "import m; sys.modules['autoaccel.directories'] = None; import colorsys, n; print(m.value(), n.value())"
+        assert self.run(project, code) == "1 2"
+
     def test_an_interrupt_on_the_way(self, project: Project) -> None:
         two(project)
         out = self.run(
