@@ -472,6 +472,9 @@ class Run:
     def env(self) -> dict[str, str]:
         """The environment of cargo."""
         env = process.environment(**self._own_env())
+        if process.find_program("rustc") is None:
+            # rustup was installed, and the shell not started anew: cargo is found beside $PATH, and needs rustc itself.
+            env["PATH"] = env.get("PATH", os.defpath) + os.pathsep + os.path.dirname(self.rust.cargo)
         # The first two are of a cargo around us; a backtrace buries the sentence that matters.
         for name in ("CARGO", "CARGO_BUILD_TARGET_DIR", "RUST_BACKTRACE"):
             env.pop(name, None)

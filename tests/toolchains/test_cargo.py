@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -568,6 +569,17 @@ class TestApart:
         assert rust.ok(code.replace("PATHS", repr(paths)), python=str(found[-1])) == "9"
         assert value(rust) == "9"
         assert len(rust.artifacts()) == 2
+
+
+def test_rust_that_is_not_on_the_path(project: Project) -> None:
+    need("cargo")
+    home = project.cache.parent / "home"
+    (home / "bin").mkdir(parents=True)
+    for program in ("cargo", "rustc"):
+        (home / "bin" / program).symlink_to(str(shutil.which(program)))
+    crate(project, "sample", 1)
+    code = "import autoaccel, sample; print(sample.value)"
+    assert project.ok(code, CARGO_HOME=str(home), PATH="/usr/bin:/bin") == "1"
 
 
 def test_a_hit_starts_no_cargo_and_loads_one_file(project: Project) -> None:
