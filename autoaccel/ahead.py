@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -220,7 +219,7 @@ class _Walk:
         if file in _CRATE_FILES and folder == self._top:
             return None
         source = self.source_of(path, project)
-        if source is not None and project is not None and _matches(source.name, project.exclude):
+        if source is not None and project is not None and project.excludes(source.name):
             self._pass_over(source.path, f"`exclude` names {source.name}")
             return None
         return source
@@ -261,7 +260,7 @@ class _Walk:
         if first is not None and first.path == path:
             return first
         if suffix == ".py":
-            pure = project is not None and first is None and name and _matches(name, project.pure)
+            pure = project is not None and first is None and name and project.compiles(name)
             return Source(name, path, "cython", stem == "__init__") if pure else None
         reason = f"{first.path} comes first" if first is not None else self._unlike(path)
         self._pass_over(path, reason)
@@ -293,10 +292,6 @@ class _Walk:
 
 _CRATE_FILES = dict(CRATE_SOURCES)
 _SUFFIXES = {".py", *(suffix for suffix, _, _ in SUFFIXES)}
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _one(source: Source, force: bool) -> Outcome:

@@ -81,7 +81,17 @@ def new_finder(include=(), exclude=(), pure=(), mode="build"):
 
 def equip(self, include=(), exclude=(), pure=()):
     # type: (AccelFinder, Words, Words, Words) -> None
-    # Give a finder what all imports but hits need.
+    # Give a finder what all imports but hits need, once.
+    _imp.acquire_lock()
+    try:
+        if getattr(self.find_spec, "__func__", None) is not find_spec:
+            _equip(self, include, exclude, pure)
+    finally:
+        _imp.release_lock()
+
+
+def _equip(self, include, exclude, pure):
+    # type: (AccelFinder, Words, Words, Words) -> None
     self.invalidate_caches = _invalidate_caches.__get__(self)
     self.include = frozenset(include)
     self.exclude = tuple(exclude)
@@ -107,8 +117,7 @@ def attach(self, wait=False, anyway=False):
     keeping.append(self)
     try:
         self.lean = False
-        if getattr(self.find_spec, "__func__", None) is not find_spec:
-            equip(self)
+        equip(self)
         self.order = []
         order = sys.meta_path[:]
         if self not in order and not anyway:
@@ -167,9 +176,8 @@ def begin_spec(self, fullname, path, target):
     _imp.acquire_lock()
     # One thread does it, and the others are as all are while it is at it.
     lean, self.lean = self.lean, False
-    if getattr(self.find_spec, "__func__", None) is not find_spec:
-        equip(self)
     _imp.release_lock()
+    equip(self)
     if lean:
         attach(self, anyway=True)
         order = sys.meta_path[:]

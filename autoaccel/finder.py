@@ -102,6 +102,14 @@ class Project:
         self.exclude = exclude
         self.pure = pure
 
+    def excludes(self, name: str) -> bool:
+        """Whether the module of this name is left to CPython."""
+        return _matches(name, self.exclude)
+
+    def compiles(self, name: str) -> bool:
+        """Whether the ``.py`` file of this name is for Cython."""
+        return _matches(name, self.pure)
+
 
 # the entry of sys.meta_path
 
@@ -177,8 +185,7 @@ def refresh(owner: "AccelFinder") -> None:
 
 def release(owner: "AccelFinder") -> None:
     """Give every directory its plain finder back."""
-    if getattr(owner.find_spec, "__func__", None) is _find_spec:
-        equip(owner)
+    equip(owner)
     for finder in owner.adopted:
         # What is on the object otherwise stays: a search that runs meanwhile goes on.
         if finder.owner is owner:

@@ -43,7 +43,6 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from types import NoneType
 
@@ -461,13 +460,14 @@ class Store(Reader):
     def _write_manifest(self, told: manifest.Manifest, common: bytes = b"") -> None:
         name, source, record = told.name, told.source, told.record()
         replace(f"{self.bucket}/{manifest.name_of(name, source)}", manifest.pack(record))
+        excluded = _excluded(told)
         # One writer at a time here; one of another process may win, and the pack lack a module until its next look.
         with _packing:
             directory = manifest.home(source)
             together = manifest.read_pack(directory)
             if name not in together and len(together) >= _PACKED:
                 together = {other: row for other, row in together.items() if _of_source(other, row)}
-            if _excluded(told):
+            if excluded:
                 # It was built by its file's name. Who finds a module by its pack does not ask the project.
                 if together.pop(name, None) is not None:
                     replace(f"{self.bucket}/{manifest.pack_name(directory)}", manifest.pack_records(together))
@@ -950,7 +950,7 @@ def _excluded(told: manifest.Manifest) -> bool:
         if os.path.basename(path) == "pyproject.toml":
             with contextlib.suppress(ConfigError):  # which the next import tells
                 project = declared(path)
-                if project is not None and any(fnmatchcase(told.name, pattern) for pattern in project.exclude):
+                if project is not None and project.excludes(told.name):
                     return True
     return False
 

@@ -30,6 +30,12 @@ class TestBeforeAnythingIsSetUp:
     """Until an import is no hit of the path's first directory, there is no path hook, and nothing else is looked at."""
 
     START = "import sys; sys.path.insert(0, 'a'); import autoaccel\n"
+    REFUSED = """
+        try:
+            import m
+        except ImportError as error:
+            print(error)
+        """
 
     def run(self, project: Project, code: str) -> str:
         return project.ok(self.START + textwrap.dedent(code))
@@ -54,27 +60,11 @@ class TestBeforeAnythingIsSetUp:
         for _ in range(2):
             assert self.run(project, f"import {name}, time; time.sleep(0.1); print({name}.value())") == "3"
 
-    def test_a_project_has_excluded_it_since(self, project: Project) -> None:
+    @pytest.mark.parametrize("where", ["a/pyproject.toml", "pyproject.toml"])
+    def test_a_project_has_excluded_it_since(self, project: Project, where: str) -> None:
         two(project)
-        project.write("a/pyproject.toml", "[tool.autoaccel]\nexclude = ['m']\n")
-        code = """
-            try:
-                import m
-            except ModuleNotFoundError as error:
-                print(error)
-            """
-        assert self.run(project, code) == "No module named 'm'"
-
-    def test_a_project_around_its_folder_has(self, project: Project) -> None:
-        two(project)
-        project.write("pyproject.toml", "[tool.autoaccel]\nexclude = ['m']\n")
-        code = """
-            try:
-                import m
-            except ModuleNotFoundError as error:
-                print(error)
-            """
-        assert self.run(project, code) == "No module named 'm'"
+        project.write(where, "[tool.autoaccel]\nexclude = ['m']\n")
+        assert self.run(project, self.REFUSED) == "No module named 'm'"
 
     def test_a_folder_put_in_front_since_autoaccel_was_imported(self, project: Project) -> None:
         two(project)
@@ -89,13 +79,7 @@ class TestBeforeAnythingIsSetUp:
     def test_a_second_source_of_it(self, project: Project) -> None:
         two(project)
         project.write("a/m.pyx", "def value(): return 5\n")
-        code = """
-            try:
-                import m
-            except ImportError as error:
-                print(error)
-            """
-        assert self.run(project, code).startswith("m: more than one source defines this module")
+        assert self.run(project, self.REFUSED).startswith("m: more than one source defines this module")
 
     def test_it_has_changed_and_is_imported_first(self, project: Project) -> None:
         two(project)
