@@ -90,7 +90,7 @@ BUCKET = "v2"
 TAG = _imp.extension_suffixes()[0].strip(".").rpartition(".")[0] or sys.implementation.cache_tag
 
 #: Changes with what is written: a record of another shape is no record.
-SALT = 0x6163_6365_6C07
+SALT = 0x6163_6365_6C08
 
 #: When this process came here (wall clock): what changed before is what it reads.
 STARTED = time.time_ns()
@@ -281,44 +281,32 @@ def names_in(self):
 def native_loader(name, origin, toolchain, mode="build", names=None, record=None):
     # type: (str, str, str, str, set[str] | None, Record | None) -> NativeLoader
     # The loader of the module that a native source becomes: `_typing.NativeLoader` explains it.
+    own = {
+        "name": name,
+        "path": origin,
+        "origin": origin,
+        "toolchain": toolchain,
+        "mode": mode,
+        "names": names,
+        "record": record,
+        "package": False,
+        "asked": 0,
+        "created": (),
+    }
     # At once: other threads may be adding to the packs.
-    if len(loaded) < 8 and max(map(len, [*packs.values()]), default=0) < 30:
+    if not classes and len(loaded) < 8 and max(map(len, [*packs.values()]), default=0) < 30:
         loader = object.__new__(_external.ExtensionFileLoader)  # type: Any
-        # At once: one by one, they would have the dictionary grow twice.
-        loader.__dict__ = {
-            "create_module": create_module.__get__(loader),
-            "exec_module": exec_module.__get__(loader),
-            "name": name,
-            "path": origin,
-            "origin": origin,
-            "toolchain": toolchain,
-            "mode": mode,
-            "names": names,
-            "record": record,
-            "package": False,
-            "asked": 0,
-            "whole": False,
-            "created": (),
-        }
-        return loader  # type: ignore[no-any-return]
-    # A class costs as much as the functions of twenty objects: few processes need it, and who imports from a folder of
-    # many modules the sooner the better.
-    if not classes:
-        own = {"__init__": prepare, "create_module": create_module, "exec_module": exec_module}
-        own |= {"package": False, "asked": 0, "whole": False, "created": ()}  # type: ignore[dict-item]
-        classes.append(type("NativeLoader", (_external.ExtensionFileLoader,), own))
-    return classes[0](name, origin, toolchain, mode, names, record)  # type: ignore[no-any-return]
-
-
-def prepare(self, name, origin, toolchain, mode="build", names=None, record=None):
-    # type: (Any, str, str, str, str, set[str] | None, Record | None) -> None
-    # What a loader of ours begins with.
-    self.name = name
-    self.path = self.origin = origin
-    self.toolchain = toolchain
-    self.mode = mode
-    self.names = names
-    self.record = record
+        own["create_module"] = create_module.__get__(loader)
+        own["exec_module"] = exec_module.__get__(loader)
+    else:
+        # A class costs as much as the functions of twenty objects: few processes need it, and who imports from a folder
+        # of many modules the sooner the better.
+        if not classes:
+            functions = {"create_module": create_module, "exec_module": exec_module}
+            classes.append(type("NativeLoader", (_external.ExtensionFileLoader,), functions))
+        loader = object.__new__(classes[0])
+    loader.__dict__ = own
+    return loader  # type: ignore[no-any-return]
 
 
 def create_module(self, spec):
@@ -418,8 +406,8 @@ def holds(record, names, known=False):
             data = unmarshalled(f"contexts/{context}")
         if data is None:
             return False
-        rows, folders, paths, *told = data
-        if not same(rows, folders):
+        rows, folders, paths, *told, groups = data
+        if not same(rows, folders, groups):
             return False
         for path in paths:
             if _access(path, 0):
@@ -440,16 +428,28 @@ def holds(record, names, known=False):
     return tuple(map(environ().get, variables)) == values  # type: ignore[no-any-return]
 
 
-def same(rows, folders=()):
-    # type: (tuple[Row, ...], tuple[Folder, ...]) -> bool
-    # Whether all files are what they were, by their stat identity; likewise the folders that are still there.
+def same(rows, folders=(), groups=()):
+    # type: (tuple[Row, ...], tuple[Folder, ...], tuple[Group, ...]) -> bool
+    # Whether all files are what they were, by their stat identity, those of the groups too; likewise the folders that
+    # are still there.
+    base = None
     try:
-        for path, mtime, changed, size, inode in rows:
-            st = _stat(path)
-            if st.st_mtime_ns != mtime or st.st_ctime_ns != changed or st.st_size != size or st.st_ino != inode:
-                return False
+        for folder, inside in (("", rows), *groups):
+            if folder:
+                # Many files of one folder: its path is gone through once.
+                base = _os.open(folder, _os.O_PATH)
+            for path, mtime, changed, size, inode in inside:
+                st = _stat(path, dir_fd=base)
+                if st.st_mtime_ns != mtime or st.st_ctime_ns != changed or st.st_size != size or st.st_ino != inode:
+                    return False
+            if base is not None:
+                _os.close(base)
+                base = None
     except (OSError, ValueError):
         return False
+    finally:
+        if base is not None:
+            _os.close(base)
     for path, changed, inode in folders:
         try:
             st = _stat(path)
@@ -473,7 +473,7 @@ def _hit(owner, name, source, toolchain, directory, names, finder=None, depth=0,
         record = cold("loader", "read_alone", name, source)
     if record is None or not (holds(record, names) if whole else same(record[5][:1])):
         return None
-    loader = (classes[0] if classes else native_loader)(name, source, toolchain, owner.mode, names, record)
+    loader = native_loader(name, source, toolchain, owner.mode, names, record)
     if depth:
         # As many frames up is the import, where nobody but us, or ``PathFinder``, is in between.
         try:

@@ -24,6 +24,7 @@ __all__ = [
     "Declared",
     "DirectoryFinder",
     "Folder",
+    "Group",
     "Handle",
     "LoadError",
     "MakeLoader",
@@ -52,6 +53,8 @@ Record = tuple[Any, ...]
 Row = tuple[str, int, int, int, int]
 #: A folder in which names must stay absent: (path, ctime_ns, inode).
 Folder = tuple[str, int, int]
+#: A folder and rows whose paths begin there, see `manifest.grouped`.
+Group = tuple[str, tuple[Row, ...]]
 MakeLoader = Callable[..., Any]
 
 

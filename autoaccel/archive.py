@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from . import keys, manifest
 from .errors import ConfigError
 from .inventory import Item, current
-from .store import Store, damage, has, library_row, link, read_meta, replace
+from .store import Store, context_of, damage, has, library_row, link, read_meta, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -269,9 +269,9 @@ def _remember(store: Store, note: dict[str, Any], artifact: str) -> None:
         return
     # A row that no file has: of the system here, nothing was looked at.
     rows = ((f"{store.bucket}/imported", 0, 0, 0, 0),)
-    content = manifest.pack((rows, (), tuple(note["absent"]), note["beside"], (), ()))
+    content = manifest.pack((rows, (), tuple(note["absent"]), note["beside"], (), (), ()))
     missing = manifest.pack({})
-    context = hashlib.sha256(content + missing).hexdigest()[:32]
+    context = context_of(content, missing)
     told = manifest.Manifest(
         note["name"],
         note["source"],

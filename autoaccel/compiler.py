@@ -111,7 +111,13 @@ _UNDEFINED = re.compile(
 )
 #: Packages from PyPI that bring headers which are found without being told.
 _PACKAGES = frozenset(("numpy", "pybind11", "nanobind"))
-_CONDITIONAL = re.compile(rb"__has_(?:include|include_next|embed)\s*\(\s*[<\"]([^>\"]+)[>\"]")
+#: White space, a line that goes on, a comment.
+_GAP = rb"(?:[ \t\f\v]|\\\r?\n|/\*.*?\*/)*"
+#: A directive's name in quotes; empty where it is neither that nor in angle brackets, but some macro.
+_INCLUDE = re.compile(
+    rb'(?:#|%%:|\?\?=)%b(?:include|include_next|import|embed)\b%b("[^"\r\n]+|<|)' % (_GAP, _GAP), re.DOTALL
+)
+_CONDITIONAL = re.compile(rb"__has_(?:include|include_next|embed)\s*\(\s*([<\"][^>\"]+)[>\"]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +150,14 @@ class Compiler:
         named = [one for name in SEARCHED for one in os.environ.get(name, "").split(os.pathsep)]
         named = [os.path.normpath(one) for one in (*named, *include_words(self.command))]
         own = [one for one in self.search if os.path.normpath(one) not in named and not one.startswith("/usr/local/")]
-        whole = next((one for one in self.files if os.path.basename(one) in ("cc1", "cc1plus")), None)
-        parts = tuple(part for part in _products(own, whole) if os.path.isdir(part[0]))
-        files = tuple(one for one in self.files if not _comes_with(one, self.files))
-        return Tool(self.command[0], self.version, self.identity, files, (*own, *_python_includes()), parts)
+        proper = next((one for one in self.files if os.path.basename(one) in ("cc1", "cc1plus")), None)
+        files = [one for one in self.files if not _comes_with(one, self.files)]
+        whole = proper
+        if proper is not None and _together(self.files[0], proper):
+            whole = self.files[0]
+            files.remove(proper)
+        parts = tuple(part for part in _products(own, proper, whole) if os.path.isdir(part[0]))
+        return Tool(self.command[0], self.version, self.identity, tuple(files), (*own, *_python_includes()), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,7 +390,7 @@ def include_probes(read: Sequence[str], command: Sequence[str], compiler: Compil
     """Paths that a compiler looked at before it found the headers ``read``: a new file there would shadow one of them.
 
     A dependency file tells what was found, not how it was spelled, so each spelling that could have found it counts:
-    relative to each search folder that contains it, and to the folder of a file that may have included it by quotes.
+    relative to each search folder that contains it. What a file includes by quotes is looked for in its folder first.
 
     Args:
         read: the compiled file, then the headers.
@@ -391,20 +401,23 @@ def include_probes(read: Sequence[str], command: Sequence[str], compiler: Compil
     search = tuple(dict.fromkeys((*own, *compiler.search)))
     main, headers = read[0], [one for one in read[1:] if one != read[0]]
     theirs = _folders(compiler)
-    local = [one for one in headers if not one.startswith(theirs)]
-    quoting = [os.path.join(folder, "") for folder in dict.fromkeys(os.path.dirname(one) for one in (main, *local))]
-    names = {folder: _names_in(folder) for folder in (*quoting, *(os.path.join(folder, "") for folder in search))}
+    names = {folder: _names_in(folder) for folder in (os.path.join(one, "") for one in search)}
     probes: dict[str, None] = {}
     for header in headers:
         for spelled, first, earlier in _spellings(header, search, compiler.search):
-            for folder in (*quoting, *earlier):
+            for folder in earlier:
                 # Where there is nothing of that beginning, there is no need to look.
                 if first not in names[folder] or not os.path.lexists(f"{folder}{spelled}"):
                     probes[f"{folder}{spelled}"] = None
-    for one in dict.fromkeys([main, *local]):
-        for spelled in _conditional_includes(one):
-            paths = [os.path.join(folder, spelled) for folder in (os.path.dirname(one), *search)]
-            probes |= dict.fromkeys(path for path in paths if not os.path.lexists(path))
+    for one in dict.fromkeys([main, *(one for one in headers if not one.startswith(theirs))]):
+        here = os.path.dirname(one)
+        quoted, asked, computed = _includes(one)
+        if computed:
+            # By a macro, which may be any of them.
+            quoted |= {told for header in headers for told, _, _ in _spellings(header, search, compiler.search)}
+        paths = [os.path.join(here, spelled) for spelled in quoted]
+        paths += [os.path.join(folder, spelled) for spelled in asked for folder in search]
+        probes |= dict.fromkeys(path for path in paths if not os.path.lexists(path))
     return list(probes)
 
 
@@ -675,7 +688,16 @@ def _comes_with(program: str, others: Sequence[str]) -> bool:
     return name.endswith(("ld", "ld.bfd")) and os.path.join(folder, f"{target}as") in others
 
 
-def _products(folders: Sequence[str], gcc: str | None = None) -> Iterator[tuple[str, str]]:
+def _together(program: str, other: str) -> bool:
+    """Whether two programs are of one installed package: these give all their files one time, that of the release."""
+    try:
+        first, second = os.stat(program), os.stat(other)
+    except OSError:
+        return False
+    return first.st_mtime_ns == second.st_mtime_ns and first.st_mtime_ns % 1_000_000_000 == 0
+
+
+def _products(folders: Sequence[str], gcc: str | None = None, whole: str | None = None) -> Iterator[tuple[str, str]]:
     """Folders below include folders, of which one is as good as all: no package manager replaces a part of a product.
 
     Python, GCC and its C++ library, the C library, the kernel; others' headers may be in any folder that is not named
@@ -683,16 +705,18 @@ def _products(folders: Sequence[str], gcc: str | None = None) -> Iterator[tuple[
 
     Args:
         folders: the compiler's own include folders.
-        gcc: GCC's program for the language. It stands for all of GCC.
+        gcc: GCC's program for the language.
+        whole: what stands for all of GCC, where that is another one.
     """
+    whole = whole or gcc
     for folder in _python_includes():
         for name in ("cpython", "internal"):
             yield os.path.join(folder, name), folder
     # <prefix>/lib or libexec/gcc/<target>/<version>/cc1, and lib/gcc/<target>/<version>/include, include/c++/<version>.
     release = os.path.dirname(gcc).split(os.sep)[-3:] if gcc is not None else [""]
-    yield from ((one, gcc) for one in folders if gcc is not None and os.path.dirname(one).split(os.sep)[-3:] == release)
+    yield from ((one, whole) for one in folders if whole and os.path.dirname(one).split(os.sep)[-3:] == release)
     cxx = next((folder for folder in folders if os.path.isfile(os.path.join(folder, "cstddef"))), "")
-    cxx_whole = gcc if gcc is not None and os.path.basename(cxx) == release[-1] else cxx
+    cxx_whole = whole if whole and os.path.basename(cxx) == release[-1] else cxx
     libc = next((folder for folder in folders if os.path.isfile(os.path.join(folder, "features.h"))), None)
     kernel = next((one for one in (os.path.join(folder, "linux") for folder in folders) if os.path.isdir(one)), None)
     for folder in folders:
@@ -761,10 +785,26 @@ def _folders(compiler: Compiler) -> tuple[str, ...]:
     return tuple(folder + os.sep for folder in (*compiler.search, *_python_includes()))
 
 
-def _conditional_includes(path: str) -> Iterator[str]:
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        for match in _CONDITIONAL.finditer(file.read()):
-            yield os.fsdecode(match[1])
+def _includes(path: str) -> tuple[set[str], set[str], bool]:
+    """What a file names in quotes, which is looked for in its folder first; the names for which it asks whether they
+    are there; whether it includes by a macro.
+    """
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except OSError:
+        return set(), set(), True
+    asked = {match[1] for match in _CONDITIONAL.finditer(text)}
+    named = set(asked)
+    computed = False
+    for match in _INCLUDE.finditer(text):
+        named.add(match[1])
+        if not match[1]:
+            # Or it is in the words of a comment.
+            before = text[text.rfind(b"\n", 0, match.start()) + 1 : match.start()].strip()
+            computed = computed or not before or before.endswith(b"*/")
+    quoted = {os.fsdecode(one[1:]) for one in named if one[:1] == b'"'}
+    return quoted, {os.fsdecode(one[1:]) for one in asked}, computed
 
 
 # failures

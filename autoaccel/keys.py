@@ -10,6 +10,7 @@ import time
 from dataclasses import fields, is_dataclass
 
 from . import manifest
+from .staleness import COARSE_GRAIN_NS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,16 +20,14 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 __all__ = [
-    "Contents", "bytes_digest", "config_var", "digest", "file_digest", "folder_row", "is_installed", "nearest",
-    "plan_key", "settled", "variant_key",
+    "COARSE_GRAIN_NS", "Contents", "bytes_digest", "config_var", "digest", "file_digest", "folder_row", "is_installed",
+    "nearest", "plan_key", "settled", "variant_key",
 ]  # fmt: skip
 
 _VERSION = "autoaccel/1"
 
 #: A file that is younger than this when it is read may change again under the same stamps (kernel ticks are 1-10 ms).
 _GRAIN_NS = 50_000_000
-#: The same for file systems that count whole seconds (FAT: two).
-COARSE_GRAIN_NS = 2_100_000_000
 
 
 def file_digest(path: str) -> str | None:

@@ -20,7 +20,6 @@ from . import (
     held,
     known_roots,
     packs,
-    prepare,
     slot,
     unmarshalled,
 )
@@ -83,7 +82,12 @@ class PackageLoader(_Native):
         names: "set[str] | None" = None,
         record: "Record | None" = None,
     ) -> None:
-        prepare(self, name, origin, toolchain, mode, names, record)
+        self.name = name
+        self.path = self.origin = origin
+        self.toolchain = toolchain
+        self.mode = mode
+        self.names = names
+        self.record = record
 
     def create_module(self, spec: ModuleSpec) -> "ModuleType":
         """The uninitialised module, built first where no artifact holds.
@@ -213,10 +217,19 @@ def held_by(loader: "NativeLoader") -> "str | None":
         return None
     from . import staleness
 
-    if staleness.stale_reason(record, loader.names, system=loader.mode != "load") is None:
-        artifact: str = record[3]
-        return artifact
-    return None
+    if staleness.stale_reason(record, loader.names, system=loader.mode != "load") is not None:
+        return None
+    writable = loader.mode == "build" and any(_access(root, 2) for root in known_roots[:1])
+    if writable and staleness.is_outdated(record):
+        with ColdRoom():
+            from . import manifest
+            from .store import open_store
+
+            known = manifest.read(loader.name, loader.origin)
+            if known is not None:
+                open_store().refresh(known)
+    artifact: str = record[3]
+    return artifact
 
 
 def obtained(loader: "NativeLoader") -> "str | ImportError":

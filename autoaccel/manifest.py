@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._typing import Folder as Folder
+    from ._typing import Group as Group
     from ._typing import Row as Row
     from .staleness import Identity as Identity
 
@@ -35,6 +36,7 @@ __all__ = [
     "executable",
     "fallback",
     "forget",
+    "grouped",
     "home",
     "identity",
     "layers",
@@ -55,6 +57,10 @@ __all__ = [
 ]
 
 
+#: So many files of one folder are a group: to open and close the folder takes as long as two looks.
+_MANY = 5
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """What a build of one module depended on; the fields in the order of the record.
@@ -70,8 +76,8 @@ class Manifest:
         context: hash of the context, which the modules of a folder mostly share: (rows of the toolchain's and the
             system's files; folder rows likewise; paths that must stay absent; names that must stay absent beside the
             source, as one text ``/name/name/``; names and values of environment variables in the interpreter's own
-            encoding). The first three are checked once per process. The names that are missing in its folders are in
-            a file beside it, which is read only when a folder has changed.
+            encoding; groups of further rows, see `grouped`). All but the names are checked once per process. The names
+            that are missing in its folders are in a file beside it, which is read only when a folder has changed.
         missing: folder -> the names that must stay absent in it; of a folder in which a pattern was looked for, all
             that it has (see `whole`). A folder of which nothing may change is not there. A pack's records end before
             this, and have no key.
@@ -143,6 +149,28 @@ def _checked(path: str) -> memoryview | None:
     except (OSError, ValueError):
         return None
     return memoryview(data)[8:] if source_hash(SALT, data[8:]) == data[:8] else None
+
+
+def grouped(rows: Iterable[Row]) -> tuple[tuple[Row, ...], tuple[Group, ...]]:
+    """Rows as a context has them: alone, and those of one folder as (folder, rows whose paths begin there).
+
+    To look at a file by its name in an open folder takes two thirds of the time that its whole path does.
+    """
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(os.path.dirname(row[0]), []).append(row)
+    many = [folder for folder, inside in found.items() if len(inside) >= _MANY and hasattr(os, "O_PATH")]
+    for folder in sorted(set(found).difference(many)):
+        # The few of a folder below go with those above them.
+        if os.path.dirname(folder) in many:
+            found[os.path.dirname(folder)] += found.pop(folder)
+    return (
+        tuple(row for folder, inside in found.items() if folder not in many for row in inside),
+        tuple(
+            (folder, tuple((row[0][len(folder) :].lstrip(os.sep), *row[1:]) for row in found[folder]))
+            for folder in many
+        ),
+    )
 
 
 def at(path: str) -> Manifest | None:

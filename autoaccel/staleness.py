@@ -4,6 +4,7 @@ Lukewarm room: what the quick look refuses may still hold, say when a folder has
 """
 
 import sys
+import time
 
 from . import environ, unmarshalled
 from .loader import read_alone
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
     #: (mtime_ns, ctime_ns, size, inode)
     Identity = tuple[int, int, int, int]
 
-__all__ = ["FRESH", "WHOLE", "identity", "listed", "stale_reason"]
+__all__ = ["COARSE_GRAIN_NS", "FRESH", "WHOLE", "identity", "is_outdated", "listed", "stale_reason"]
+
+#: What is younger than this when it is read may change again under the same stamps, where a file system counts whole
+#: seconds (FAT: two).
+COARSE_GRAIN_NS = 2_100_000_000
+
+#: So long nothing must have come to a folder or gone before it is noted anew: ten minutes.
+_QUIET_NS = 600_000_000_000
 
 #: A stat identity that never equals a real one: an input that was too fresh to trust its time stamps (git's "racy").
 FRESH: "Identity" = (0, 0, 0, 0)
@@ -80,10 +88,25 @@ def stale_reason(record: "Record", names: "set[str] | None" = None, *, system: b
     )
 
 
+def is_outdated(record: "Record") -> bool:
+    """Whether each import lists a folder because it had just changed when it was noted, or has changed since.
+
+    To note it anew takes as long as fifty such imports: the sooner where it can happen but once after a build.
+    """
+    content = unmarshalled(f"contexts/{record[8]}")
+    for folder, ctime_ns, inode in (*record[6], *(content[1] if type(content) is tuple else ())):
+        seen = identity(folder)
+        if seen is not None and (seen[1] != ctime_ns or seen[3] != inode):
+            quiet = _QUIET_NS if ctime_ns else COARSE_GRAIN_NS
+            if time.time_ns() - seen[1] > quiet:
+                return True
+    return False
+
+
 def _context_reason(
     content: "tuple[Any, ...]", missing: "dict[str, tuple[str, ...]]", names: "set[str]", system: bool
 ) -> "str | None":
-    rows, folders, paths, siblings, variables, values = content
+    rows, folders, paths, siblings, variables, values, groups = content
     appeared = names.intersection(siblings.split("/"))
     if appeared:
         return f"{min(appeared)} has appeared beside the source"
@@ -92,6 +115,7 @@ def _context_reason(
     environment = environ()
     if tuple(map(environment.get, variables)) != values:
         return f"${_differing(environment, variables, values)} has changed"
+    rows = [*rows, *((f"{folder}{_SEP}{name}", *seen) for folder, inside in groups for name, *seen in inside)]
     return _row_reason(rows) or _path_reason(paths) or _absent_reason(folders, missing)
 
 

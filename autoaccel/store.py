@@ -70,6 +70,7 @@ __all__ = [
     "Reader",
     "Store",
     "alone",
+    "context_of",
     "damage",
     "has",
     "is_left_over",
@@ -394,16 +395,17 @@ class Store(Reader):
         inputs, system = _rows(plan, meta, contents)
         mine, siblings, theirs = _absent(plan, meta, {row[0] for row in system})
         searched = dict(reversed(plan.folders))
+        rows, groups = manifest.grouped(system)
         common = manifest.pack(
             (
-                tuple(system),
+                rows,
                 _folder_rows(theirs.folders),
                 *theirs.rest,
                 *manifest.environment_row(_variables(plan, meta)),
+                groups,
             )
         )
         missing = manifest.pack(theirs.folders)
-        context = hashlib.sha256(common + missing).hexdigest()[:32]
         told = manifest.Manifest(
             plan.source.name,
             plan.source.path,
@@ -413,15 +415,32 @@ class Store(Reader):
             (*inputs, library_row(artifact.path)),
             _folder_rows({**searched, **mine}),
             "/".join(siblings),
-            context,
+            context_of(common, missing),
             {**mine, **{folder: manifest.whole(names) for folder, names in searched.items()}},
         )
+        self._write(told, common, missing)
+        self._note(plan.toolchain, artifact)
+
+    def refresh(self, known: manifest.Manifest) -> None:
+        """Note the folders of a manifest anew, if it holds: what has come to them or gone does not matter."""
+        content = manifest.unmarshalled(manifest.context_name(known.context))
+        missing = manifest.unmarshalled(manifest.context_name(f"{known.context}.absent"))
+        if type(content) is not tuple or missing is None:
+            return
+        # Before they are listed: what comes afterwards gives them another time.
+        mine = _folder_rows(row[0] for row in known.folders)
+        theirs = _folder_rows(row[0] for row in content[1])
+        if manifest.stale_reason(known) is None:
+            common, missing = manifest.pack((content[0], theirs, *content[2:])), manifest.pack(missing)
+            told = dataclasses.replace(known, folders=mine, context=context_of(common, missing))
+            self._write(told, common, missing)
+
+    def _write(self, told: manifest.Manifest, common: bytes, missing: bytes) -> None:
         with contextlib.suppress(OSError):
-            for name, content in ((f"{context}.absent", missing), (context, common)):
+            for name, content in ((f"{told.context}.absent", missing), (told.context, common)):
                 if manifest.unmarshalled(manifest.context_name(name)) is None:
                     replace(f"{self.bucket}/{manifest.context_name(name)}", content)
             self._write_manifest(told, common)
-        self._note(plan.toolchain, artifact)
 
     def _note(self, toolchain: str, artifact: Artifact) -> None:
         """Remember a build, or that something served again; after a build, see now and then to the cache's size."""
@@ -940,6 +959,11 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
 def _product(folder: str, parts: Iterable[tuple[str, str]]) -> str:
     """The folder by whose change a change in one is told."""
     return next((whole for part, whole in parts if f"{folder}{os.sep}".startswith(part + os.sep)), folder)
+
+
+def context_of(common: bytes, missing: bytes) -> str:
+    """The name of a context: what is in it, and in the file beside it."""
+    return hashlib.sha256(common + missing).hexdigest()[:32]
 
 
 def _excluded(told: manifest.Manifest) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import autoaccel
 from autoaccel import location, manifest
-from tests.conftest import Project, need
+from tests.conftest import Project, c_module, need
 
 #: Prints why the module's manifest does not hold, or None.
 REASON = """
@@ -107,3 +110,86 @@ def test_the_reason_is_told(project: Project) -> None:
     assert project.ok(reason) == f"{artifact} may have changed"
     Path(location.opened(str(artifact))).unlink()
     assert project.ok(reason) == f"{artifact} is gone"
+
+
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="Linux opens a folder without reading it")
+def test_many_files_of_a_folder_are_a_group() -> None:
+    many = [(f"/p/many/{number}.h", number, 1, 2, 3) for number in range(6)]
+    below = [("/p/many/deep/x.h", 7, 7, 7, 7)]
+    others = [("/p/a.h", 8, 8, 8, 8), ("/p/many/deep/er/x.h", 9, 9, 9, 9)]
+    inside = (*((f"{number}.h", number, 1, 2, 3) for number in range(6)), ("deep/x.h", 7, 7, 7, 7))
+    assert manifest.grouped([*others, *below, *many]) == (tuple(others), (("/p/many", inside),))
+    assert manifest.grouped(others) == (tuple(others), ())
+    top = [(f"/{number}", number, 1, 2, 3) for number in range(6)]
+    assert manifest.grouped(top) == ((), (("/", tuple((row[0][1:], *row[1:]) for row in top)),))
+
+
+#: Prints the module's value, and whether anything but the hot room was needed for it.
+HOT = "import autoaccel, sample, sys; print(sample.value(), 'autoaccel.loader' in sys.modules)"
+
+
+class TestManyInstalledHeaders:
+    """They are looked at one by one, because people edit there in place."""
+
+    @pytest.fixture
+    def folder(self, project: Project) -> Path:
+        folder = project.root / "site-packages" / "pkg" / "include"
+        for number in range(8):
+            project.write(f"site-packages/pkg/include/h{number}.h", f"#define H{number} {number}\n")
+        names = "".join(f'#include "h{number}.h"\n' for number in range(8))
+        head = "// distutils: include_dirs = ../site-packages/pkg/include\n"
+        project.write("src/sample.c", head + c_module("sample", "H0 + H3 + H7", before=names))
+        project.write("src/pyproject.toml", "")
+        assert self.says(project) == "10 True"
+        # Of a folder that had just changed, nothing is known by its time.
+        time.sleep(2.2)
+        self.says(project)
+        assert self.says(project) == "10 False"
+        return folder
+
+    def says(self, project: Project, code: str = HOT) -> str:
+        return project.ok(code, cwd=project.root / "src")
+
+    def test_edited_in_place(self, project: Project, folder: Path) -> None:
+        with open(folder / "h3.h", "r+", encoding="utf-8") as file:
+            file.write("#define H3 5")
+        os.utime(folder / "h3.h", (1, 1))
+        assert self.says(project) == "12 True"
+        os.utime(folder / "h7.h")
+        source = str(project.root / "src" / "sample.c")
+        assert self.says(project, REASON.replace("SOURCE", repr(source))) == f"{folder}/h7.h may have changed"
+
+    def test_one_is_gone(self, project: Project, folder: Path) -> None:
+        (folder / "h3.h").unlink()
+        result = project.run(HOT, cwd=project.root / "src")
+        assert result.status == 1
+        assert "h3.h" in result.err
+
+    def test_another_folder_in_the_place_of_theirs(self, project: Project, folder: Path) -> None:
+        shutil.copytree(folder, folder.parent / "other")
+        (folder.parent / "other" / "h7.h").write_text("#define H7 70\n")
+        folder.rename(folder.parent / "old")
+        folder.symlink_to("other")
+        assert self.says(project) == "73 True"
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+    def test_nothing_stays_open(self, project: Project, folder: Path) -> None:
+        count = "print(len(os.listdir('/proc/self/fd')))"
+        bare = self.says(project, f"import os; {count}")
+        assert self.says(project, f"import os, autoaccel, sample; {count}") == bare
+        folder.joinpath("h0.h").touch()
+        assert self.says(project, f"import os, autoaccel, sample; {count}") == bare
+
+    def test_a_file_that_does_not_matter(self, project: Project, folder: Path) -> None:
+        project.write("site-packages/pkg/include/other.h", "")
+        time.sleep(2.2)
+        # Each import lists the folder until ten minutes have passed: it may be one in which things come and go.
+        assert self.says(project) == "10 True"
+        assert self.says(project) == "10 True"
+        later = f"import os, time; now = time.time_ns; time.time_ns = lambda: now() + 700 * 10**9; {HOT}"
+        assert self.says(project, later.replace("time;", "time; os.environ['AUTOACCEL'] = 'load';", 1)) == "10 True"
+        assert self.says(project) == "10 True"
+        assert self.says(project, later) == "10 True"
+        assert self.says(project) == "10 False"
+        (folder / "h0.h").unlink()
+        assert "h0.h" in project.run(later, cwd=project.root / "src").err

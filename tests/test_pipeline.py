@@ -134,6 +134,38 @@ class TestEveryInput:
         project.write("own.h", "#define NUMBER 1\n")
         assert project.ok(CODE) == "1"
 
+    @pytest.mark.parametrize(
+        "line",
+        [
+            '#include "own.h"',
+            '/* a\n   b */ # /**/ include /* c */ "own.h" // d',
+            '#\\\ninclude\\\n"own.h"',
+            '%:include "own.h"',
+            '#define OWN "own.h"\n#include OWN',
+            '#define OWN "own.h"\n/* by a macro */ # include OWN',
+        ],
+    )
+    def test_a_new_file_beside_a_header_that_names_it_in_quotes(self, project: Project, line: str) -> None:
+        text = "// distutils: include_dirs = include\n"
+        project.write("sample.c", text + c_module("sample", "NUMBER", before='#include "deep/outer.h"'))
+        project.write("deep/outer.h", f"{line}\n")
+        project.write("include/own.h", "#define NUMBER 2\n")
+        assert project.ok(CODE) == "2"
+        project.write("deep/own.h", "#define NUMBER 1\n")
+        assert project.ok(CODE) == "1"
+
+    def test_a_new_file_beside_a_header_that_looks_for_it_elsewhere(self, project: Project) -> None:
+        compiler = project.compiler()
+        text = "// distutils: include_dirs = include\n"
+        project.write("sample.c", text + c_module("sample", "NUMBER", before='#include "deep/outer.h"'))
+        project.write("deep/outer.h", "// What #include OWN would be.\n#include <own.h>\n")
+        project.write("include/own.h", "#define NUMBER 2\n")
+        assert project.ok(CODE) == "2"
+        compiles = compiler.compiles
+        project.write("deep/own.h", "#define NUMBER 1\n")
+        assert project.ok(CODE) == "2"
+        assert compiler.compiles == compiles
+
     def test_an_include_folder_that_appears(self, project: Project) -> None:
         text = "// distutils: include_dirs = late/inner second\n"
         project.write("sample.c", text + c_module("sample", "NUMBER", before="#include <own.h>"))

@@ -128,7 +128,8 @@ def _binding(package: str, source: Source) -> tuple[Tool, Options]:
         raise errors.no_package(source.name, source.path, package, package)
     home = places[0]
     version = _version(package, home)
-    tool = Tool(package, version, keys.digest(package, version), (os.path.join(home, "__init__.py"),))
+    # It has no file of its own to look at: its headers are among what is read.
+    tool = Tool(package, version, keys.digest(package, version))
     include = os.path.join(home, "include")
     if package == "pybind11":
         # pybind11's documentation, "Building manually".
