@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import re
 import shutil
+import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -290,3 +294,41 @@ class TestProducts:
             print(len(parts) > 2, sorted(rows & {part for part, _ in parts} - whole), whole <= rows)
         """
         assert project.ok(code) == "True [] True"
+
+
+class TestProbes:
+    """Where the compiler has looked for a header in vain, a new one is noticed."""
+
+    @pytest.mark.parametrize(
+        ("package", "folder", "includes"),
+        [
+            ("pybind11", "include", "pybind11/pybind11.h pybind11/numpy.h pybind11/stl.h pybind11/functional.h"),
+            ("nanobind", "include", "nanobind/nanobind.h nanobind/ndarray.h nanobind/stl/vector.h"),
+            ("numpy", "_core/include", "numpy/arrayobject.h numpy/ufuncobject.h"),
+        ],
+    )
+    def test_every_look_in_vain_is_known(self, package: str, folder: str, includes: str, tmp_path: Path) -> None:
+        need("c++", "strace")
+        found = importlib.util.find_spec(package)
+        assert found is not None, f"{package} is not installed"
+        own = os.path.join((found.submodule_search_locations or [""])[0], folder)
+        (tmp_path / "first").mkdir()
+        source = tmp_path / "sample.cpp"
+        source.write_text("#include <Python.h>\n" + "".join(f"#include <{one}>\n" for one in includes.split()))
+        cxx = compiler.find("c++", name="sample", path=str(source))
+        folders = (f"{tmp_path}/first", own, sysconfig.get_paths()["include"])
+        flags = ["-std=c++17", *(f"-I{one}" for one in folders), "-MD", "-MF", "o.d"]
+        command = [*cxx.command, *flags, "-fsyntax-only", str(source)]
+        traced = ["strace", "-f", "-e", "trace=file", "-o", "log", *command]
+        done = subprocess.run(traced, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+        if not (tmp_path / "log").exists():
+            pytest.skip(f"strace may not trace here: {done.stderr.strip()}")
+        assert done.returncode == 0, done.stderr
+        log = (tmp_path / "log").read_text(errors="replace")
+        looks = {os.path.join(tmp_path, one) for one in re.findall(r'"([^"]+)"[^"]*ENOENT', log)}
+        near = {one for one in looks if one.startswith((f"{tmp_path}/first/", f"{own}/")) and not one.endswith(".gch")}
+        # What the C++ library asks for without needing it.
+        near = {one for one in near if "/tbb" not in one}
+        assert len(near) > 50
+        read = compiler.dependencies(f"{tmp_path}/o.d", str(tmp_path))
+        assert near <= set(compiler.include_probes([str(source), *read], command, cxx))
