@@ -10,7 +10,6 @@ import time
 from dataclasses import fields, is_dataclass
 
 from . import manifest
-from .staleness import COARSE_GRAIN_NS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 __all__ = [
-    "COARSE_GRAIN_NS", "Contents", "bytes_digest", "config_var", "digest", "file_digest", "folder_row", "is_installed",
-    "nearest", "plan_key", "settled", "variant_key",
+    "Contents", "bytes_digest", "config_var", "digest", "file_digest", "folder_row", "is_installed", "nearest",
+    "plan_key", "settled", "variant_key",
 ]  # fmt: skip
 
 _VERSION = "autoaccel/1"
@@ -92,7 +91,7 @@ class Contents:
         seen = self._seen[path][0]
         if before is not None and before.has_read(path):
             return seen[1] >= moment_ns or digest != before.digest(path)
-        return seen[1] >= (moment_ns - COARSE_GRAIN_NS if _is_coarse(seen) else moment_ns)
+        return seen[1] >= (moment_ns - manifest.COARSE_GRAIN_NS if _is_coarse(seen) else moment_ns)
 
 
 def _is_coarse(seen: manifest.Identity) -> bool:
@@ -115,13 +114,13 @@ def _is_settled(seen: manifest.Identity, when: int) -> bool:
     """Whether what changes after a look at ``when`` (nanoseconds) gets another identity."""
     # The change time decides: nobody can set it, and a change makes a new one. Windows has none.
     changed = seen[0] if sys.platform == "win32" else seen[1]
-    return when - changed > (COARSE_GRAIN_NS if _is_coarse(seen) else _GRAIN_NS)
+    return when - changed > (manifest.COARSE_GRAIN_NS if _is_coarse(seen) else _GRAIN_NS)
 
 
 def folder_row(folder: str) -> manifest.Folder:
     """(folder, change time, inode); a folder that has just changed is listed at the next look, whatever its stamp."""
     seen = manifest.identity(folder) or manifest.FRESH
-    settled = time.time_ns() - seen[1] > COARSE_GRAIN_NS
+    settled = time.time_ns() - seen[1] > manifest.COARSE_GRAIN_NS
     return folder, seen[1] if settled else 0, seen[3]
 
 

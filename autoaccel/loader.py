@@ -222,12 +222,9 @@ def held_by(loader: "NativeLoader") -> "str | None":
     writable = loader.mode == "build" and any(_access(root, 2) for root in known_roots[:1])
     if writable and staleness.is_outdated(record):
         with ColdRoom():
-            from . import manifest
             from .store import open_store
 
-            known = manifest.read(loader.name, loader.origin)
-            if known is not None:
-                open_store().refresh(known)
+            open_store().refresh(loader.name, loader.origin)
     artifact: str = record[3]
     return artifact
 

@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass
 from . import _READ, BUCKET, CRATE_SOURCES, SALT, TAG, cache_roots, loader, packs, slot, staleness, unmarshalled
 from .loader import executable, forget, trusted
 from .location import fallback, layers, preferred
-from .staleness import FRESH, identity
+from .staleness import COARSE_GRAIN_NS, FRESH, identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUCKET",
+    "COARSE_GRAIN_NS",
     "FRESH",
     "TAG",
     "Manifest",

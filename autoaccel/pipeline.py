@@ -104,7 +104,7 @@ def obtain(source: Source, *, mode: str = "build", force: bool = False, privatel
         try:
             return _made(store, source, force, reason)
         except _Doubtful as problem:
-            time.sleep(keys.COARSE_GRAIN_NS / 1e9)
+            time.sleep(manifest.COARSE_GRAIN_NS / 1e9)
             return _made(store, source, force, str(problem), last=True)
 
 

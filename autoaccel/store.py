@@ -421,8 +421,11 @@ class Store(Reader):
         self._write(told, common, missing)
         self._note(plan.toolchain, artifact)
 
-    def refresh(self, known: manifest.Manifest) -> None:
-        """Note the folders of a manifest anew, if it holds: what has come to them or gone does not matter."""
+    def refresh(self, name: str, source: str) -> None:
+        """Note the folders of a module's manifest anew, if it holds: what has come to them or gone does not matter."""
+        known = manifest.read(name, source)
+        if known is None:
+            return
         content = manifest.unmarshalled(manifest.context_name(known.context))
         missing = manifest.unmarshalled(manifest.context_name(f"{known.context}.absent"))
         if type(content) is not tuple or missing is None:

@@ -111,7 +111,7 @@ class Head:
         probes = compiler.include_probes([path, *read], command, job.compiler)
         contents = keys.Contents()
         # What has just been written may be written again under the same stamps.
-        if not any(contents.changed_since(one, started - keys.COARSE_GRAIN_NS) for one in read):
+        if not any(contents.changed_since(one, started - manifest.COARSE_GRAIN_NS) for one in read):
             self._macros = _macros(read_text(f"{path}.i"), path)
             self._seen = {one: contents.identity(one) for one in read}
             # Each file has a folder of work of its own.

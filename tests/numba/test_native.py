@@ -223,7 +223,10 @@ def test_numba_is_upgraded(jitted: Project) -> None:
         "class Changed:\n"
         "    def __init__(self, status): self.status = status\n"
         "    def __getattr__(self, name): return getattr(self.status, name) + (name == 'st_ctime_ns')\n"
-        "autoaccel._stat = lambda path: Changed(real(path)) if '/numba/_version.py' in str(path) else real(path)\n"
+        "def stat(path, **how):\n"
+        "    seen = real(path, **how)\n"
+        "    return Changed(seen) if '/numba/_version.py' in str(path) else seen\n"
+        "autoaccel._stat = stat\n"
         "import mod; print(autoaccel.holds(mod.__spec__.loader.record, mod.__spec__.loader.names), mod.lazy(1.5))"
     )
     assert jitted.ok(code) == "False 16.0"
