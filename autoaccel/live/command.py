@@ -219,8 +219,9 @@ class Program:
         options = {"process_group": 0} if _POSIX else {}
         # One for each child: the thread that waits for the last one may be late.
         asked = self._asked = threading.Event()
-        child = self._child = subprocess.Popen(self.command, stdin=stdin, stdout=self._stdout, **options)  # type: ignore[call-overload]
-        self._keeper.program(child.pid, True)
+        with _undisturbed():
+            child = self._child = subprocess.Popen(self.command, stdin=stdin, stdout=self._stdout, **options)  # type: ignore[call-overload]
+            self._keeper.program(child.pid, True)
         if self._terminal is not None:
             self._terminal.lend(child.pid)
             # It may have read before it was allowed to.
@@ -330,6 +331,27 @@ def exit_code(status: int) -> int:
 def _shells() -> set[int]:
     """The process groups that nothing is taken from: the session's first, and that of who has started this process."""
     return {os.getsid(0), os.getpgid(os.getppid())} - {os.getpgrp()}
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What a signal's handler raises comes afterwards: a program that nobody knows of would go on for ever."""
+    waiting: list[int] = []
+    before = {}
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)
+                # What is ignored stays so for the program too.
+                if number is not None and callable(handler := signal.getsignal(number)):
+                    before[number] = handler
+                    signal.signal(number, lambda number, _: waiting.append(number))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in waiting:
+            signal.raise_signal(number)
 
 
 @contextlib.contextmanager

@@ -436,6 +436,33 @@ class TestProgram:
             assert (ended["state"], ended["status"]) == ("ended", 3)
             assert watching.end() == 3
 
+    @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+    @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+    def test_asked_to_end_while_it_is_being_started(self, project: Project, name: str) -> None:
+        code = """
+            import os, signal, subprocess, sys, threading
+            from autoaccel.live import command
+            def ended(number, frame):
+                raise SystemExit(number)
+            signal.signal(signal.NAME, ended)
+            keeper = command.Keeper(1.0)
+            program = command.Program(["sleep", "100"], 1.0, keeper, print, print)
+            real, children = subprocess.Popen, []
+            def popen(*args, **how):
+                children.append(real(*args, **how))
+                os.kill(os.getpid(), signal.NAME)
+                return children[-1]
+            subprocess.Popen = popen
+            try:
+                program.start()
+            except SystemExit as asked:
+                print(asked.code == signal.NAME, end=" ")
+            program.stop()
+            keeper.close()
+            print(len(children), children[0].poll(), signal.getsignal(signal.NAME) is ended)
+        """
+        assert project.ok(textwrap.dedent(code).replace("NAME", name)) == "True 1 -15 True"
+
     @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no nohup")
     def test_a_terminal_that_is_closed(self, project: Project) -> None:
         source = project.c("sample.c", 1)
