@@ -281,31 +281,40 @@ def names_in(self):
 def native_loader(name, origin, toolchain, mode="build", names=None, record=None):
     # type: (str, str, str, str, set[str] | None, Record | None) -> NativeLoader
     # The loader of the module that a native source becomes: `_typing.NativeLoader` explains it.
-    own = {
-        "name": name,
-        "path": origin,
-        "origin": origin,
-        "toolchain": toolchain,
-        "mode": mode,
-        "names": names,
-        "record": record,
-        "package": False,
-        "asked": 0,
-        "created": (),
-    }
     # At once: other threads may be adding to the packs.
     if not classes and len(loaded) < 8 and max(map(len, [*packs.values()]), default=0) < 30:
         loader = object.__new__(_external.ExtensionFileLoader)  # type: Any
-        own["create_module"] = create_module.__get__(loader)
-        own["exec_module"] = exec_module.__get__(loader)
-    else:
-        # A class costs as much as the functions of twenty objects: few processes need it, and who imports from a folder
-        # of many modules the sooner the better.
-        if not classes:
-            functions = {"create_module": create_module, "exec_module": exec_module}
-            classes.append(type("NativeLoader", (_external.ExtensionFileLoader,), functions))
-        loader = object.__new__(classes[0])
-    loader.__dict__ = own
+        # At once: one by one, they would have the dictionary grow twice.
+        loader.__dict__ = {
+            "create_module": create_module.__get__(loader),
+            "exec_module": exec_module.__get__(loader),
+            "name": name,
+            "path": origin,
+            "origin": origin,
+            "toolchain": toolchain,
+            "mode": mode,
+            "names": names,
+            "record": record,
+            "package": False,
+            "asked": 0,
+            "whole": False,
+            "created": (),
+        }
+        return loader  # type: ignore[no-any-return]
+    # A class costs as much as the functions of twenty objects: few processes need it, and who imports from a folder of
+    # many modules the sooner the better.
+    if not classes:
+        own = {"create_module": create_module, "exec_module": exec_module}
+        own |= {"package": False, "asked": 0, "whole": False, "created": ()}  # type: ignore[dict-item]
+        classes.append(type("NativeLoader", (_external.ExtensionFileLoader,), own))
+    loader = object.__new__(classes[0])
+    # One by one: so its objects share a table of names.
+    loader.name = name
+    loader.path = loader.origin = origin
+    loader.toolchain = toolchain
+    loader.mode = mode
+    loader.names = names
+    loader.record = record
     return loader  # type: ignore[no-any-return]
 
 
@@ -407,8 +416,19 @@ def holds(record, names, known=False):
         if data is None:
             return False
         rows, folders, paths, *told, groups = data
-        if not same(rows, folders, groups):
+        if not same(rows, folders):
             return False
+        for folder, inside in groups:
+            # Many files of one folder, whose path is gone through once.
+            try:
+                base = _os.open(folder, _os.O_PATH)
+            except OSError:
+                return False
+            try:
+                if not same(inside, base=base):
+                    return False
+            finally:
+                _os.close(base)
         for path in paths:
             if _access(path, 0):
                 return False
@@ -428,28 +448,17 @@ def holds(record, names, known=False):
     return tuple(map(environ().get, variables)) == values  # type: ignore[no-any-return]
 
 
-def same(rows, folders=(), groups=()):
-    # type: (tuple[Row, ...], tuple[Folder, ...], tuple[Group, ...]) -> bool
-    # Whether all files are what they were, by their stat identity, those of the groups too; likewise the folders that
-    # are still there.
-    base = None
+def same(rows, folders=(), base=None):
+    # type: (tuple[Row, ...], tuple[Folder, ...], int | None) -> bool
+    # Whether all files are what they were, by their stat identity; likewise the folders that are still there.
+    # ``base``: descriptor of the folder in which the rows' paths begin.
     try:
-        for folder, inside in (("", rows), *groups):
-            if folder:
-                # Many files of one folder: its path is gone through once.
-                base = _os.open(folder, _os.O_PATH)
-            for path, mtime, changed, size, inode in inside:
-                st = _stat(path, dir_fd=base)
-                if st.st_mtime_ns != mtime or st.st_ctime_ns != changed or st.st_size != size or st.st_ino != inode:
-                    return False
-            if base is not None:
-                _os.close(base)
-                base = None
+        for path, mtime, changed, size, inode in rows:
+            st = _stat(path, dir_fd=base)
+            if st.st_mtime_ns != mtime or st.st_ctime_ns != changed or st.st_size != size or st.st_ino != inode:
+                return False
     except (OSError, ValueError):
         return False
-    finally:
-        if base is not None:
-            _os.close(base)
     for path, changed, inode in folders:
         try:
             st = _stat(path)

@@ -776,7 +776,11 @@ def escaped(path: str) -> str:
 
 
 def _absolute(word: str, workdir: str) -> str:
-    path = os.path.join(workdir, word)
+    return _normal(os.path.join(workdir, word))
+
+
+@functools.lru_cache(1 << 12)
+def _normal(path: str) -> str:
     return path if ".." in path.split(os.sep) else os.path.normpath(path)
 
 

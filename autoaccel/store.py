@@ -883,14 +883,18 @@ def _rows(plan: Plan, meta: Meta, contents: keys.Contents) -> tuple[list[manifes
     seen = plan.settings.seen
     mine: list[manifest.Row] = [(path, *identity) for path, identity in seen.items()]
     theirs: dict[str, manifest.Row] = {}
+    passed: set[str] = set()
     for path, _ in meta["inputs"]:
         if path in seen:
             continue
         if path in plan.inputs or path.startswith(own):
             mine.append((path, *contents.identity(path)))
         elif path.startswith(directories):
-            folder = _product(os.path.dirname(path), parts)
-            theirs.setdefault(folder, (folder, *keys.settled(folder, contents.since)))
+            inside = os.path.dirname(path)
+            if inside not in passed:
+                passed.add(inside)
+                folder = _product(inside, parts)
+                theirs[folder] = (folder, *keys.settled(folder, contents.since))
         elif keys.is_installed(path) or path.startswith(_SYSTEM):
             theirs[path] = (path, *contents.identity(path))
         else:
@@ -925,7 +929,7 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
     siblings: set[str] = set()
     paths: list[str] = []
     absent: dict[str, set[str]] = {}
-    known: dict[str, tuple[str, str]] = {}
+    known: dict[str, tuple[str, str] | None] = {}
     if plan.probes:
         paths += dict.fromkeys((*plan.probes, *plan.absent, *meta["absent"]))
         return {}, (), _Far({}, (tuple(paths), "/"))
@@ -936,15 +940,15 @@ def _absent(plan: Plan, meta: Meta, checked: set[str]) -> tuple[dict[str, tuple[
             paths.append(path)
             continue
         if folder not in known:
-            known[folder] = keys.nearest(folder)
-        # The nearest folder that exists, and the first name that is missing in it.
-        near, first = known[folder]
-        if first and os.path.isfile(os.path.join(near, first)):
+            # The nearest folder that exists, and the first name that is missing in it.
+            near, first = keys.nearest(folder)
             # Below a file (one that is named as an include folder), nothing can appear.
-            continue
-        # What has appeared since the build looked stays: the next look is to see it.
-        folder, name = near, first or name
-        (siblings if folder == own else absent.setdefault(folder, set())).add(name)
+            known[folder] = None if first and os.path.isfile(os.path.join(near, first)) else (near, first)
+        place = known[folder]
+        if place is not None:
+            # What has appeared since the build looked stays: the next look is to see it.
+            near, first = place
+            (siblings if near == own else absent.setdefault(near, set())).add(first or name)
     mine: dict[str, tuple[str, ...]] = {}
     theirs: dict[str, tuple[str, ...]] = {}
     for folder, names in sorted(absent.items()):
