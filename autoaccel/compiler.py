@@ -111,12 +111,12 @@ _UNDEFINED = re.compile(
 )
 #: Packages from PyPI that bring headers which are found without being told.
 _PACKAGES = frozenset(("numpy", "pybind11", "nanobind"))
-#: White space, a line that goes on, a comment.
-_GAP = rb"(?:[ \t\f\v]|\\\r?\n|/\*.*?\*/)*"
-#: A directive's name in quotes; empty where it is neither that nor in angle brackets, but some macro.
-_INCLUDE = re.compile(
-    rb'(?:#|%%:|\?\?=)%b(?:include|include_next|import|embed)\b%b("[^"\r\n]+|<|)' % (_GAP, _GAP), re.DOTALL
-)
+#: White space and comments; what it has taken it never gives back.
+_GAP = rb"(?:[ \t\f\v]|/\*(?:[^*]|\*(?!/))*+\*/)*+"
+#: What a directive names: `"name`, or `<` of a name in brackets, or nothing where it is a macro that names it.
+_INCLUDE = re.compile(rb'(?:#|%%:|\?\?=)%b(?:include|include_next|import|embed)\b%b("[^"\r\n]+|<|)' % (_GAP, _GAP))
+#: A line that goes on in the next one.
+_GOES_ON = re.compile(rb"\\\r?\n")
 _CONDITIONAL = re.compile(rb"__has_(?:include|include_next|embed)\s*\(\s*([<\"][^>\"]+)[>\"]")
 
 
@@ -409,15 +409,18 @@ def include_probes(read: Sequence[str], command: Sequence[str], compiler: Compil
                 # Where there is nothing of that beginning, there is no need to look.
                 if first not in names[folder] or not os.path.lexists(f"{folder}{spelled}"):
                     probes[f"{folder}{spelled}"] = None
+    quoted: dict[str, set[str]] = {}
+    asked: set[str] = set()
     for one in dict.fromkeys([main, *(one for one in headers if not one.startswith(theirs))]):
-        here = os.path.dirname(one)
-        quoted, asked, computed = _includes(one)
-        if computed:
-            # By a macro, which may be any of them.
-            quoted |= {told for header in headers for told, _, _ in _spellings(header, search, compiler.search)}
-        paths = [os.path.join(here, spelled) for spelled in quoted]
-        paths += [os.path.join(folder, spelled) for spelled in asked for folder in search]
-        probes |= dict.fromkeys(path for path in paths if not os.path.lexists(path))
+        in_quotes, conditional, by_macro = _includes(one)
+        if by_macro:
+            # It may be any of them.
+            in_quotes |= {told for header in headers for told, _, _ in _spellings(header, search, compiler.search)}
+        quoted.setdefault(os.path.dirname(one), set()).update(in_quotes)
+        asked |= conditional
+    paths = {os.path.join(folder, name) for folder, inside in quoted.items() for name in inside}
+    paths |= {os.path.join(folder, name) for folder in search for name in asked}
+    probes |= dict.fromkeys(path for path in sorted(paths) if not os.path.lexists(path))
     return list(probes)
 
 
@@ -688,13 +691,18 @@ def _comes_with(program: str, others: Sequence[str]) -> bool:
     return name.endswith(("ld", "ld.bfd")) and os.path.join(folder, f"{target}as") in others
 
 
-def _together(program: str, other: str) -> bool:
-    """Whether two programs are of one installed package: these give all their files one time, that of the release."""
+def _together(driver: str, proper: str) -> bool:
+    """Whether GCC's driver and its program for a language surely are of one release, and replaced together.
+
+    Distributions that name the driver by its release (``g++-12``, for ``lib/gcc/<target>/12/cc1plus``) give all files
+    that they build from one source one time. Where images have one time for all they have, a wrapper has no such name.
+    """
+    release = os.path.basename(os.path.dirname(proper))
     try:
-        first, second = os.stat(program), os.stat(other)
+        times = {os.stat(one).st_mtime_ns for one in (driver, proper)}
     except OSError:
         return False
-    return first.st_mtime_ns == second.st_mtime_ns and first.st_mtime_ns % 1_000_000_000 == 0
+    return len(times) == 1 and os.path.basename(os.path.realpath(driver)).endswith(f"-{release}")
 
 
 def _products(folders: Sequence[str], gcc: str | None = None, whole: str | None = None) -> Iterator[tuple[str, str]]:
@@ -705,7 +713,7 @@ def _products(folders: Sequence[str], gcc: str | None = None, whole: str | None 
 
     Args:
         folders: the compiler's own include folders.
-        gcc: GCC's program for the language.
+        gcc: GCC's program for the language; where it lies tells which folders are its release's.
         whole: what stands for all of GCC, where that is another one.
     """
     whole = whole or gcc
@@ -790,25 +798,29 @@ def _folders(compiler: Compiler) -> tuple[str, ...]:
 
 
 def _includes(path: str) -> tuple[set[str], set[str], bool]:
-    """What a file names in quotes, which is looked for in its folder first; the names for which it asks whether they
-    are there; whether it includes by a macro.
+    """What a file includes.
+
+    Returns:
+        What it names in quotes, which is looked for in its folder first; the names for which it asks whether they are
+        there; whether it includes by a macro, which may name anything: so may a file that can't be read.
     """
     try:
         with open(path, "rb") as file:
             text = file.read()
     except OSError:
         return set(), set(), True
+    text = _GOES_ON.sub(b"", text).removeprefix(b"\xef\xbb\xbf")
     asked = {match[1] for match in _CONDITIONAL.finditer(text)}
     named = set(asked)
-    computed = False
+    by_macro = False
     for match in _INCLUDE.finditer(text):
         named.add(match[1])
         if not match[1]:
             # Or it is in the words of a comment.
             before = text[text.rfind(b"\n", 0, match.start()) + 1 : match.start()].strip()
-            computed = computed or not before or before.endswith(b"*/")
+            by_macro = by_macro or not before or before.endswith(b"*/")
     quoted = {os.fsdecode(one[1:]) for one in named if one[:1] == b'"'}
-    return quoted, {os.fsdecode(one[1:]) for one in asked}, computed
+    return quoted, {os.fsdecode(one[1:]) for one in asked}, by_macro
 
 
 # failures

@@ -219,12 +219,15 @@ def held_by(loader: "NativeLoader") -> "str | None":
 
     if staleness.stale_reason(record, loader.names, system=loader.mode != "load") is not None:
         return None
-    writable = loader.mode == "build" and any(_access(root, 2) for root in known_roots[:1])
+    writable = loader.mode == "build" and known_roots and _access(known_roots[0], 2)
     if writable and staleness.is_outdated(record):
-        with ColdRoom():
-            from .store import open_store
+        try:
+            with ColdRoom():
+                from .store import open_store
 
-            open_store().refresh(loader.name, loader.origin)
+                open_store().refresh(loader.name, loader.origin)
+        except (ImportError, OSError):
+            pass  # no harm: all is as it was
     artifact: str = record[3]
     return artifact
 

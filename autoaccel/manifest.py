@@ -58,8 +58,8 @@ __all__ = [
 ]
 
 
-#: So many files of one folder are a group: to open and close the folder takes as long as two looks.
-_MANY = 5
+#: So many files of one folder are a group: to open and close the folder takes what five looks save, where it is deep.
+_MANY = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ class Manifest:
         context: hash of the context, which the modules of a folder mostly share: (rows of the toolchain's and the
             system's files; folder rows likewise; paths that must stay absent; names that must stay absent beside the
             source, as one text ``/name/name/``; names and values of environment variables in the interpreter's own
-            encoding; groups of further rows, see `grouped`). All but the names are checked once per process. The names
-            that are missing in its folders are in a file beside it, which is read only when a folder has changed.
+            encoding; groups of further rows, see `grouped`). Rows, folders and paths are checked once per process. The
+            names that are missing in its folders are in a file beside it, which is read only when a folder has changed.
         missing: folder -> the names that must stay absent in it; of a folder in which a pattern was looked for, all
             that it has (see `whole`). A folder of which nothing may change is not there. A pack's records end before
             this, and have no key.
@@ -155,7 +155,7 @@ def _checked(path: str) -> memoryview | None:
 def grouped(rows: Iterable[Row]) -> tuple[tuple[Row, ...], tuple[Group, ...]]:
     """Rows as a context has them: alone, and those of one folder as (folder, rows whose paths begin there).
 
-    To look at a file by its name in an open folder takes two thirds of the time that its whole path does.
+    To look at a file by its name in an open folder takes a sixth less than by a path of nine folders.
     """
     found: dict[str, list[Row]] = {}
     for row in rows:

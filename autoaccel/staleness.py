@@ -89,9 +89,10 @@ def stale_reason(record: "Record", names: "set[str] | None" = None, *, system: b
 
 
 def is_outdated(record: "Record") -> bool:
-    """Whether each import lists a folder because it had just changed when it was noted, or has changed since.
+    """Whether a folder is to be noted anew, which each import lists: it had just changed at its note, or has since.
 
-    To note it anew takes as long as fifty such imports: the sooner where it can happen but once after a build.
+    That takes as long as fifty such imports: so it is done two seconds after a change that was before the note, as
+    builds are rarer than imports, and else when nothing has changed for ten minutes.
     """
     content = unmarshalled(f"contexts/{record[8]}")
     for folder, ctime_ns, inode in (*record[6], *(content[1] if type(content) is tuple else ())):
@@ -115,7 +116,7 @@ def _context_reason(
     environment = environ()
     if tuple(map(environment.get, variables)) != values:
         return f"${_differing(environment, variables, values)} has changed"
-    rows = [*rows, *((f"{folder}{_SEP}{name}", *seen) for folder, inside in groups for name, *seen in inside)]
+    rows = [*rows, *((f"{folder.rstrip(_SEP)}{_SEP}{row[0]}", *row[1:]) for folder, inside in groups for row in inside)]
     return _row_reason(rows) or _path_reason(paths) or _absent_reason(folders, missing)
 
 

@@ -424,17 +424,17 @@ class Store(Reader):
     def refresh(self, name: str, source: str) -> None:
         """Note the folders of a module's manifest anew, if it holds: what has come to them or gone does not matter."""
         known = manifest.read(name, source)
-        if known is None:
-            return
+        if known is None or self.root not in manifest.cache_roots()[:1]:
+            return  # what is noted elsewhere, no import reads
         content = manifest.unmarshalled(manifest.context_name(known.context))
-        missing = manifest.unmarshalled(manifest.context_name(f"{known.context}.absent"))
-        if type(content) is not tuple or missing is None:
+        absent = manifest.unmarshalled(manifest.context_name(f"{known.context}.absent"))
+        if type(content) is not tuple or absent is None:
             return
         # Before they are listed: what comes afterwards gives them another time.
         mine = _folder_rows(row[0] for row in known.folders)
         theirs = _folder_rows(row[0] for row in content[1])
         if manifest.stale_reason(known) is None:
-            common, missing = manifest.pack((content[0], theirs, *content[2:])), manifest.pack(missing)
+            common, missing = manifest.pack((content[0], theirs, *content[2:])), manifest.pack(absent)
             told = dataclasses.replace(known, folders=mine, context=context_of(common, missing))
             self._write(told, common, missing)
 

@@ -282,6 +282,34 @@ class TestProducts:
         known = programs.split()
         assert [one for one in known if not compiler._comes_with(one, known)] == left.split()
 
+    @pytest.mark.parametrize(
+        ("driver", "later", "together"),
+        [("g++-12", 0, True), ("g++", 0, True), ("g++-12", 1, False), ("g++-11", 0, False), ("wrapped", 0, False)],
+    )
+    def test_of_gcc_s_driver(self, driver: str, later: int, together: bool, tmp_path: Path) -> None:
+        names = ["bin/g++-12", "bin/g++-11", "bin/wrapped", "lib/gcc/x86/12/cc1plus", "lib/gcc/x86/12/include/stddef.h"]
+        for name in (*names, "bin/as"):
+            file = tmp_path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+            os.utime(file, (1_700_000_000, 1_700_000_000 + later * (file.name == "cc1plus")))
+        (tmp_path / "bin/g++").symlink_to("g++-12")
+        program, proper = f"{tmp_path}/bin/{driver}", f"{tmp_path}/lib/gcc/x86/12/cc1plus"
+        found = compiler.Compiler(
+            (program,),
+            "gcc",
+            "",
+            "",
+            (program, proper, f"{tmp_path}/bin/as"),
+            (f"{tmp_path}/lib/gcc/x86/12/include",),
+            True,
+            (),
+        )
+        tool = found.tool()
+        assert (proper not in tool.files) == together
+        assert program in tool.files
+        assert dict(tool.parts)[f"{tmp_path}/lib/gcc/x86/12/include"] == (program if together else proper)
+
     def test_a_module_has_no_row_for_a_part(self, project: Project) -> None:
         project.c("sample.c", 1, before="#include <sys/types.h>\n#include <linux/limits.h>")
         code = """
@@ -298,6 +326,27 @@ class TestProducts:
 
 class TestProbes:
     """Where the compiler has looked for a header in vain, a new one is noticed."""
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ('#include "own.h"', ({"own.h"}, set(), False)),
+            ("#include <own.h>", (set(), set(), False)),
+            ('/* a\n b */ # /**/ include /* c */ "own.h"', ({"own.h"}, set(), False)),
+            ('#inc\\\nlude "ow\\\r\nn.h"', ({"own.h"}, set(), False)),
+            ("\ufeff#include OWN", (set(), set(), True)),
+            ("/* a */ #include OWN", (set(), set(), True)),
+            ("// Without #include OWN it is shorter.", (set(), set(), False)),
+            ('# /* a */ pragma once /* b */ include "own.h"', (set(), set(), False)),
+            ('#if __has_include("own.h") || __has_include(<other.h>)', ({"own.h"}, {"own.h", "other.h"}, False)),
+            ("# " + "/**/" * 60 + " define OWN", (set(), set(), False)),
+            ("# /* a */ define OWN\n" * 4000, (set(), set(), False)),
+        ],
+    )
+    def test_what_a_file_includes(self, text: str, told: object, tmp_path: Path) -> None:
+        (tmp_path / "own.c").write_text(text, newline="")
+        assert compiler._includes(f"{tmp_path}/own.c") == told
+        assert compiler._includes(f"{tmp_path}/none.c") == (set(), set(), True)
 
     @pytest.mark.parametrize(
         ("package", "folder", "includes"),
@@ -331,4 +380,8 @@ class TestProbes:
         near = {one for one in near if "/tbb" not in one}
         assert len(near) > 50
         read = compiler.dependencies(f"{tmp_path}/o.d", str(tmp_path))
-        assert near <= set(compiler.include_probes([str(source), *read], command, cxx))
+        probes = compiler.include_probes([str(source), *read], command, cxx)
+        assert near <= set(probes)
+        # A dependency file does not tell how a header was spelled.
+        own_or_first = [one for one in probes if one.startswith((f"{tmp_path}/first/", f"{own}/"))]
+        assert len(own_or_first) < 2 * len(near)

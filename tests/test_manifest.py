@@ -114,13 +114,13 @@ def test_the_reason_is_told(project: Project) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="Linux opens a folder without reading it")
 def test_many_files_of_a_folder_are_a_group() -> None:
-    many = [(f"/p/many/{number}.h", number, 1, 2, 3) for number in range(6)]
+    many = [(f"/p/many/{number}.h", number, 1, 2, 3) for number in range(8)]
     below = [("/p/many/deep/x.h", 7, 7, 7, 7)]
     others = [("/p/a.h", 8, 8, 8, 8), ("/p/many/deep/er/x.h", 9, 9, 9, 9)]
-    inside = (*((f"{number}.h", number, 1, 2, 3) for number in range(6)), ("deep/x.h", 7, 7, 7, 7))
+    inside = (*((f"{number}.h", number, 1, 2, 3) for number in range(8)), ("deep/x.h", 7, 7, 7, 7))
     assert manifest.grouped([*others, *below, *many]) == (tuple(others), (("/p/many", inside),))
-    assert manifest.grouped(others) == (tuple(others), ())
-    top = [(f"/{number}", number, 1, 2, 3) for number in range(6)]
+    assert manifest.grouped(many[1:]) == (tuple(many[1:]), ())
+    top = [(f"/{number}", number, 1, 2, 3) for number in range(8)]
     assert manifest.grouped(top) == ((), (("/", tuple((row[0][1:], *row[1:]) for row in top)),))
 
 
@@ -145,6 +145,9 @@ class TestManyInstalledHeaders:
         time.sleep(2.2)
         self.says(project)
         assert self.says(project) == "10 False"
+        known = manifest.Manifest(*manifest.load(str(next(project.cache.glob("*/manifests/*")))))
+        content = manifest.load(str(project.cache / manifest.BUCKET / manifest.context_name(known.context)))
+        assert [(group, len(inside)) for group, inside in content[6]] == [(str(folder), 8)]
         return folder
 
     def says(self, project: Project, code: str = HOT) -> str:
@@ -193,3 +196,20 @@ class TestManyInstalledHeaders:
         assert self.says(project) == "10 False"
         (folder / "h0.h").unlink()
         assert "h0.h" in project.run(later, cwd=project.root / "src").err
+
+    def test_what_is_noted_anew_can_not_be_written(self, project: Project, folder: Path) -> None:
+        project.write("site-packages/pkg/include/other.h", "")
+        later = """
+            import time
+            now = time.time_ns
+            time.time_ns = lambda: now() + 700 * 10**9
+            import autoaccel
+            from autoaccel import store
+            def broken(*_):
+                raise OSError(28, "No space left on device")
+            store.replace = broken
+            import sample
+            print(sample.value())
+        """
+        assert self.says(project, later) == "10"
+        assert self.says(project) == "10 True"

@@ -337,21 +337,17 @@ def _shells() -> set[int]:
 def _undisturbed() -> Iterator[None]:
     """What a signal's handler raises comes afterwards: a program that nobody knows of would go on for ever."""
     waiting: list[int] = []
-    before = {}
-    try:
+    with contextlib.ExitStack() as stack:
+        # Last, when all handlers are themselves again.
+        stack.callback(lambda: list(map(signal.raise_signal, waiting)))
         if threading.current_thread() is threading.main_thread():
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):
                 number = getattr(signal, name, None)
                 # What is ignored stays so for the program too.
                 if number is not None and callable(handler := signal.getsignal(number)):
-                    before[number] = handler
+                    stack.callback(signal.signal, number, handler)
                     signal.signal(number, lambda number, _: waiting.append(number))
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for number in waiting:
-            signal.raise_signal(number)
 
 
 @contextlib.contextmanager
