@@ -109,15 +109,18 @@ _UNDEFINED = re.compile(
     r"|undefined (?:hidden )?symbol: (\S+)|^ *\"_([^\"\n]+)\", referenced from",
     re.MULTILINE,
 )
+#: Words before a folder with headers, and when it is searched: GCC's "Options for Directory Search".
+_SEARCH_WORDS = (("-isystem", 2), ("-iquote", 0), ("-idirafter", 3), ("-I", 1), ("--include-directory=", 1))
+_LAST = 3
 #: Packages from PyPI that bring headers which are found without being told.
 _PACKAGES = frozenset(("numpy", "pybind11", "nanobind"))
 #: White space and comments; what it has taken it never gives back.
-_GAP = rb"(?:[ \t\f\v]|/\*(?:[^*]|\*(?!/))*+\*/)*+"
+_GAP = rb"(?:[ \t\f\v]|/\*[^*]*+\*++(?:[^/*][^*]*+\*++)*+/)*+"
 #: What a directive names: `"name`, or `<` of a name in brackets, or nothing where it is a macro that names it.
 _INCLUDE = re.compile(rb'(?:#|%%:|\?\?=)%b(?:include|include_next|import|embed)\b%b("[^"\r\n]+|<|)' % (_GAP, _GAP))
 #: A line that goes on in the next one.
 _GOES_ON = re.compile(rb"\\\r?\n")
-_CONDITIONAL = re.compile(rb"__has_(?:include|include_next|embed)\s*\(\s*([<\"][^>\"]+)[>\"]")
+_CONDITIONAL = re.compile(rb"__has_(?:include|include_next|embed)%b\(%b([<\"][^>\"]+)[>\"]" % (_GAP, _GAP))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,20 +147,22 @@ class Compiler:
     traces: bool
     generated: tuple[str, ...]
 
-    def tool(self) -> Tool:
-        """As a part of plans and keys."""
-        # What the user names ($CPATH, words of $CC) or installs by hand (/usr/local) is checked file by file.
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Its own include folders, without those that the user names ($CPATH, words of $CC) or fills (/usr/local)."""
         named = [one for name in SEARCHED for one in os.environ.get(name, "").split(os.pathsep)]
         named = [os.path.normpath(one) for one in (*named, *include_words(self.command))]
-        own = [one for one in self.search if os.path.normpath(one) not in named and not one.startswith("/usr/local/")]
-        proper = next((one for one in self.files if os.path.basename(one) in ("cc1", "cc1plus")), None)
-        files = [one for one in self.files if not _comes_with(one, self.files)]
-        whole = proper
-        if proper is not None and _together(self.files[0], proper):
-            whole = self.files[0]
-            files.remove(proper)
-        parts = tuple(part for part in _products(own, proper, whole) if os.path.isdir(part[0]))
-        return Tool(self.command[0], self.version, self.identity, tuple(files), (*own, *_python_includes()), parts)
+        return tuple(
+            one for one in self.search if os.path.normpath(one) not in named and not one.startswith("/usr/local/")
+        )
+
+    def tool(self) -> Tool:
+        """As a part of plans and keys."""
+        own = self.own
+        whole = next((one for one in self.files if os.path.basename(one) in ("cc1", "cc1plus")), None)
+        parts = tuple(part for part in _products(own, whole) if os.path.isdir(part[0]))
+        files = tuple(one for one in self.files if not _comes_with(one, self.files))
+        return Tool(self.command[0], self.version, self.identity, files, (*own, *_python_includes()), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,10 +402,10 @@ def include_probes(read: Sequence[str], command: Sequence[str], compiler: Compil
         command: the compile command, whose words name search folders.
         compiler: whose own search folders come last.
     """
-    own = [one for one in include_words(command) if one not in compiler.search]
-    search = tuple(dict.fromkeys((*own, *compiler.search)))
+    told = [one for one in include_words(command, last=False) if one not in compiler.search]
+    search = tuple(dict.fromkeys((*told, *compiler.search, *include_words(command, last=True))))
     main, headers = read[0], [one for one in read[1:] if one != read[0]]
-    theirs = _folders(compiler)
+    theirs = tuple(folder + os.sep for folder in (*compiler.own, *_python_includes()))
     names = {folder: _names_in(folder) for folder in (os.path.join(one, "") for one in search)}
     probes: dict[str, None] = {}
     for header in headers:
@@ -418,6 +423,9 @@ def include_probes(read: Sequence[str], command: Sequence[str], compiler: Compil
             in_quotes |= {told for header in headers for told, _, _ in _spellings(header, search, compiler.search)}
         quoted.setdefault(os.path.dirname(one), set()).update(in_quotes)
         asked |= conditional
+    if any(word.startswith("-fms-") for word in command):
+        # As Microsoft's compiler does: also beside who has included who includes.
+        quoted = dict.fromkeys(quoted, set().union(*quoted.values()))
     paths = {os.path.join(folder, name) for folder, inside in quoted.items() for name in inside}
     paths |= {os.path.join(folder, name) for folder in search for name in asked}
     probes |= dict.fromkeys(path for path in sorted(paths) if not os.path.lexists(path))
@@ -446,19 +454,28 @@ def _spellings(header: str, search: tuple[str, ...], system: tuple[str, ...]) ->
     return found
 
 
-def include_words(command: Sequence[str]) -> list[str]:
-    """The folders after -I and its like in a command, in their order."""
-    found = []
+def include_words(command: Sequence[str], *, last: bool | None = None) -> list[str]:
+    """The folders after -I and its like in a command, in the order in which they are searched.
+
+    Args:
+        command: its words.
+        last: only those that come after the compiler's own, or only those that come before; None: all.
+    """
+    found: list[tuple[int, str]] = []
     words = iter(command)
     for word in words:
-        for option in ("-isystem", "-iquote", "-idirafter", "-I"):
-            if word == option:
-                found.append(next(words, ""))
+        for option, turn in _SEARCH_WORDS:
+            if word == option.removesuffix("="):
+                found.append((turn, next(words, "")))
                 break
             if word.startswith(option):
-                found.append(word[len(option) :])
+                found.append((turn, word[len(option) :]))
                 break
-    return [os.path.normpath(one) for one in found if one]
+    return [
+        _normal(one)
+        for turn, one in sorted(found, key=lambda told: told[0])
+        if one and (last is None or (turn == _LAST) == last)
+    ]
 
 
 # finding
@@ -691,21 +708,7 @@ def _comes_with(program: str, others: Sequence[str]) -> bool:
     return name.endswith(("ld", "ld.bfd")) and os.path.join(folder, f"{target}as") in others
 
 
-def _together(driver: str, proper: str) -> bool:
-    """Whether GCC's driver and its program for a language surely are of one release, and replaced together.
-
-    Distributions that name the driver by its release (``g++-12``, for ``lib/gcc/<target>/12/cc1plus``) give all files
-    that they build from one source one time. Where images have one time for all they have, a wrapper has no such name.
-    """
-    release = os.path.basename(os.path.dirname(proper))
-    try:
-        times = {os.stat(one).st_mtime_ns for one in (driver, proper)}
-    except OSError:
-        return False
-    return len(times) == 1 and os.path.basename(os.path.realpath(driver)).endswith(f"-{release}")
-
-
-def _products(folders: Sequence[str], gcc: str | None = None, whole: str | None = None) -> Iterator[tuple[str, str]]:
+def _products(folders: Sequence[str], gcc: str | None = None) -> Iterator[tuple[str, str]]:
     """Folders below include folders, of which one is as good as all: no package manager replaces a part of a product.
 
     Python, GCC and its C++ library, the C library, the kernel; others' headers may be in any folder that is not named
@@ -713,18 +716,16 @@ def _products(folders: Sequence[str], gcc: str | None = None, whole: str | None 
 
     Args:
         folders: the compiler's own include folders.
-        gcc: GCC's program for the language; where it lies tells which folders are its release's.
-        whole: what stands for all of GCC, where that is another one.
+        gcc: GCC's program for the language. It stands for all of GCC.
     """
-    whole = whole or gcc
     for folder in _python_includes():
         for name in ("cpython", "internal"):
             yield os.path.join(folder, name), folder
     # <prefix>/lib or libexec/gcc/<target>/<version>/cc1, and lib/gcc/<target>/<version>/include, include/c++/<version>.
     release = os.path.dirname(gcc).split(os.sep)[-3:] if gcc is not None else [""]
-    yield from ((one, whole) for one in folders if whole and os.path.dirname(one).split(os.sep)[-3:] == release)
+    yield from ((one, gcc) for one in folders if gcc is not None and os.path.dirname(one).split(os.sep)[-3:] == release)
     cxx = next((folder for folder in folders if os.path.isfile(os.path.join(folder, "cstddef"))), "")
-    cxx_whole = whole if whole and os.path.basename(cxx) == release[-1] else cxx
+    cxx_whole = gcc if gcc is not None and os.path.basename(cxx) == release[-1] else cxx
     libc = next((folder for folder in folders if os.path.isfile(os.path.join(folder, "features.h"))), None)
     kernel = next((one for one in (os.path.join(folder, "linux") for folder in folders) if os.path.isdir(one)), None)
     for folder in folders:
@@ -792,11 +793,6 @@ def _normal(path: str) -> str:
     return path if ".." in path.split(os.sep) else os.path.normpath(path)
 
 
-def _folders(compiler: Compiler) -> tuple[str, ...]:
-    """Where headers of the system's and Python's are, with a slash at the end."""
-    return tuple(folder + os.sep for folder in (*compiler.search, *_python_includes()))
-
-
 def _includes(path: str) -> tuple[set[str], set[str], bool]:
     """What a file includes.
 
@@ -809,7 +805,8 @@ def _includes(path: str) -> tuple[set[str], set[str], bool]:
             text = file.read()
     except OSError:
         return set(), set(), True
-    text = _GOES_ON.sub(b"", text).removeprefix(b"\xef\xbb\xbf")
+    # Clang ends lines at what old Macs end them with, too.
+    text = _GOES_ON.sub(b"", text).removeprefix(b"\xef\xbb\xbf").replace(b"\r", b"\n")
     asked = {match[1] for match in _CONDITIONAL.finditer(text)}
     named = set(asked)
     by_macro = False
@@ -820,6 +817,8 @@ def _includes(path: str) -> tuple[set[str], set[str], bool]:
             before = text[text.rfind(b"\n", 0, match.start()) + 1 : match.start()].strip()
             by_macro = by_macro or not before or before.endswith(b"*/")
     quoted = {os.fsdecode(one[1:]) for one in named if one[:1] == b'"'}
+    # What these letters are is for the compiler's flags to tell.
+    by_macro = by_macro or not all(map(str.isascii, quoted))
     return quoted, {os.fsdecode(one[1:]) for one in asked}, by_macro
 
 

@@ -147,10 +147,18 @@ def _absent_reason(folders: "Iterable[Folder]", missing: "dict[str, tuple[str, .
             names = None if listed(folder) != set(names[1:]) else ()
         if names is None:
             return f"the content of {folder} has changed"
-        appeared = _listing(folder).intersection(names)
+        appeared = _there(folder, names)
         if appeared:
             return f"{folder}{_SEP}{min(appeared)} has appeared"
     return None
+
+
+def _there(folder: str, names: "Iterable[str]") -> "set[str]":
+    """Which of the names a folder has, also where it can't be listed."""
+    try:
+        return set(_os.listdir(folder)).intersection(names)
+    except OSError:
+        return {name for name in names if identity(f"{folder}{_SEP}{name}") is not None}
 
 
 def listed(directory: str) -> "set[str]":

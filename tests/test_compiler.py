@@ -282,34 +282,6 @@ class TestProducts:
         known = programs.split()
         assert [one for one in known if not compiler._comes_with(one, known)] == left.split()
 
-    @pytest.mark.parametrize(
-        ("driver", "later", "together"),
-        [("g++-12", 0, True), ("g++", 0, True), ("g++-12", 1, False), ("g++-11", 0, False), ("wrapped", 0, False)],
-    )
-    def test_of_gcc_s_driver(self, driver: str, later: int, together: bool, tmp_path: Path) -> None:
-        names = ["bin/g++-12", "bin/g++-11", "bin/wrapped", "lib/gcc/x86/12/cc1plus", "lib/gcc/x86/12/include/stddef.h"]
-        for name in (*names, "bin/as"):
-            file = tmp_path / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch()
-            os.utime(file, (1_700_000_000, 1_700_000_000 + later * (file.name == "cc1plus")))
-        (tmp_path / "bin/g++").symlink_to("g++-12")
-        program, proper = f"{tmp_path}/bin/{driver}", f"{tmp_path}/lib/gcc/x86/12/cc1plus"
-        found = compiler.Compiler(
-            (program,),
-            "gcc",
-            "",
-            "",
-            (program, proper, f"{tmp_path}/bin/as"),
-            (f"{tmp_path}/lib/gcc/x86/12/include",),
-            True,
-            (),
-        )
-        tool = found.tool()
-        assert (proper not in tool.files) == together
-        assert program in tool.files
-        assert dict(tool.parts)[f"{tmp_path}/lib/gcc/x86/12/include"] == (program if together else proper)
-
     def test_a_module_has_no_row_for_a_part(self, project: Project) -> None:
         project.c("sample.c", 1, before="#include <sys/types.h>\n#include <linux/limits.h>")
         code = """
@@ -336,7 +308,10 @@ class TestProbes:
             ('#inc\\\nlude "ow\\\r\nn.h"', ({"own.h"}, set(), False)),
             ("\ufeff#include OWN", (set(), set(), True)),
             ("/* a */ #include OWN", (set(), set(), True)),
+            ("int zz;\r#include OWN\r", (set(), set(), True)),
+            ('#include "\u00fc.h"', ({"\u00fc.h"}, set(), True)),
             ("// Without #include OWN it is shorter.", (set(), set(), False)),
+            ('#if __has_include /* a */ ( \\\n "own.h")', ({"own.h"}, {"own.h"}, False)),
             ('# /* a */ pragma once /* b */ include "own.h"', (set(), set(), False)),
             ('#if __has_include("own.h") || __has_include(<other.h>)', ({"own.h"}, {"own.h", "other.h"}, False)),
             ("# " + "/**/" * 60 + " define OWN", (set(), set(), False)),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import autoaccel
-from autoaccel import location, manifest
+from autoaccel import location, manifest, staleness
 from tests.conftest import Project, c_module, need
 
 #: Prints why the module's manifest does not hold, or None.
@@ -110,6 +110,17 @@ def test_the_reason_is_told(project: Project) -> None:
     assert project.ok(reason) == f"{artifact} may have changed"
     Path(location.opened(str(artifact))).unlink()
     assert project.ok(reason) == f"{artifact} is gone"
+
+
+def test_what_a_folder_has_that_can_not_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "there").touch()
+
+    def refused(path: str) -> list[str]:
+        raise PermissionError(13, "Permission denied", path)
+
+    for _ in range(2):
+        assert staleness._there(str(tmp_path), ["there", "absent"]) == {"there"}
+        monkeypatch.setattr(staleness._os, "listdir", refused)
 
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="Linux opens a folder without reading it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -165,6 +166,41 @@ class TestEveryInput:
         project.write("deep/own.h", "#define NUMBER 1\n")
         assert project.ok(CODE) == "2"
         assert compiler.compiles == compiles
+
+    @pytest.mark.parametrize(
+        "flags",
+        [
+            "-I{0}/include -iquote {0}/first",
+            "-isystem {0}/include -I{0}/first",
+            "-I{0}/include -iquote{0}/first",
+            "--include-directory={0}/first --include-directory {0}/include",
+            "-idirafter {0}/include -isystem {0}/first",
+            "-I{0}/link/../first -I{0}/include",
+        ],
+    )
+    def test_a_header_in_a_folder_that_is_searched_first(self, project: Project, flags: str) -> None:
+        words = flags.format(project.root)
+        text = f"// distutils: extra_compile_args = {words}\n"
+        project.write("sample.c", text + c_module("sample", **WITH_HEADER))
+        project.write("include/own.h", "#define NUMBER 2\n")
+        for name in ("first", "deep/er", "deep/first"):
+            (project.root / name).mkdir(parents=True, exist_ok=True)
+        (project.root / "link").symlink_to("deep/er")
+        assert project.ok(CODE) == "2"
+        place = "deep/first" if "link" in flags else "first"
+        project.write(f"{place}/own.h", "#define NUMBER 1\n")
+        assert project.ok(CODE) == "1"
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="$CPATH is GCC's and Clang's")
+    def test_a_new_file_beside_a_header_in_a_folder_that_cpath_names(self, project: Project) -> None:
+        project.env["CPATH"] = str(project.root / "named")
+        text = "// distutils: include_dirs = include\n"
+        project.write("sample.c", text + c_module("sample", "NUMBER", before="#include <outer.h>"))
+        project.write("named/outer.h", '#include "own.h"\n')
+        project.write("include/own.h", "#define NUMBER 2\n")
+        assert project.ok(CODE) == "2"
+        project.write("named/own.h", "#define NUMBER 1\n")
+        assert project.ok(CODE) == "1"
 
     def test_an_include_folder_that_appears(self, project: Project) -> None:
         text = "// distutils: include_dirs = late/inner second\n"
