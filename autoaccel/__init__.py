@@ -278,11 +278,14 @@ def names_in(self):
     return names
 
 
-def native_loader(name, origin, toolchain, mode="build", names=None, record=None):
-    # type: (str, str, str, str, set[str] | None, Record | None) -> NativeLoader
+def native_loader(name, origin, toolchain, mode="build", names=None, record=None, made=None):
+    # type: (str, str, str, str, set[str] | None, Record | None, Any) -> NativeLoader
     # The loader of the module that a native source becomes: `_typing.NativeLoader` explains it.
+    #
+    # ``made``: one of another class of ours, to be filled.
+    #
     # At once: other threads may be adding to the packs.
-    if not classes and len(loaded) < 8 and max(map(len, [*packs.values()]), default=0) < 30:
+    if made is None and not classes and len(loaded) < 8 and max(map(len, [*packs.values()]), default=0) < 30:
         loader = object.__new__(_external.ExtensionFileLoader)  # type: Any
         # At once: one by one, they would have the dictionary grow twice.
         loader.__dict__ = {
@@ -303,11 +306,11 @@ def native_loader(name, origin, toolchain, mode="build", names=None, record=None
         return loader  # type: ignore[no-any-return]
     # A class costs as much as the functions of twenty objects: few processes need it, and who imports from a folder of
     # many modules the sooner the better.
-    if not classes:
+    if made is None and not classes:
         own = {"create_module": create_module, "exec_module": exec_module}
         own |= {"package": False, "asked": 0, "whole": False, "created": ()}  # type: ignore[dict-item]
         classes.append(type("NativeLoader", (_external.ExtensionFileLoader,), own))
-    loader = object.__new__(classes[0])
+    loader = object.__new__(classes[0]) if made is None else made
     # One by one: so its objects share a table of names.
     loader.name = name
     loader.path = loader.origin = origin

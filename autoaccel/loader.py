@@ -19,6 +19,7 @@ from . import (
     exec_module,
     held,
     known_roots,
+    native_loader,
     packs,
     slot,
     unmarshalled,
@@ -82,12 +83,7 @@ class PackageLoader(_Native):
         names: "set[str] | None" = None,
         record: "Record | None" = None,
     ) -> None:
-        self.name = name
-        self.path = self.origin = origin
-        self.toolchain = toolchain
-        self.mode = mode
-        self.names = names
-        self.record = record
+        native_loader(name, origin, toolchain, mode, names, record, self)
 
     def create_module(self, spec: ModuleSpec) -> "ModuleType":
         """The uninitialised module, built first where no artifact holds.
