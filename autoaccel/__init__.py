@@ -510,8 +510,7 @@ def _pack(directory, finder):
         packed |= dict.fromkeys(pack, finder)
         # What is built in or frozen comes first.
         for names in sys.stdlib_module_names, sys.builtin_module_names:
-            for name in set(pack).intersection(names):
-                packed.pop(name, None)
+            packed |= dict.fromkeys(set(pack).intersection(names))
     return pack
 
 

@@ -98,7 +98,8 @@ class AccelFinder(ModuleType):
     Attributes:
         mode: handed to the loaders: ``"build"``, ``"load"`` or ``"check"``.
         lean: whether nothing is set up before the first import that is no hit of the path's first directory.
-        packed: names of modules that packs tell of -> the finder of their directory.
+        packed: names of modules that packs tell of -> the finder of their directory, and all others that we are to be
+            asked about -> None.
         order: ``sys.meta_path`` as it was when we looked; empty: we are not there; [None]: projects are to be read.
         direct: whether nobody on it could answer for a packed name before ``PathFinder`` does.
         path_hook: the entry of ``sys.path_hooks``; None before `directories.equip`, which adds the rest.
@@ -116,7 +117,7 @@ class AccelFinder(ModuleType):
     find_spec: Callable[..., ModuleSpec | None]
     mode: str
     lean: bool
-    packed: dict[str, DirectoryFinder]
+    packed: dict[str, DirectoryFinder | None]
     order: list[Any]
     direct: bool
     path_hook: Any

@@ -101,6 +101,7 @@ def _equip(self, include, exclude, pure):
     self.projects = {}
     self.asked = set()
     self.special = dict.fromkeys(WATCHED)
+    self.packed = {**dict.fromkeys(WATCHED), **self.packed}
     self.path_hook = accel_hook.__get__(self)
     # Last: by this it is known.
     self.find_spec = find_spec.__get__(self)
@@ -192,6 +193,18 @@ def begin_spec(self, fullname, path, target):
 def find_spec(self, fullname, path=None, target=None):
     # type: (AccelFinder, str, Path, object) -> ModuleSpec | None
     # The spec of a module that only a pyproject.toml knows, or that ``PathFinder`` would find at once.
+    #
+    # Nearly every name is none of these, and all imports come through here: a function of few variables is the faster.
+    try:
+        if sys.meta_path == self.order and sys.path_hooks[0] is self.path_hook and fullname not in self.packed:
+            return None
+    except IndexError:
+        pass
+    return _named_spec(self, fullname, path, target)
+
+
+def _named_spec(self, fullname, path, target):
+    # type: (AccelFinder, str, Path, object) -> ModuleSpec | None
     hooks = sys.path_hooks
     if sys.meta_path != self.order or not hooks or hooks[0] is not self.path_hook:
         # Somebody has put a finder or a hook in, or an older list back. What reading a project imports, in another
@@ -338,6 +351,7 @@ def settle(self, finder):
             if values is not None and not (values[1] or values[2] or values[3]):
                 # It does nothing but declare modules.
                 for name, declared in values[0].items():
+                    self.packed.setdefault(name, None)
                     self.special.setdefault(name, (*declared, path.rpartition(_SEP)[0]))
                 self.projects[path] = False
         if self.projects.get(path) is not False and cold("finder", "learn", self, finder, path):

@@ -157,7 +157,7 @@ def successor_spec(
 def refresh(owner: "AccelFinder") -> None:
     """Look at toolchains, projects and the cache's place again; nothing is given up before the new state is there."""
     forget()
-    owner.packed.clear()
+    owner.packed = dict.fromkeys(owner.special)
     roots = {declared[3] for declared in list(owner.special.values()) if declared is not None}
     later: list[DirectoryFinder] = []
     # Not under the lock, in which nothing may be imported: another thread may be importing it, and wait for the lock.
@@ -371,6 +371,7 @@ def _obey(owner: "AccelFinder", project: Project, path: str, kept: "list[Directo
     for name, declared in project.modules.items():
         known = owner.special.get(name)
         if known is None or known[3] == root:
+            owner.packed.setdefault(name, None)
             owner.special[name] = (*declared, root)
     if not owner.include.issuperset(project.include):
         owner.include |= frozenset(project.include)
