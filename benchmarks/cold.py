@@ -110,7 +110,7 @@ def ten_modules(setup: Setup, quick: bool) -> list[Row]:
     text = (DATA / "small.pyx").read_text(encoding="utf-8")
     names = [f"small{number}" for number in range(TOGETHER)]
     samples = {"ours": Timed(), "pyximport": Timed()}
-    for turn in range(1 if quick else 3):
+    for turn in range(1 if quick else 7):
         for who in list(samples)[:: 1 if turn % 2 else -1]:
             folder = fresh(setup.place)
             for number, name in enumerate(names):
