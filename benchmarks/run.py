@@ -22,7 +22,7 @@ CASES = {
     "own": lambda setup, quick: warm.own_import(setup, Rounds(21, 3) if quick else Rounds(101, 20)),
     "one": lambda setup, quick: warm.one_module(setup, Rounds(60, 8) if quick else Rounds(400, 60)),
     "many": lambda setup, quick: warm.many_modules(setup, Rounds(9, 5) if quick else Rounds(61, 30)),
-    "unrelated": lambda setup, quick: warm.unrelated(setup, Rounds(9, 2) if quick else Rounds(101, 30), count=not quick),
+    "unrelated": lambda setup, quick: warm.unrelated(setup, Rounds(9, 2) if quick else Rounds(99, 30), count=not quick),
     "full": lambda setup, quick: full.full_cache(setup, Rounds(40, 6) if quick else Rounds(300, 45)),
     "cold": cold.first_import,
     "ten": cold.ten_modules,
