@@ -448,8 +448,9 @@ def _spellings(header: str, search: tuple[str, ...], system: tuple[str, ...]) ->
             spelled = header[len(folder) + 1 :]
             first = os.path.normcase(spelled.partition(os.sep)[0])
             found.append((spelled, first, tuple(os.path.join(one, "") for one in search[:index])))
-            # One header of the system's is not found under two names.
-            if folder in system:
+            # One header of the system's is not found under two names, but for Debian's pyconfig.h: Python's own file of
+            # that name includes it by the machine's folder.
+            if folder in system and not first.startswith("python"):
                 break
     return found
 
