@@ -116,8 +116,10 @@ _LAST = 3
 _PACKAGES = frozenset(("numpy", "pybind11", "nanobind"))
 #: White space and comments; what it has taken it never gives back.
 _GAP = rb"(?:[ \t\f\v]|/\*[^*]*+\*++(?:[^/*][^*]*+\*++)*+/)*+"
-#: What a directive names: `"name`, or `<` of a name in brackets, or nothing where it is a macro that names it.
-_INCLUDE = re.compile(rb'(?:#|%%:|\?\?=)%b(?:include|include_next|import|embed)\b%b("[^"\r\n]+|<|)' % (_GAP, _GAP))
+#: What a directive names: `"name` or `<name`, or nothing where it is a macro that names it.
+_INCLUDE = re.compile(
+    rb'(?:#|%%:|\?\?=)%b(?:include|include_next|import|embed)\b%b("[^"\r\n]+|<[^>\r\n]+|)' % (_GAP, _GAP)
+)
 #: A line that goes on in the next one.
 _GOES_ON = re.compile(rb"\\\r?\n")
 _CONDITIONAL = re.compile(rb"__has_(?:include|include_next|embed)%b\(%b([<\"][^>\"]+)[>\"]" % (_GAP, _GAP))
@@ -395,7 +397,9 @@ def include_probes(read: Sequence[str], command: Sequence[str], compiler: Compil
     """Paths that a compiler looked at before it found the headers ``read``: a new file there would shadow one of them.
 
     A dependency file tells what was found, not how it was spelled, so each spelling that could have found it counts:
-    relative to each search folder that contains it. What a file includes by quotes is looked for in its folder first.
+    relative to each search folder that contains it. A long one, of a system folder that has another search folder of
+    the header in it, counts where a file has it; so Debian's pyconfig.h includes the one of the machine. What a file
+    includes by quotes is looked for in its folder first.
 
     Args:
         read: the compiled file, then the headers.
@@ -406,23 +410,40 @@ def include_probes(read: Sequence[str], command: Sequence[str], compiler: Compil
     search = tuple(dict.fromkeys((*told, *compiler.search, *include_words(command, last=True))))
     main, headers = read[0], [one for one in read[1:] if one != read[0]]
     theirs = tuple(folder + os.sep for folder in (*compiler.own, *_python_includes()))
+    # The compiler's and Python's own headers have the short names, and are not read; but where Python's are in a system
+    # folder, one of them includes another by a long one.
+    nested = any(one.startswith(folder + os.sep) for one in told for folder in compiler.search)
+    quoted: dict[str, set[str]] = {}
+    asked: set[str] = set()
+    written: set[str] = set()
+    by_macros: list[str] = []
+    for one in dict.fromkeys([main, *headers]):
+        foreign = one != main and one.startswith(theirs)
+        if foreign and not nested:
+            continue
+        in_quotes, in_brackets, conditional, by_macro = _includes(one)
+        written |= in_quotes | in_brackets
+        if not foreign:
+            beside = os.path.dirname(one)
+            quoted.setdefault(beside, set()).update(in_quotes)
+            asked |= conditional
+            if by_macro:
+                by_macros.append(beside)
     names = {folder: _names_in(folder) for folder in (os.path.join(one, "") for one in search)}
     probes: dict[str, None] = {}
+    possible: set[str] = set()
     for header in headers:
-        for spelled, first, earlier in _spellings(header, search, compiler.search):
+        for spelled, first, earlier, long in _spellings(header, search, compiler.search):
+            # By a macro it may be any of them.
+            if long and not by_macros and spelled not in written:
+                continue
+            possible.add(spelled)
             for folder in earlier:
                 # Where there is nothing of that beginning, there is no need to look.
                 if first not in names[folder] or not os.path.lexists(f"{folder}{spelled}"):
                     probes[f"{folder}{spelled}"] = None
-    quoted: dict[str, set[str]] = {}
-    asked: set[str] = set()
-    for one in dict.fromkeys([main, *(one for one in headers if not one.startswith(theirs))]):
-        in_quotes, conditional, by_macro = _includes(one)
-        if by_macro:
-            # It may be any of them.
-            in_quotes |= {told for header in headers for told, _, _ in _spellings(header, search, compiler.search)}
-        quoted.setdefault(os.path.dirname(one), set()).update(in_quotes)
-        asked |= conditional
+    for beside in by_macros:
+        quoted[beside] |= possible
     if any(word.startswith("-fms-") for word in command):
         # As Microsoft's compiler does: also beside who has included who includes.
         quoted = dict.fromkeys(quoted, set().union(*quoted.values()))
@@ -440,18 +461,22 @@ def _names_in(folder: str) -> frozenset[str]:
 
 
 @functools.lru_cache(1 << 12)
-def _spellings(header: str, search: tuple[str, ...], system: tuple[str, ...]) -> list[tuple[str, str, tuple[str, ...]]]:
-    """How a header may have been spelled: that, its first part, and the search folders that come before its own."""
+def _spellings(
+    header: str, search: tuple[str, ...], system: tuple[str, ...]
+) -> list[tuple[str, str, tuple[str, ...], bool]]:
+    """How a header may have been spelled: that, its first part, the search folders before, and whether it is long.
+
+    It is long where its folder is a system folder, and one that comes before is inside.
+    """
     found = []
+    within: list[str] = []
     for index, folder in enumerate(search):
         if header.startswith(folder + os.sep):
             spelled = header[len(folder) + 1 :]
             first = os.path.normcase(spelled.partition(os.sep)[0])
-            found.append((spelled, first, tuple(os.path.join(one, "") for one in search[:index])))
-            # One header of the system's is not found under two names, but for Debian's pyconfig.h: Python's own file of
-            # that name includes it by the machine's folder.
-            if folder in system and not first.startswith("python"):
-                break
+            long = folder in system and any(one.startswith(folder + os.sep) for one in within)
+            found.append((spelled, first, tuple(os.path.join(one, "") for one in search[:index]), long))
+            within.append(folder)
     return found
 
 
@@ -794,18 +819,19 @@ def _normal(path: str) -> str:
     return path if ".." in path.split(os.sep) else os.path.normpath(path)
 
 
-def _includes(path: str) -> tuple[set[str], set[str], bool]:
+def _includes(path: str) -> tuple[set[str], set[str], set[str], bool]:
     """What a file includes.
 
     Returns:
-        What it names in quotes, which is looked for in its folder first; the names for which it asks whether they are
-        there; whether it includes by a macro, which may name anything: so may a file that can't be read.
+        What it names in quotes, which is looked for in its folder first; what it names in brackets; the names for
+        which it asks whether they are there; whether it includes by a macro, which may name anything: so may a file
+        that can't be read.
     """
     try:
         with open(path, "rb") as file:
             text = file.read()
     except OSError:
-        return set(), set(), True
+        return set(), set(), set(), True
     # Clang ends lines at what old Macs end them with, too.
     text = _GOES_ON.sub(b"", text).removeprefix(b"\xef\xbb\xbf").replace(b"\r", b"\n")
     asked = {match[1] for match in _CONDITIONAL.finditer(text)}
@@ -817,10 +843,10 @@ def _includes(path: str) -> tuple[set[str], set[str], bool]:
             # Or it is in the words of a comment.
             before = text[text.rfind(b"\n", 0, match.start()) + 1 : match.start()].strip()
             by_macro = by_macro or not before or before.endswith(b"*/")
-    quoted = {os.fsdecode(one[1:]) for one in named if one[:1] == b'"'}
+    quoted, bracketed = ({os.fsdecode(one[1:]) for one in named if one[:1] == mark} for mark in (b'"', b"<"))
     # What these letters are is for the compiler's flags to tell.
     by_macro = by_macro or not all(map(str.isascii, quoted))
-    return quoted, {os.fsdecode(one[1:]) for one in asked}, by_macro
+    return quoted, bracketed, {os.fsdecode(one[1:]) for one in asked}, by_macro
 
 
 # failures

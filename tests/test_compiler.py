@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -302,26 +303,50 @@ class TestProbes:
     @pytest.mark.parametrize(
         ("text", "told"),
         [
-            ('#include "own.h"', ({"own.h"}, set(), False)),
-            ("#include <own.h>", (set(), set(), False)),
-            ('/* a\n b */ # /**/ include /* c */ "own.h"', ({"own.h"}, set(), False)),
-            ('#inc\\\nlude "ow\\\r\nn.h"', ({"own.h"}, set(), False)),
-            ("\ufeff#include OWN", (set(), set(), True)),
-            ("/* a */ #include OWN", (set(), set(), True)),
-            ("int zz;\r#include OWN\r", (set(), set(), True)),
-            ('#include "\u00fc.h"', ({"\u00fc.h"}, set(), True)),
-            ("// Without #include OWN it is shorter.", (set(), set(), False)),
-            ('#if __has_include /* a */ ( \\\n "own.h")', ({"own.h"}, {"own.h"}, False)),
-            ('# /* a */ pragma once /* b */ include "own.h"', (set(), set(), False)),
-            ('#if __has_include("own.h") || __has_include(<other.h>)', ({"own.h"}, {"own.h", "other.h"}, False)),
-            ("# " + "/**/" * 60 + " define OWN", (set(), set(), False)),
-            ("# /* a */ define OWN\n" * 4000, (set(), set(), False)),
+            ('#include "own.h"', ({"own.h"}, set(), set(), False)),
+            ("#include <own.h>", (set(), {"own.h"}, set(), False)),
+            ('/* a\n b */ # /**/ include /* c */ "own.h"', ({"own.h"}, set(), set(), False)),
+            ('#inc\\\nlude "ow\\\r\nn.h"', ({"own.h"}, set(), set(), False)),
+            ("\ufeff#include OWN", (set(), set(), set(), True)),
+            ("/* a */ #include OWN", (set(), set(), set(), True)),
+            ("int zz;\r#include OWN\r", (set(), set(), set(), True)),
+            ('#include "\u00fc.h"', ({"\u00fc.h"}, set(), set(), True)),
+            ("// Without #include OWN it is shorter.", (set(), set(), set(), False)),
+            ('#if __has_include /* a */ ( \\\n "own.h")', ({"own.h"}, set(), {"own.h"}, False)),
+            ('# /* a */ pragma once /* b */ include "own.h"', (set(), set(), set(), False)),
+            (
+                '#if __has_include("own.h") || __has_include(<other.h>)',
+                ({"own.h"}, {"other.h"}, {"own.h", "other.h"}, False),
+            ),
+            ("# " + "/**/" * 60 + " define OWN", (set(), set(), set(), False)),
+            ("# /* a */ define OWN\n" * 4000, (set(), set(), set(), False)),
         ],
     )
     def test_what_a_file_includes(self, text: str, told: object, tmp_path: Path) -> None:
         (tmp_path / "own.c").write_text(text, newline="")
         assert compiler._includes(f"{tmp_path}/own.c") == told
-        assert compiler._includes(f"{tmp_path}/none.c") == (set(), set(), True)
+        assert compiler._includes(f"{tmp_path}/none.c") == (set(), set(), set(), True)
+
+    @pytest.mark.parametrize(
+        ("said", "noticed"),
+        [
+            ("", {"lib.h", "own.h", "x86/own.h"}),
+            ("#include <py3/lib.h>", {"lib.h", "own.h", "x86/own.h", "py3/lib.h"}),
+            ("#define OWN <own.h>\n#include OWN", {"lib.h", "own.h", "x86/own.h", "py3/lib.h"}),
+        ],
+    )
+    def test_python_in_a_system_folder_as_debian_has_it(self, said: str, noticed: set[str], tmp_path: Path) -> None:
+        for folder in "first", "system/x86", "system/py3":
+            (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / "sample.c").write_text(f"#include <lib.h>\n{said}\n")
+        (tmp_path / "system/py3/lib.h").write_text("#include <x86/own.h>\n")
+        (tmp_path / "system/x86/own.h").touch()
+        system = (f"{tmp_path}/system/x86", f"{tmp_path}/system")
+        cc = dataclasses.replace(compiler.find("c", name="sample", path=""), search=system)
+        read = [f"{tmp_path}/{one}" for one in ("sample.c", "system/py3/lib.h", "system/x86/own.h")]
+        probes = compiler.include_probes(read, [f"-I{tmp_path}/first", f"-I{tmp_path}/system/py3"], cc)
+        first = f"{tmp_path}/first/"
+        assert {one.removeprefix(first) for one in probes if one.startswith(first)} == noticed
 
     @pytest.mark.parametrize(
         ("package", "folder", "includes"),
@@ -357,9 +382,6 @@ class TestProbes:
         read = compiler.dependencies(f"{tmp_path}/o.d", str(tmp_path))
         probes = compiler.include_probes([str(source), *read], command, cxx)
         assert near <= set(probes)
-        # A dependency file does not tell how a header was spelled, least of all where Python's are in a system folder.
+        # A dependency file does not tell how a header was spelled.
         own_or_first = [one for one in probes if one.startswith((f"{tmp_path}/first/", f"{own}/"))]
-        own_or_first = [
-            one for one in own_or_first if not one.startswith((f"{tmp_path}/first/python", f"{own}/python"))
-        ]
         assert len(own_or_first) < 2 * len(near)
