@@ -214,10 +214,9 @@ def _named_spec(self, fullname, path, target):
             attach(self)
             if not self.order:
                 return cold("finder", "successor_spec", self, fullname, path, target)  # type: ignore[no-any-return]
-    if fullname in self.packed:
-        spec = first_spec(self, fullname, sys.path if path is None else path)
-        if spec is not None:
-            return spec
+    spec = first_spec(self, fullname, sys.path if path is None else path)
+    if spec is not None:
+        return spec
     declared = self.special.get(fullname, self)  # type: Any
     if declared is not self:
         if declared is not None and declared[1] == CRATE_SOURCES[0][1] and not self.exclude and not building:
