@@ -350,8 +350,8 @@ def settle(self, finder):
             if values is not None and not (values[1] or values[2] or values[3]):
                 # It does nothing but declare modules.
                 for name, declared in values[0].items():
-                    self.packed.setdefault(name, None)
                     self.special.setdefault(name, (*declared, path.rpartition(_SEP)[0]))
+                    self.packed.setdefault(name, None)
                 self.projects[path] = False
         if self.projects.get(path) is not False and cold("finder", "learn", self, finder, path):
             wait = True

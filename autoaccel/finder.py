@@ -157,7 +157,6 @@ def successor_spec(
 def refresh(owner: "AccelFinder") -> None:
     """Look at toolchains, projects and the cache's place again; nothing is given up before the new state is there."""
     forget()
-    owner.packed = dict.fromkeys(owner.special)
     roots = {declared[3] for declared in list(owner.special.values()) if declared is not None}
     later: list[DirectoryFinder] = []
     # Not under the lock, in which nothing may be imported: another thread may be importing it, and wait for the lock.
@@ -171,6 +170,8 @@ def refresh(owner: "AccelFinder") -> None:
             owner.order = [None]
         known = {path: project for path, project in read.items() if project is not None}
         owner.projects = dict(known)
+        # In this order, and added to in the other one: no name is special that is not packed, whoever reads a project.
+        owner.packed = dict.fromkeys(WATCHED)
         owner.special = dict.fromkeys(WATCHED)
         for path, project in known.items():
             _obey(owner, project, path, later)
@@ -371,8 +372,8 @@ def _obey(owner: "AccelFinder", project: Project, path: str, kept: "list[Directo
     for name, declared in project.modules.items():
         known = owner.special.get(name)
         if known is None or known[3] == root:
-            owner.packed.setdefault(name, None)
             owner.special[name] = (*declared, root)
+            owner.packed.setdefault(name, None)
     if not owner.include.issuperset(project.include):
         owner.include |= frozenset(project.include)
         for finder in list(sys.path_importer_cache.values()):

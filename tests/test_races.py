@@ -225,6 +225,48 @@ print(len(problems), problems[:2])
         )
         assert out == "0 []"
 
+    def test_what_is_declared_while_two_threads_look_at_projects_again(self, declaring: Project) -> None:
+        out = declaring.ok(
+            DOG
+            + """
+import autoaccel, decl, importlib, sys, threading
+from autoaccel import finder
+def lines(frame, event, _):
+    global at
+    if event == "line":
+        at += 1
+        if at == place:
+            other.start()
+            reads.wait(20)
+    return lines
+def told(frame, event, _):
+    return lines if frame.f_code is finder._obey.__code__ else None
+def paused(frame, event, _):
+    if frame.f_code is finder._read.__code__:
+        reads.set()
+        asked.wait(20)
+def look():
+    sys.settrace(paused)
+    importlib.invalidate_caches()
+place, at, values = 0, 1, []
+while place < at:
+    # Another thread is reading projects from when this one is at that line until `decl` is imported.
+    place, at, reads, asked = place + 1, 0, threading.Event(), threading.Event()
+    other = threading.Thread(target=look)
+    sys.settrace(told)
+    importlib.invalidate_caches()
+    sys.settrace(None)
+    del sys.modules["decl"]
+    import decl
+    values.append(decl.value())
+    asked.set()
+    if at >= place:
+        other.join(20)
+print(len(values) > 4, set(values))
+"""
+        )
+        assert out == "True {1}"
+
 
 #: A child of a process in which another thread is at something; how it has ended.
 FORK = """
